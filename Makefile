@@ -1,0 +1,94 @@
+# `make` lists the targets. What the tests and benchmarks do step by step is in scripts/test.sh and scripts/bench.sh.
+
+.DEFAULT_GOAL := help
+
+# Evaluated only where it is used; a tree without git or without a commit is "dev".
+VERSION = $(shell git describe --always --dirty 2>/dev/null || echo dev)
+
+## Run
+
+run: build ## build and start the gateway on :8080 with simulated backends inside it (settings: PORT=9000 make run)
+	@exec .bin/gateway -demo
+
+# Static, without paths of this machine in it. The version comes in here, so the build does not ask git a second time.
+build: ## build the gateway into .bin/gateway
+	@mkdir -p .bin
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o .bin/gateway ./gateway
+
+## Test
+
+test: ## everything that must pass; installs what is missing where it can and says what it could not (STRICT=1: a skip fails)
+	@scripts/test.sh
+
+test-format: ## gofmt has nothing to change
+	@scripts/test.sh $@
+
+test-vet: ## go vet, integration tests included
+	@scripts/test.sh $@
+
+lint: ## staticcheck, and go.mod is tidy
+	@scripts/test.sh $@
+
+test-go: ## Go tests with the race detector
+	@scripts/test.sh $@
+
+test-alloc: ## allocation tests (every Go test with Alloc in its name), without the race detector, which allocates itself
+	@scripts/test.sh $@
+
+test-fuzz-smoke: ## a few seconds of every fuzz target (FUZZTIME=3s)
+	@scripts/test.sh $@
+
+test-python: ## FastAPI backend: ruff and pytest
+	@scripts/test.sh $@
+
+test-node: ## Express backend: npm run lint and npm test
+	@scripts/test.sh $@
+
+test-integration: ## the real gateway in front of a real FastAPI and a real Express process
+	@scripts/test.sh $@
+
+## Measure
+
+bench: ## Go benchmarks, kept as bench/reports/go-bench.txt and shown by benchstat (BENCH=regexp COUNT=6 BENCHTIME=200ms)
+	@scripts/bench.sh
+
+bench-stat: .bin/benchstat ## compare the last two runs of make bench
+	@.bin/benchstat bench/reports/go-bench.old.txt bench/reports/go-bench.txt
+
+## Tend
+
+setup: ## install what the tests need beside Go: C compiler, linter, Python venv, node modules
+	@scripts/setup.sh
+
+fmt: ## format the Go code, and the Python code once its venv is there
+	@gofmt -s -w $(wildcard gateway bench)
+	@if [ -x backends/python/.venv/bin/ruff ]; then cd backends/python && .venv/bin/ruff format --quiet .; fi
+
+clean: ## remove what was built and installed here
+	@rm -rf .bin backends/python/.venv backends/node/node_modules
+	@find backends \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) -prune -exec rm -rf {} + 2>/dev/null || true
+
+help:
+	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
+	      /^[a-z][a-z0-9-]*:.* ## / { name = $$1; sub(/:$$/, "", name); sub(/^.* ## /, ""); printf "  make %-17s %s\n", name, $$0 }' \
+	      $(MAKEFILE_LIST)
+
+# Tools at the versions that scripts/tools pins, kept out of the gateway's own go.mod. k6 brings a hundred modules and has a
+# module of its own, so that the linter need not wait for them. All are built again when the pins or the Go version change:
+# a linter built by an older Go refuses newer code.
+
+.bin/staticcheck: scripts/tools/go.mod scripts/tools/go.sum .bin/go-version
+	@go -C scripts/tools build -trimpath -buildvcs=false -o "$(CURDIR)/$@" honnef.co/go/tools/cmd/staticcheck
+
+.bin/benchstat: scripts/tools/go.mod scripts/tools/go.sum .bin/go-version
+	@go -C scripts/tools build -trimpath -buildvcs=false -o "$(CURDIR)/$@" golang.org/x/perf/cmd/benchstat
+
+.bin/k6: scripts/tools/k6/go.mod scripts/tools/k6/go.sum .bin/go-version
+	@go -C scripts/tools/k6 build -trimpath -buildvcs=false -o "$(CURDIR)/$@" go.k6.io/k6
+
+.bin/go-version: always
+	@mkdir -p .bin
+	@go version | cmp -s - $@ || go version > $@
+
+.PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
+        test-integration bench bench-stat setup fmt clean

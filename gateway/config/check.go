@@ -1,0 +1,126 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// operations are the paths at which the gateway shows itself. A file route
+// may not take them; "/*" may stand behind them.
+func operations() []string {
+	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics"}
+}
+
+// check finds what is wrong between settings that are each fine alone.
+func (d *draft) check() {
+	for _, r := range d.references {
+		d.checkReference(r)
+	}
+	for _, p := range d.pools {
+		d.checkPool(p)
+	}
+	for i, r := range d.routes {
+		d.checkRoute(r)
+		first := slices.IndexFunc(d.routes, func(of fileRoute) bool { return of.Path == r.Path })
+		if r.Path != "" && first < i {
+			d.fault(r.where, fmt.Sprintf("the path %q has a route already, routes[%d]", r.Path, first))
+		}
+	}
+	d.warnProxies()
+	d.warnUnusedPools()
+}
+
+func (d *draft) checkPool(p filePool) {
+	s, builtin := variable(p.Name)
+	v := d.settings.given.values[s.name]
+	switch {
+	case p.Upstreams == nil && !builtin:
+		d.fault(p.where, "needs upstreams")
+	case p.Upstreams == nil && v.text == "":
+		d.fault(p.where, "needs upstreams, here or in "+s.name)
+	case p.Upstreams != nil && v.from == byFile:
+		d.fault(p.where+".upstreams", "are named by "+strings.ToLower(s.name)+" as well; neither can be said to win")
+	}
+	circle := d.settings.circle(p.Name)
+	if len(circle) > 0 && slices.Min(circle) == p.Name { // once, not once a member
+		d.fault(p.where+".fallback", "leads in a circle: "+strings.Join(append(circle, p.Name), " → "))
+	}
+}
+
+func (d *draft) checkRoute(r fileRoute) {
+	if r.Fallback != "" && r.Fallback == r.Pool {
+		d.fault(r.where+".fallback", fmt.Sprintf("%q is the route's own pool", r.Fallback))
+	}
+	if slices.Contains(operations(), r.Path) {
+		d.fault(r.where+".path", fmt.Sprintf("%q is the gateway's own page", r.Path))
+	}
+	if r.Path != "" && r.Rewrite != "" && isPrefix(r.Path) != isPrefix(r.Rewrite) {
+		d.fault(r.where+".rewrite", fmt.Sprintf(`%q and the path %q must either both end in "/*" or neither`, r.Rewrite, r.Path))
+	}
+}
+
+// checkReference refuses the name of a pool that is not there.
+func (d *draft) checkReference(r reference) {
+	if d.settings.pool(r.pool) != nil {
+		return
+	}
+	what := fmt.Sprintf("there is no pool %q", r.pool)
+	if s, builtin := variable(r.pool); builtin {
+		what += "; " + s.name + " is unset"
+	}
+	d.fault(r.where, what)
+}
+
+// pool returns the pool of that name, or nil.
+func (s *Settings) pool(name string) *Pool {
+	i := slices.IndexFunc(s.Pools, func(p Pool) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &s.Pools[i]
+}
+
+// circle returns the pools on the way from one back to itself over the
+// fallbacks; none if the way ends or never comes back.
+func (s *Settings) circle(name string) []string {
+	var way []string
+	for at := s.pool(name); at != nil && !slices.Contains(way, at.Name); at = s.pool(at.Fallback) {
+		way = append(way, at.Name)
+		if at.Fallback == name {
+			return way
+		}
+	}
+	return nil
+}
+
+// warnProxies names the prefixes with which any peer could call itself any client.
+func (d *draft) warnProxies() {
+	for _, p := range d.settings.TrustedProxies {
+		if p.Bits() == 0 {
+			d.warnings = append(d.warnings, fmt.Sprintf(
+				"TRUSTED_PROXIES: with %v every client can name its own address in X-Forwarded-For", p))
+		}
+	}
+}
+
+func (d *draft) warnUnusedPools() {
+	used := map[string]bool{"": true}
+	use := func(name string) {
+		for !used[name] { // a circle ends here too
+			used[name] = true
+			if p := d.settings.pool(name); p != nil {
+				name = p.Fallback
+			}
+		}
+	}
+	for _, r := range d.settings.Routes {
+		use(r.Pool)
+		use(r.Fallback)
+	}
+	for _, p := range d.settings.Pools {
+		if p.Explicit && !used[p.Name] {
+			d.warnings = append(d.warnings, fmt.Sprintf("pool %s: no route uses it", p.Name))
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package config
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func faultsOf(t *testing.T, err error) []string {
+	t.Helper()
+	faults, ok := errors.AsType[*Faults](err)
+	if !ok {
+		t.Errorf("got %v instead of faults", err)
+		return nil
+	}
+	return faults.List
+}
+
+func TestFaultsOfEnvironment(t *testing.T) {
+	f := func(entry string, want ...string) {
+		t.Helper()
+		s, warnings, err := load("", entry)
+		if got := faultsOf(t, err); !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %q\nwant %q", entry, got, want)
+		}
+		if s != nil || warnings != nil {
+			t.Errorf("%s: settings %v and warnings %v beside faults", entry, s, warnings)
+		}
+	}
+	f("PORT=0", `PORT: "0" is not a port number between 1 and 65535`)
+	f("PORT=65536", `PORT: "65536" is not a port number between 1 and 65535`)
+	f("PORT=8080,8081", `PORT: "8080,8081" is not a port number between 1 and 65535`)
+	f("MAX_BODY_BYTES=12x", `MAX_BODY_BYTES: "12x" is not a number of bytes between 1 and 1099511627776`)
+	f("MAX_BODY_BYTES=-1", `MAX_BODY_BYTES: "-1" is not a number of bytes between 1 and 1099511627776`)
+	f("MAX_HEADER_BYTES=1023", `MAX_HEADER_BYTES: "1023" is not a number of bytes between 1024 and 1048576`)
+	f("MAX_HEADER_BYTES=99999999999999999999", `MAX_HEADER_BYTES: "99999999999999999999" is not a number of bytes between 1024 and 1048576`)
+
+	const asDuration = ` is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`
+	f("CONNECT_TIMEOUT=5", `CONNECT_TIMEOUT: "5"`+asDuration)
+	f("RESPONSE_TIMEOUT=0s", `RESPONSE_TIMEOUT: "0s"`+asDuration)
+	f("IDLE_TIMEOUT=-1s", `IDLE_TIMEOUT: "-1s"`+asDuration)
+	f("SHUTDOWN_GRACE=25h", `SHUTDOWN_GRACE: "25h"`+asDuration)
+	f("LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of debug, info, warn, error`)
+
+	const asProxy = ` is not loopback, private, none, an address or a CIDR such as 10.0.0.0/8`
+	f("TRUSTED_PROXIES=public", `TRUSTED_PROXIES: "public"`+asProxy)
+	f("TRUSTED_PROXIES=10.0.0.0/33,fe80::1%eth0,", `TRUSTED_PROXIES: "10.0.0.0/33"`+asProxy,
+		`TRUSTED_PROXIES: "fe80::1%eth0"`+asProxy, `TRUSTED_PROXIES: ""`+asProxy)
+	f("TRUSTED_PROXIES=none,loopback", `TRUSTED_PROXIES: "none" stands alone or not at all`)
+	f("TRUSTED_PROXIES=::ffff:0:0/90", `TRUSTED_PROXIES: "::ffff:0:0/90" is wider than all of IPv4; write the IPv4 and the IPv6 part`)
+}
+
+func TestFaultsOfUpstreamURLs(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		for i := range want {
+			want[i] = "LLM_SERVICE_URL: " + want[i]
+		}
+		_, _, err := load("", "LLM_SERVICE_URL="+text)
+		if got := faultsOf(t, err); !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %q\nwant %q", text, got, want)
+		}
+	}
+	f("a:8000", `"a:8000" does not begin with http://`)
+	f("//a:8000", `"//a:8000" does not begin with http://`)
+	f("ftp://a", `"ftp://a" does not begin with http://`)
+	f("https://a", `"https://a" is https: https upstreams are not available in this build yet`)
+	f("http://", `"http://" names no host`)
+	f("http://:80", `"http://:80" names no host`)
+	f("http:a", `"http:a" names no host`)
+	f("http://a:", `"http://a:" has a port that is not between 1 and 65535`)
+	f("http://a:0", `"http://a:0" has a port that is not between 1 and 65535`)
+	f("http://a:65536", `"http://a:65536" has a port that is not between 1 and 65535`)
+	f("http://a:x", `"http://a:x" is not a URL such as http://service:8000`)
+	f("http://a b", `"http://a b" is not a URL such as http://service:8000`)
+	f("http://ä", `"http://ä" has a host that is neither a name nor an address`)
+	f("http://-", `"http://-" has a host that is neither a name nor an address`)
+	f("http://a/v1", `"http://a/v1" has a path; a route's rewrite is the place to change paths`)
+	f("http://a?x", `"http://a?x" has a query or fragment, which an upstream URL may not have`)
+	f("http://a#x", `"http://a#x" has a query or fragment, which an upstream URL may not have`)
+	f("http://a,", `"" does not begin with http://`)
+	f("http://A, http://a:80/", `"http://a:80" is named twice`)
+	f("ftp://a,http://b,gopher://c", `"ftp://a" does not begin with http://`, `"gopher://c" does not begin with http://`)
+	f("http://user:s3,cret@a", `has an @: an upstream URL may not carry a user name or password`)
+}
+
+func TestFaultsOfFile(t *testing.T) {
+	f := func(file string, want ...string) {
+		t.Helper()
+		for i := range want {
+			want[i] = "gw.yaml:" + want[i]
+		}
+		_, _, err := load(file)
+		if got := faultsOf(t, err); !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %q\nwant %q", file, got, want)
+		}
+	}
+	pool := func(text string) string { return "pools:\n  p:\n    upstreams: [{url: 'http://a'}]\n    " + text }
+	route := func(text string) string { return "routes:\n- {pool: node, path: /a}\n- {pool: node, " + text + "}" }
+
+	// the form
+	f("port: [", "1: is not YAML: sequence end token ']' not found")
+	f("port: 1\n---\nport: 2", "3: a second document begins here; the file has one")
+	f("- 1", "1: is not a mapping of keys to values")
+	f("port: {a: 1}", "1: port: is not one plain value")
+	f("port: &a 1\nmax_body_bytes: *a", "1: port: is not one plain value", "2: max_body_bytes: is not one plain value")
+	f("port: 1\nport: 2", "2: port: stands here a second time")
+	f("\"po\\nrt\": 1", `1: "po\nrt": there is no such key here; there are connect_timeout, idle_timeout, llm_service_url, `+
+		"log_level, max_body_bytes, max_header_bytes, node_service_url, pools, port, py_service_url, response_timeout, "+
+		"routes, shutdown_grace, trusted_proxies")
+	f("# one\nport: 0x50", `2: port: "0x50" is not a port number between 1 and 65535`)
+	f("port: [1, {}]", "1: port[1]: is not one plain value", `1: port: "1," is not a port number between 1 and 65535`)
+	f("pools: 1\nroutes: {}", "1: pools: is not a mapping of keys to values", "2: routes: is not a list")
+
+	// pools
+	f("pools: {a b: {upstreams: [{url: 'http://a'}]}}", `1: pools."a b": the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
+	f("pools: {-a: {upstreams: [{url: 'http://a'}]}}", `1: pools.-a: the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
+	f("pools: {p: }", "1: pools.p: needs upstreams")
+	f("pools: {llm: {balance: p2c}}", "1: pools.llm: needs upstreams, here or in LLM_SERVICE_URL")
+	f("pools: {p: {upstreams: []}}", "1: pools.p.upstreams: needs at least one upstream")
+	f("pools: {p: {upstreams: ['http://a']}}", "1: pools.p.upstreams[0]: is not a mapping of keys to values")
+	f("pools: {p: {upstreams: }}", "1: pools.p: needs upstreams")
+	f("pools: {p: {upstreams: [{url: 'http://u:secret@a'}]}}", "1: pools.p.upstreams[0].url: has an @: an upstream URL may not carry a user name or password")
+	f("pools: {p: {upstreams: [{weight: 2}]}}", "1: pools.p.upstreams[0]: needs a url")
+	f("pools: {p: {upstreams: [{url: 'https://a'}]}}", `1: pools.p.upstreams[0].url: "https://a" is https: https upstreams are not available in this build yet`)
+	f("pools: {p: {upstreams: [{url: 'http://a', weight: 0}]}}", `1: pools.p.upstreams[0].weight: "0" is not a weight between 1 and 1000`)
+	f("pools: {p: {upstreams: [{url: 'http://a', weight: 1001}]}}", `1: pools.p.upstreams[0].weight: "1001" is not a weight between 1 and 1000`)
+	f("pools:\n  p:\n    upstreams:\n    - url: http://a\n    - url: http://a:80", `5: pools.p.upstreams[1]: "http://a:80" is named twice`)
+	f(pool("balance: hash"), `4: pools.p.balance: "hash" is not available in this build yet; p2c, round_robin and least_requests are`)
+	f(pool("balance: random"), `4: pools.p.balance: "random" is none of p2c, round_robin, least_requests`)
+	f(pool("fallback: q"), `4: pools.p.fallback: there is no pool "q"`)
+	f(pool("fallback: llm"), `4: pools.p.fallback: there is no pool "llm"; LLM_SERVICE_URL is unset`)
+	f(pool("fallback: p"), `2: pools.p.fallback: leads in a circle: p → p`)
+	f("pools:\n  python: {fallback: p}\n  node: {fallback: python}\n  p: {fallback: node, upstreams: [{url: http://a}]}",
+		`3: pools.node.fallback: leads in a circle: node → python → p → node`)
+	f(pool("health: {path: healthz}"), `4: pools.p.health.path: "healthz" does not begin with a single "/"`)
+	f(pool("health: {interval: 99ms}"), `4: pools.p.health.interval: "99ms" is not a duration between 100ms and 24h, such as 500ms, 5s or 1m30s`)
+	f(pool("timeouts: {idle: 0s}"), `4: pools.p.timeouts.idle: "0s" is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`)
+	f(pool("timeouts: {total: 1s}"), `4: pools.p.timeouts.total: there is no such key here; there are connect, idle, response`)
+	f("py_service_url: http://a\npools:\n  python:\n    upstreams: [{url: 'http://b'}]",
+		`3: pools.python.upstreams: are named by py_service_url as well; neither can be said to win`)
+
+	// routes
+	f("routes: [{pool: node}]", "1: routes[0]: needs a path")
+	f("routes: [{path: /a}]", "1: routes[0]: needs a pool")
+	f(route("path: /a"), `3: routes[1]: the path "/a" has a route already, routes[0]`)
+	f(route("path: b"), `3: routes[1].path: "b" does not begin with a single "/"`)
+	f(route("path: //b"), `3: routes[1].path: "//b" does not begin with a single "/"`)
+	f(route("path: '/b*'"), `3: routes[1].path: "/b*" has a "*" elsewhere than in a "/*" at the end`)
+	f(route("path: '/*/b'"), `3: routes[1].path: "/*/b" has a "*" elsewhere than in a "/*" at the end`)
+	f(route("path: '/*/*'"), `3: routes[1].path: "/*/*" has a "*" elsewhere than in a "/*" at the end`)
+	f(route("path: '/b?c'"), `3: routes[1].path: "/b?c" holds '?', which a path holds only percent-encoded`)
+	f(route("path: /ä"), `3: routes[1].path: "/ä" holds 'ä', which a path holds only percent-encoded`)
+	f(route("path: /healthz"), `3: routes[1].path: "/healthz" is the gateway's own page`)
+	f(route("path: /"), `3: routes[1].path: "/" is the gateway's own page`)
+	f(route("path: /b, rewrite: '/c/*'"), `3: routes[1].rewrite: "/c/*" and the path "/b" must either both end in "/*" or neither`)
+	f(route("path: '/b/*', rewrite: /c"), `3: routes[1].rewrite: "/c" and the path "/b/*" must either both end in "/*" or neither`)
+	f(route("path: /b, fallback: node"), `3: routes[1].fallback: "node" is the route's own pool`)
+	f(route("path: /b, fallback: c"), `3: routes[1].fallback: there is no pool "c"`)
+	f(route("path: /b, methods: GET"), `3: routes[1].methods: is not a list`)
+	f(route("path: /b, methods: [GET, get]"), `3: routes[1].methods[1]: GET is named twice`)
+	f(route("path: /b, methods: [TRACE]"), `3: routes[1].methods[0]: "TRACE" is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY`)
+	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, fallback, limit, methods, path, pool, rewrite`)
+	f(route("path: /b, cache: {ttl: 60s}"), `3: routes[1].cache: this build has no response cache yet`)
+	f(route("path: /b, limit: {client_rps: 5, client_burst: 10}"), `3: routes[1].limit: this build has no rate limits yet`)
+	f("routes:\n  - path: '/v1/*'\n    pool: llm", `3: routes[0].pool: there is no pool "llm"; LLM_SERVICE_URL is unset`)
+}
+
+func TestAllFaultsTogether(t *testing.T) {
+	_, _, err := Load(Input{
+		Demo: map[string]string{"LOG_LEVEL": "x", "NOPE": "1"},
+		File: "gw.yaml",
+		ReadFile: func(string) ([]byte, error) {
+			return []byte("port: x\npools: {p: {}}\nroutes: [{path: /healthz, pool: q}]"), nil
+		},
+		Environ: []string{"PORT=80", "MAX_BODY_BYTES=12x"},
+	})
+	want := []string{
+		`-demo: LOG_LEVEL: "x" is none of debug, info, warn, error`,
+		`-demo: NOPE: there is no such setting`,
+		`gw.yaml:1: port: "x" is not a port number between 1 and 65535`,
+		`MAX_BODY_BYTES: "12x" is not a number of bytes between 1 and 1099511627776`,
+		`gw.yaml:3: routes[0].pool: there is no pool "q"`,
+		`gw.yaml:2: pools.p: needs upstreams`,
+		`gw.yaml:3: routes[0].path: "/healthz" is the gateway's own page`,
+	}
+	if err == nil || err.Error() != strings.Join(want, "\n") {
+		t.Errorf("got\n%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+}
+
+func TestNoFaultFollowsFromAnother(t *testing.T) {
+	_, _, err := load("routes: [{path: /a, pool: llm}]", "LLM_SERVICE_URL=ftp://a")
+	if got := faultsOf(t, err); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+	_, _, err = load("{pools: {p: {upstreams: [{url: a}]}}, routes: [{path: /a, pool: p}]}")
+	if got := faultsOf(t, err); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	f := func(file, environ string, want ...string) {
+		t.Helper()
+		_, got, err := load(file, environ)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("file %q, environment %q: got %q (%v), want %q", file, environ, got, err, want)
+		}
+	}
+	f("", "")
+	f("", "TRUSTED_PROXIES=0.0.0.0/0,::/0",
+		"TRUSTED_PROXIES: with 0.0.0.0/0 every client can name its own address in X-Forwarded-For",
+		"TRUSTED_PROXIES: with ::/0 every client can name its own address in X-Forwarded-For")
+	f("pools: {p: {upstreams: [{url: http://a}]}}", "", "pool p: no route uses it")
+	f("pools: {p: {upstreams: [{url: http://a}]}, node: {fallback: p}}", "")
+	f("{pools: {p: {upstreams: [{url: http://a}]}}, routes: [{path: /a, pool: node, fallback: p}]}", "")
+	f("routes: [{path: '/v1/*', pool: node}]", "LLM_SERVICE_URL=http://a", "pool llm: no route uses it")
+}

@@ -1,0 +1,200 @@
+// Package config reads what an operator may set: the defaults, the file of
+// -config and the environment, checked together and reported together.
+//
+// Its door is [Load], which returns [Settings] that never change again, or
+// every fault at once. [Settings.Print] shows what is in force and where it
+// came from; [Table] is the README's table of the same declarations.
+//
+// The package knows nothing of the rooms that obey the settings: it opens no
+// connection, resolves no name and holds no running state.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Settings is everything an operator decided, or left to the defaults. It is
+// never changed once loaded; a reload makes another one.
+type Settings struct {
+	Port            int            // TCP port to listen on, 1..65535
+	MaxBodyBytes    int64          // a longer request body is a 413
+	MaxHeaderBytes  int            // a longer request head is a 431; 1024..1048576
+	ConnectTimeout  time.Duration  // until the connection to an upstream stands
+	ResponseTimeout time.Duration  // until the first byte of a response
+	IdleTimeout     time.Duration  // silence inside a body or stream
+	ShutdownGrace   time.Duration  // for open requests after SIGTERM
+	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
+	LogLevel        slog.Level
+	Pools           []Pool  // sorted by name
+	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
+
+	given given // where it all came from, for Print
+}
+
+// Pool is the upstreams of one service.
+type Pool struct {
+	Name      string
+	Upstreams []Upstream // at least one
+	Balance   string     // "p2c", "round_robin" or "least_requests"
+	Fallback  string     // the pool that stands in for this one, or ""; never leads back here
+	Health    Health
+	Timeouts  Timeouts
+	Explicit  bool // the operator named it; readiness requires only these, not the defaults nobody asked for
+}
+
+// Upstream is one server of a pool. Its URL has a scheme and a Host with a
+// port, always ("service:80"), so that the Host can be dialled; nothing else.
+type Upstream struct {
+	URL    *url.URL
+	Weight int // 1..1000: its share among the upstreams of the pool
+}
+
+// Health says how a pool's upstreams are probed.
+type Health struct {
+	Path     string // asked for with GET
+	Interval time.Duration
+}
+
+// Timeouts are those of one pool; what it does not state is the global one.
+type Timeouts struct {
+	Connect, Response, Idle time.Duration
+}
+
+// Route says which pool answers which paths.
+type Route struct {
+	Path     string   // "/infer/python" is exact, "/v1/*" a prefix
+	Methods  []string // sorted, upper case; empty: any. GET implies HEAD
+	Pool     string   // "" for a Local route; a Builtin route may name a pool that is not there
+	Fallback string   // the pool to use when Pool cannot serve; goes before the pool's own
+	Rewrite  string   // "/infer" for an exact path, "/static/*" for a prefix; "": the target as it came
+	Local    string   // "slow" or "limited": the gateway answers itself
+	Builtin  bool     // not from the file
+}
+
+// Input is what Load reads from.
+type Input struct {
+	Environ  []string                          // as from os.Environ
+	File     string                            // path of the YAML file, or ""
+	ReadFile func(name string) ([]byte, error) // nil: os.ReadFile
+	Demo     map[string]string                 // defaults that -demo replaces, by variable name
+}
+
+// Faults is everything that is wrong with an Input, in the operator's words.
+type Faults struct {
+	List []string // never empty; each begins with where: a variable, or file:line: key
+}
+
+// Error is one fault a line.
+func (f *Faults) Error() string { return strings.Join(f.List, "\n") }
+
+// A setting is one variable an operator may set, declared once: the loader,
+// -print-config and the README table all read this.
+type setting struct {
+	name     string // of the environment variable; in lower case, the key in the file
+	standard string // the default as an operator would write it; "": unset
+	meaning  string // one line for the README
+	pool     string // the built-in pool whose upstreams it names, or ""
+	secret   bool   // -print-config masks it; its reader never quotes it
+
+	// read puts the value that text stands for into the draft. Its error
+	// completes the sentence "NAME: …"; joined errors are separate faults.
+	read func(d *draft, text string) error
+}
+
+const (
+	maxBodyBytes = 1 << 40 // 1 TiB: a bound against slips of the keyboard, not against use
+	maxDuration  = 24 * time.Hour
+	minDuration  = time.Millisecond       // less is not a time any network can keep
+	minInterval  = 100 * time.Millisecond // between two probes of an upstream; with less, probing is load
+)
+
+// declarations is every setting, in the order in which they are shown.
+func declarations() []setting {
+	return []setting{
+		{name: "PORT", standard: "8080",
+			meaning: "TCP port to listen on",
+			read:    into(func(s *Settings) *int { return &s.Port }, integer(1, 65535, "port number"))},
+		{name: "PY_SERVICE_URL", standard: "http://service-python:8001", pool: "python",
+			meaning: "upstreams of the pool `python`: one URL or several, comma-separated",
+			read:    intoPool("python")},
+		{name: "NODE_SERVICE_URL", standard: "http://service-node:8002", pool: "node",
+			meaning: "the same for the pool `node`",
+			read:    intoPool("node")},
+		{name: "LLM_SERVICE_URL", pool: "llm",
+			meaning: "the same for the pool `llm`, which answers `/v1/*`",
+			read:    intoPool("llm")},
+		{name: "TRUSTED_PROXIES", standard: "loopback,private",
+			meaning: "who may speak for a client in `X-Forwarded-For`: `loopback`, `private`, addresses and CIDRs, comma-separated, or `none`",
+			read:    into(func(s *Settings) *[]netip.Prefix { return &s.TrustedProxies }, prefixes)},
+		{name: "MAX_BODY_BYTES", standard: "16777216",
+			meaning: "a longer request body is answered 413",
+			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},
+		{name: "MAX_HEADER_BYTES", standard: "16384",
+			meaning: "a longer request head is answered 431",
+			read:    into(func(s *Settings) *int { return &s.MaxHeaderBytes }, integer(1024, 1<<20, "number of bytes"))},
+		{name: "CONNECT_TIMEOUT", standard: "1s",
+			meaning: "time for the connection to an upstream to stand",
+			read:    into(func(s *Settings) *time.Duration { return &s.ConnectTimeout }, duration(minDuration))},
+		{name: "RESPONSE_TIMEOUT", standard: "60s",
+			meaning: "time for the first byte of a response to come",
+			read:    into(func(s *Settings) *time.Duration { return &s.ResponseTimeout }, duration(minDuration))},
+		{name: "IDLE_TIMEOUT", standard: "60s",
+			meaning: "longest silence inside a body or stream",
+			read:    into(func(s *Settings) *time.Duration { return &s.IdleTimeout }, duration(minDuration))},
+		{name: "SHUTDOWN_GRACE", standard: "30s",
+			meaning: "time for open requests after SIGTERM",
+			read:    into(func(s *Settings) *time.Duration { return &s.ShutdownGrace }, duration(minDuration))},
+		{name: "LOG_LEVEL", standard: "info",
+			meaning: "`debug`, `info`, `warn` or `error`",
+			read:    into(func(s *Settings) *slog.Level { return &s.LogLevel }, level)},
+	}
+}
+
+// variable returns the setting that names the upstreams of a pool.
+func variable(pool string) (setting, bool) {
+	all := declarations()
+	i := slices.IndexFunc(all, func(s setting) bool { return s.pool == pool })
+	if pool == "" || i < 0 {
+		return setting{}, false
+	}
+	return all[i], true
+}
+
+// into makes a setting's reader from the field it fills and a parser.
+func into[T any](field func(*Settings) *T, parse func(string) (T, error)) func(*draft, string) error {
+	return func(d *draft, text string) error {
+		v, err := parse(text)
+		if err == nil {
+			*field(d.settings) = v
+		}
+		return err
+	}
+}
+
+// intoPool makes the reader of a variable that names a built-in pool's upstreams.
+func intoPool(name string) func(*draft, string) error {
+	return func(d *draft, text string) error {
+		list, err := upstreams(text)
+		d.services[name] = list
+		return err
+	}
+}
+
+// builtinRoutes is what the gateway routes without a file. The route of
+// /v1/* is there without its pool too: the server has an answer for that.
+func builtinRoutes() []Route {
+	get, both := []string{"GET"}, []string{"GET", "POST"}
+	return []Route{
+		{Path: "/infer/python", Methods: both, Pool: "python", Rewrite: "/infer", Builtin: true},
+		{Path: "/infer/node", Methods: both, Pool: "node", Rewrite: "/infer", Builtin: true},
+		{Path: "/infer", Methods: both, Pool: "python", Fallback: "node", Builtin: true},
+		{Path: "/v1/*", Pool: "llm", Builtin: true},
+		{Path: "/slow", Methods: get, Local: "slow", Builtin: true},
+		{Path: "/limited", Methods: get, Local: "limited", Builtin: true},
+	}
+}

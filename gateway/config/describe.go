@@ -1,0 +1,151 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Table is the settings as a Markdown table, for the README.
+func Table() string {
+	var b strings.Builder
+	b.WriteString("| variable | default | |\n|---|---|---|\n")
+	for _, s := range declarations() {
+		standard := "unset"
+		if s.standard != "" {
+			standard = "`" + s.standard + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, s.meaning)
+	}
+	return b.String()
+}
+
+// Print writes what is in force in the form of the file, each line with its
+// source. Loaded as a file, it makes the same settings: what a file cannot
+// say (the built-in pools and routes, secrets) is in comments.
+func (s *Settings) Print(w io.Writer) {
+	p := &page{settings: s}
+	for _, one := range declarations() {
+		p.setting(one)
+	}
+	p.live("pools:", "")
+	for _, pool := range s.Pools {
+		p.pool(pool)
+	}
+	p.live("routes:", "")
+	for _, r := range s.Routes {
+		p.route(r)
+	}
+	_, _ = w.Write(p.Bytes()) // a closed stdout is not ours to report
+}
+
+// page is the output of Print in the making.
+type page struct {
+	bytes.Buffer
+	settings *Settings
+}
+
+// live writes a line that the file form reads, note one that it does not.
+func (p *page) live(line string, from source) {
+	if from == "" {
+		fmt.Fprintln(p, line)
+		return
+	}
+	fmt.Fprintf(p, "%-60s # %s\n", line, from)
+}
+
+func (p *page) note(line string, from source) { p.live("# "+line, from) }
+
+func (p *page) setting(s setting) {
+	v := p.settings.given.values[s.name]
+	write, text := p.live, scalar(v.text)
+	if s.pool != "" && (v.from == byDefault || v.from != p.settings.given.upstreamsFrom(s.pool)) {
+		write = p.note // as a live line it would make the pool explicit, or contradict it
+	}
+	if s.secret && v.text != "" {
+		write, text = p.note, "********"
+	}
+	write(strings.ToLower(s.name)+": "+text, v.from)
+}
+
+func (p *page) pool(pool Pool) {
+	stated, write, upstreams := p.settings.given.pools[pool.Name], p.live, p.live
+	from := p.settings.given.upstreamsFrom(pool.Name)
+	if stated.Upstreams == nil || from != byFile {
+		upstreams = p.note // they come from the variable
+	}
+	if !pool.Explicit {
+		write, upstreams = p.note, p.note
+	}
+	write("  "+pool.Name+":", "")
+	upstreams("    upstreams:", from)
+	for _, u := range pool.Upstreams {
+		upstreams(fmt.Sprintf("      - {url: %q, weight: %d}", u.URL, u.Weight), from)
+	}
+	write("    balance: "+pool.Balance, either(stated.Balance, byDefault))
+	if pool.Fallback != "" {
+		write("    fallback: "+strconv.Quote(pool.Fallback), byFile)
+	}
+	write("    health:", "")
+	write("      path: "+strconv.Quote(pool.Health.Path), either(stated.Health.Path, byDefault))
+	write("      interval: "+short(pool.Health.Interval), either(stated.Health.Interval, byDefault))
+	write("    timeouts:", "")
+	values := p.settings.given.values
+	write("      connect: "+short(pool.Timeouts.Connect), either(stated.Timeouts.Connect, values["CONNECT_TIMEOUT"].from))
+	write("      response: "+short(pool.Timeouts.Response), either(stated.Timeouts.Response, values["RESPONSE_TIMEOUT"].from))
+	write("      idle: "+short(pool.Timeouts.Idle), either(stated.Timeouts.Idle, values["IDLE_TIMEOUT"].from))
+}
+
+// either is the file for what a pool in it states, or the source otherwise.
+func either[T comparable](stated T, otherwise source) source {
+	var zero T
+	if stated != zero {
+		return byFile
+	}
+	return otherwise
+}
+
+func (p *page) route(r Route) {
+	fields := []string{"path: " + strconv.Quote(r.Path)}
+	add := func(key, text string) {
+		if text != "" {
+			fields = append(fields, key+": "+strconv.Quote(text))
+		}
+	}
+	if len(r.Methods) > 0 {
+		fields = append(fields, "methods: ["+strings.Join(r.Methods, ", ")+"]")
+	}
+	add("pool", r.Pool)
+	add("fallback", r.Fallback)
+	add("rewrite", r.Rewrite)
+	add("local", r.Local)
+	line := "  - {" + strings.Join(fields, ", ") + "}"
+	if r.Builtin {
+		p.note(line, byDefault)
+		return
+	}
+	p.live(line, byFile)
+}
+
+// short writes a duration as an operator would: 1m, not 1m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// scalar quotes a text for YAML where it may need it.
+func scalar(text string) string {
+	if wordOf(text) {
+		return text
+	}
+	return strconv.Quote(text)
+}

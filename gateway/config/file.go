@@ -1,0 +1,324 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// The file of -config. The YAML library yields the tree; the walk over it is
+// ours, because a decoder stops at the first fault and forgets the lines.
+
+// filePool is a pool as the file states it, and where.
+type filePool struct {
+	Pool
+	where string
+}
+
+// fileRoute is a route of the file, and where it stands.
+type fileRoute struct {
+	Route
+	where string
+}
+
+// reference is where the file names a pool.
+type reference struct{ where, pool string }
+
+// node is one value of the file.
+type node struct {
+	draft *draft
+	body  ast.Node // nil: no value
+	file  string
+	line  int
+	path  string // "pools.llm.upstreams[0].url"
+}
+
+// parseFile reads the text of the file into the draft.
+func (d *draft) parseFile(name string, text []byte) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // a byte order mark, from editors of Windows
+	tree, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		d.fault(syntaxFault(name, err))
+		return
+	}
+	root := node{draft: d, file: name, line: 1}
+	for _, doc := range tree.Docs {
+		switch {
+		case doc.Body == nil:
+		case root.body != nil:
+			root.line = doc.Body.GetToken().Position.Line
+			root.fault("a second document begins here; the file has one")
+			return
+		default:
+			root.body = doc.Body
+		}
+	}
+	readSettings(root)
+}
+
+// syntaxFault says where and what, without the library's excerpt of the file,
+// which could show a secret.
+func syntaxFault(name string, err error) (where, what string) {
+	at, ok := errors.AsType[yaml.Error](err)
+	if !ok || at.GetToken() == nil {
+		return name, "is not YAML"
+	}
+	return fmt.Sprintf("%s:%d", name, at.GetToken().Position.Line), "is not YAML: " + at.GetMessage()
+}
+
+func readSettings(n node) {
+	known := map[string]func(node){"pools": readPools, "routes": readRoutes}
+	for _, s := range declarations() {
+		known[strings.ToLower(s.name)] = func(n node) {
+			n.draft.set(s, n.where(), value{n.listText(), byFile})
+		}
+	}
+	n.fields(known)
+}
+
+func readPools(n node) {
+	n.entries(func(name string, n node) {
+		if !poolName(name) {
+			n.fault(`the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
+		}
+		p := filePool{Pool: Pool{Name: name}, where: n.where()}
+		readPool(n, &p.Pool)
+		n.draft.pools = append(n.draft.pools, p)
+	})
+}
+
+// poolName accepts what can be a metric label and a YAML key without quotes.
+func poolName(name string) bool {
+	return wordOf(name) && len(name) <= 63 && !strings.Contains("._-", name[:1])
+}
+
+func readPool(n node, p *Pool) {
+	n.fields(map[string]func(node){
+		"upstreams": func(n node) { p.Upstreams = readUpstreams(n) },
+		"balance":   to(&p.Balance, balance),
+		"fallback":  func(n node) { p.Fallback = readReference(n) },
+		"health": func(n node) {
+			n.fields(map[string]func(node){
+				"path":     to(&p.Health.Path, plainPath),
+				"interval": to(&p.Health.Interval, duration(minInterval)),
+			})
+		},
+		"timeouts": func(n node) {
+			n.fields(map[string]func(node){
+				"connect":  to(&p.Timeouts.Connect, duration(minDuration)),
+				"response": to(&p.Timeouts.Response, duration(minDuration)),
+				"idle":     to(&p.Timeouts.Idle, duration(minDuration)),
+			})
+		},
+	})
+}
+
+// readUpstreams returns nil only if the file states no list, not for a bad one.
+func readUpstreams(n node) []Upstream {
+	if n.empty() {
+		return nil
+	}
+	list, before := []Upstream{}, len(n.draft.faults)
+	n.items(func(n node) {
+		u, before := Upstream{Weight: 1}, len(n.draft.faults)
+		n.fields(map[string]func(node){
+			"url":    to(&u.URL, upstreamURL),
+			"weight": to(&u.Weight, integer(1, 1000, "weight")),
+		})
+		switch {
+		case len(n.draft.faults) > before:
+		case u.URL == nil:
+			n.fault("needs a url")
+		case named(list, u.URL):
+			n.fault(errTwice(u.URL).Error())
+		default:
+			list = append(list, u)
+		}
+	})
+	if len(list) == 0 && len(n.draft.faults) == before {
+		n.fault("needs at least one upstream")
+	}
+	return list
+}
+
+func readRoutes(n node) {
+	n.items(func(n node) {
+		r, before := fileRoute{where: n.where()}, len(n.draft.faults)
+		readRoute(n, &r.Route)
+		switch {
+		case len(n.draft.faults) > before:
+		case r.Path == "":
+			n.fault("needs a path")
+		case r.Pool == "":
+			n.fault("needs a pool")
+		}
+		n.draft.routes = append(n.draft.routes, r)
+	})
+}
+
+func readRoute(n node, r *Route) {
+	n.fields(map[string]func(node){
+		"path":     to(&r.Path, pattern),
+		"methods":  func(n node) { r.Methods = readMethods(n) },
+		"pool":     func(n node) { r.Pool = readReference(n) },
+		"fallback": func(n node) { r.Fallback = readReference(n) },
+		"rewrite":  to(&r.Rewrite, pattern),
+		"cache":    func(n node) { n.fault("this build has no response cache yet") },
+		"limit":    func(n node) { n.fault("this build has no rate limits yet") },
+	})
+}
+
+// readReference reads the name of a pool, which may stand further down.
+func readReference(n node) string {
+	name := n.text()
+	if name != "" {
+		n.draft.references = append(n.draft.references, reference{n.where(), name})
+	}
+	return name
+}
+
+func readMethods(n node) []string {
+	var list []string
+	n.items(func(n node) {
+		var m string
+		to(&m, method)(n)
+		if m != "" && slices.Contains(list, m) {
+			n.fault(m + " is named twice")
+		}
+		list = append(list, m)
+	})
+	slices.Sort(list)
+	return list
+}
+
+// to makes the reader of a field that holds one plain value. A field without
+// a value is not stated and keeps what it has.
+func to[T any](field *T, parse func(string) (T, error)) func(node) {
+	return func(n node) {
+		text := n.text()
+		if text == "" {
+			return
+		}
+		v, err := parse(text)
+		n.draft.faultErr(n.where(), err)
+		if err == nil {
+			*field = v
+		}
+	}
+}
+
+// where is the beginning of a fault: "gateway.yaml:12: routes[1].path".
+func (n node) where() string {
+	where := n.file + ":" + strconv.Itoa(n.line)
+	if n.path != "" {
+		where += ": " + n.path
+	}
+	return where
+}
+
+func (n node) fault(what string) { n.draft.fault(n.where(), what) }
+
+// empty tells whether the file states a key without a value: "pools:".
+func (n node) empty() bool {
+	_, null := n.body.(*ast.NullNode)
+	return null || n.body == nil
+}
+
+// fields reads a mapping whose keys are known, each at most once.
+func (n node) fields(known map[string]func(node)) {
+	n.entries(func(key string, n node) {
+		if read := known[key]; read != nil {
+			read(n)
+			return
+		}
+		names := slices.Sorted(maps.Keys(known))
+		n.fault("there is no such key here; there are " + strings.Join(names, ", "))
+	})
+}
+
+// entries reads a mapping with keys of any name, each once.
+func (n node) entries(read func(key string, n node)) {
+	if n.empty() {
+		return
+	}
+	mapping, ok := n.body.(*ast.MappingNode)
+	if !ok {
+		n.fault("is not a mapping of keys to values")
+		return
+	}
+	seen := map[string]bool{}
+	for _, entry := range mapping.Values {
+		token := entry.Key.GetToken()
+		child := n
+		child.body, child.line = entry.Value, token.Position.Line
+		child.path = strings.TrimPrefix(n.path+"."+quoteKey(token.Value), ".")
+		if seen[token.Value] {
+			child.fault("stands here a second time")
+			continue
+		}
+		seen[token.Value] = true
+		read(token.Value, child)
+	}
+}
+
+// items reads a list.
+func (n node) items(read func(node)) {
+	if n.empty() {
+		return
+	}
+	list, ok := n.body.(*ast.SequenceNode)
+	if !ok {
+		n.fault("is not a list")
+		return
+	}
+	for i, item := range list.Values {
+		child := n
+		child.body, child.path = item, fmt.Sprintf("%s[%d]", n.path, i)
+		if item != nil {
+			child.line = item.GetToken().Position.Line
+		}
+		read(child)
+	}
+}
+
+// text reads one plain value as it is written; "" when there is none.
+func (n node) text() string {
+	if n.empty() {
+		return ""
+	}
+	switch body := n.body.(type) {
+	case *ast.LiteralNode:
+		return body.Value.Value
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return body.GetToken().Value
+	}
+	n.fault("is not one plain value")
+	return ""
+}
+
+// listText reads one plain value or a list of them, which is another way to
+// write commas.
+func (n node) listText() string {
+	if _, ok := n.body.(*ast.SequenceNode); !ok {
+		return n.text()
+	}
+	var texts []string
+	n.items(func(n node) { texts = append(texts, n.text()) })
+	return strings.Join(texts, ",")
+}
+
+// quoteKey keeps a fault on its one line whatever the file calls its keys.
+func quoteKey(key string) string {
+	if wordOf(key) {
+		return key
+	}
+	return strconv.Quote(key)
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A source is where a value comes from; each beats the one before.
+type source string
+
+const (
+	byDefault source = "default"
+	byDemo    source = "demo"
+	byFile    source = "file"
+	byEnviron source = "environment"
+)
+
+// A value is what an operator wrote for one setting.
+type value struct {
+	text string // trimmed
+	from source
+}
+
+// given is what the settings were made from.
+type given struct {
+	values map[string]value // by variable name; each setting has one
+	pools  map[string]Pool  // as the file states them: a zero field is one it does not state
+}
+
+// upstreamsFrom tells who decided on a pool's upstreams: the environment,
+// then the pool in the file, then the variable in the file or its default.
+func (g given) upstreamsFrom(pool string) source {
+	s, builtin := variable(pool)
+	from := g.values[s.name].from
+	if !builtin || from != byEnviron && g.pools[pool].Upstreams != nil {
+		return byFile
+	}
+	return from
+}
+
+// draft is Settings in the making.
+type draft struct {
+	settings   *Settings
+	services   map[string][]Upstream // by built-in pool: what its variable says
+	pools      []filePool
+	routes     []fileRoute
+	references []reference
+	faults     []string
+	warnings   []string
+}
+
+// Load reads the settings: file over default, environment over file. It
+// returns them with warnings for what is allowed but odd, or a *Faults that
+// holds everything that is wrong.
+func Load(in Input) (*Settings, []string, error) {
+	d := &draft{
+		settings: &Settings{given: given{values: map[string]value{}, pools: map[string]Pool{}}},
+		services: map[string][]Upstream{},
+	}
+	d.readDefaults()
+	d.readDemo(in.Demo)
+	d.readFile(in)
+	d.readEnviron(in.Environ)
+	d.makePools()
+	d.makeRoutes()
+	d.check()
+	if len(d.faults) > 0 {
+		return nil, nil, &Faults{List: d.faults}
+	}
+	return d.settings, d.warnings, nil
+}
+
+func (d *draft) readDefaults() {
+	for _, s := range declarations() {
+		d.settings.given.values[s.name] = value{from: byDefault}
+		d.set(s, "BUG: default of "+s.name, value{s.standard, byDefault})
+	}
+}
+
+func (d *draft) readDemo(demo map[string]string) {
+	unknown := maps.Clone(demo)
+	for _, s := range declarations() {
+		d.set(s, "-demo: "+s.name, value{demo[s.name], byDemo})
+		delete(unknown, s.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(unknown)) {
+		d.fault("-demo: "+name, "there is no such setting")
+	}
+}
+
+func (d *draft) readFile(in Input) {
+	if in.File == "" {
+		return
+	}
+	read := in.ReadFile
+	if read == nil {
+		read = os.ReadFile
+	}
+	text, err := read(in.File)
+	if err != nil {
+		d.fault("-config", "cannot read the file: "+err.Error())
+		return
+	}
+	d.parseFile(in.File, text)
+}
+
+func (d *draft) readEnviron(environ []string) {
+	env := map[string]string{}
+	for _, entry := range environ {
+		name, text, _ := strings.Cut(entry, "=")
+		if _, twice := env[name]; !twice { // the first counts, as for os.Getenv
+			env[name] = text
+		}
+	}
+	for _, s := range declarations() {
+		d.set(s, s.name, value{env[s.name], byEnviron})
+	}
+}
+
+// set puts a value into the draft, over the one before. An empty one is unset
+// and changes nothing; a bad one is a fault at where, though a later source
+// may hide it: what is wrong today is in force tomorrow.
+func (d *draft) set(s setting, where string, v value) {
+	v.text = strings.TrimSpace(v.text)
+	if v.text == "" {
+		return
+	}
+	d.settings.given.values[s.name] = v
+	d.faultErr(where, s.read(d, v.text))
+}
+
+func (d *draft) fault(where, what string) {
+	d.faults = append(d.faults, where+": "+what)
+}
+
+// faultErr records an error; joined ones each for themselves.
+func (d *draft) faultErr(where string, err error) {
+	if err == nil {
+		return
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		d.fault(where, err.Error())
+		return
+	}
+	for _, one := range joined.Unwrap() {
+		d.fault(where, one.Error())
+	}
+}
+
+// makePools joins the built-in pools and those of the file.
+func (d *draft) makePools() {
+	s := d.settings
+	for _, p := range d.pools {
+		s.given.pools[p.Name] = p.Pool
+	}
+	made := maps.Clone(s.given.pools)
+	for name, p := range made {
+		p.Explicit = true
+		made[name] = p
+	}
+	for _, b := range declarations() {
+		v := s.given.values[b.name]
+		p, inFile := made[b.pool]
+		if b.pool == "" || v.text == "" && !inFile {
+			continue
+		}
+		p.Name = b.pool
+		p.Explicit = inFile || v.from != byDefault
+		if s.given.upstreamsFrom(p.Name) == v.from {
+			p.Upstreams = d.services[p.Name]
+		}
+		made[p.Name] = p
+	}
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		s.Pools = append(s.Pools, s.complete(made[name]))
+	}
+}
+
+// complete fills in what nobody stated of a pool.
+func (s *Settings) complete(p Pool) Pool {
+	p.Balance = cmp.Or(p.Balance, "p2c")
+	p.Health.Path = cmp.Or(p.Health.Path, "/healthz")
+	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
+	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)
+	p.Timeouts.Response = cmp.Or(p.Timeouts.Response, s.ResponseTimeout)
+	p.Timeouts.Idle = cmp.Or(p.Timeouts.Idle, s.IdleTimeout)
+	return p
+}
+
+// makeRoutes joins the routes of the file and the built-in ones whose paths
+// it leaves alone, in the order in which they match.
+func (d *draft) makeRoutes() {
+	for _, r := range d.routes {
+		d.settings.Routes = append(d.settings.Routes, r.Route)
+	}
+	for _, r := range builtinRoutes() {
+		same := func(of fileRoute) bool { return of.Path == r.Path }
+		if !slices.ContainsFunc(d.routes, same) {
+			d.settings.Routes = append(d.settings.Routes, r)
+		}
+	}
+	slices.SortStableFunc(d.settings.Routes, matchOrder)
+}
+
+// matchOrder puts the longest literal path first, and of two equals the exact
+// one, so that the first route that matches is the most specific.
+func matchOrder(a, b Route) int {
+	literal := func(r Route) string { return strings.TrimSuffix(r.Path, "*") }
+	return cmp.Or(
+		cmp.Compare(len(literal(b)), len(literal(a))),
+		cmp.Compare(len(a.Path), len(b.Path)),
+		cmp.Compare(a.Path, b.Path),
+	)
+}

@@ -1,0 +1,259 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The parsers of values. Each takes the text as the operator wrote it,
+// trimmed and not empty, and quotes it in its error.
+
+// integer parses a whole number from least to most.
+func integer[T int | int64](least, most T, what string) func(string) (T, error) {
+	return func(text string) (T, error) {
+		v, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || v < int64(least) || v > int64(most) {
+			return 0, fmt.Errorf("%q is not a %s between %d and %d", text, what, least, most)
+		}
+		return T(v), nil
+	}
+}
+
+// duration parses a time in Go's form, from least to a day. A bare number is
+// refused: nobody can say whether it was meant in seconds or milliseconds.
+func duration(least time.Duration) func(string) (time.Duration, error) {
+	return func(text string) (time.Duration, error) {
+		v, err := time.ParseDuration(text)
+		if err != nil || v < least || v > maxDuration {
+			return 0, fmt.Errorf("%q is not a duration between %v and %gh, such as 500ms, 5s or 1m30s",
+				text, least, maxDuration.Hours())
+		}
+		return v, nil
+	}
+}
+
+func level(text string) (slog.Level, error) {
+	switch strings.ToLower(text) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("%q is none of debug, info, warn, error", text)
+}
+
+func balance(text string) (string, error) {
+	switch text {
+	case "p2c", "round_robin", "least_requests":
+		return text, nil
+	case "hash":
+		return "", fmt.Errorf("%q is not available in this build yet; p2c, round_robin and least_requests are", text)
+	}
+	return "", fmt.Errorf("%q is none of p2c, round_robin, least_requests", text)
+}
+
+// method parses one request method. Those of RFC 9110 that make no sense
+// behind a gateway (CONNECT, TRACE) are not among them; QUERY is a draft's.
+func method(text string) (string, error) {
+	known := []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+		http.MethodPatch, http.MethodDelete, http.MethodOptions, "QUERY",
+	}
+	if m := strings.ToUpper(text); slices.Contains(known, m) {
+		return m, nil
+	}
+	return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
+}
+
+// prefixes parses who is trusted: names, addresses and CIDRs, or none.
+func prefixes(text string) ([]netip.Prefix, error) {
+	if text == "none" {
+		return nil, nil
+	}
+	var list []netip.Prefix
+	var faults []error
+	for item := range strings.SplitSeq(text, ",") {
+		some, err := prefix(strings.TrimSpace(item))
+		if err != nil {
+			faults = append(faults, err)
+		}
+		for _, p := range some {
+			if !slices.Contains(list, p) {
+				list = append(list, p)
+			}
+		}
+	}
+	return list, errors.Join(faults...)
+}
+
+func prefix(item string) ([]netip.Prefix, error) {
+	switch item {
+	case "loopback":
+		return []netip.Prefix{
+			netip.MustParsePrefix("127.0.0.0/8"),
+			netip.MustParsePrefix("::1/128"),
+		}, nil
+	case "private":
+		return []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"),     // RFC 1918
+			netip.MustParsePrefix("172.16.0.0/12"),  // RFC 1918
+			netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
+			netip.MustParsePrefix("169.254.0.0/16"), // RFC 3927, link-local
+			netip.MustParsePrefix("fc00::/7"),       // RFC 4193, unique local
+			netip.MustParsePrefix("fe80::/10"),      // RFC 4291, link-local
+		}, nil
+	case "none":
+		return nil, errors.New(`"none" stands alone or not at all`)
+	}
+	p, err := netip.ParsePrefix(item)
+	if addr, e := netip.ParseAddr(item); e == nil && addr.Zone() == "" {
+		p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q is not loopback, private, none, an address or a CIDR such as 10.0.0.0/8", item)
+	}
+	if p.Addr().Is4In6() { // addresses are compared unmapped
+		if p.Bits() < 96 {
+			return nil, fmt.Errorf("%q is wider than all of IPv4; write the IPv4 and the IPv6 part", item)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return []netip.Prefix{p.Masked()}, nil
+}
+
+// upstreams parses one URL or several, comma-separated, of equal weight.
+// With an error comes the list of those that are good.
+func upstreams(text string) ([]Upstream, error) {
+	if strings.Contains(text, "@") { // before the commas: a password may hold one
+		return nil, errUserInfo()
+	}
+	var list []Upstream
+	var faults []error
+	for item := range strings.SplitSeq(text, ",") {
+		u, err := upstreamURL(strings.TrimSpace(item))
+		switch {
+		case err != nil:
+			faults = append(faults, err)
+		case named(list, u):
+			faults = append(faults, errTwice(u))
+		default:
+			list = append(list, Upstream{URL: u, Weight: 1})
+		}
+	}
+	return list, errors.Join(faults...)
+}
+
+// named tells whether one of the upstreams has this URL.
+func named(list []Upstream, u *url.URL) bool {
+	return slices.ContainsFunc(list, func(have Upstream) bool { return *have.URL == *u })
+}
+
+func errTwice(u *url.URL) error { return fmt.Errorf("%q is named twice", u) }
+
+// errUserInfo quotes nothing: what stands there may be a password.
+func errUserInfo() error {
+	return errors.New("has an @: an upstream URL may not carry a user name or password")
+}
+
+// upstreamURL parses scheme, host and port, and refuses the rest, which would
+// otherwise be dropped in silence.
+func upstreamURL(text string) (*url.URL, error) {
+	refuse := func(why string) (*url.URL, error) { return nil, fmt.Errorf("%q %s", text, why) }
+	if strings.Contains(text, "@") {
+		return nil, errUserInfo()
+	}
+	if strings.ContainsAny(text, "?#") {
+		return refuse("has a query or fragment, which an upstream URL may not have")
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return refuse("is not a URL such as http://service:8000")
+	}
+	host, portText := u.Hostname(), u.Port()
+	if portText == "" && !strings.HasSuffix(u.Host, ":") {
+		portText = "80"
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	canonical := canonicalHost(host)
+	switch {
+	case u.Scheme == "https":
+		return refuse("is https: https upstreams are not available in this build yet")
+	case u.Scheme != "http":
+		return refuse("does not begin with http://")
+	case host == "":
+		return refuse("names no host")
+	case canonical == "":
+		return refuse("has a host that is neither a name nor an address")
+	case err != nil || port == 0:
+		return refuse("has a port that is not between 1 and 65535")
+	case u.Path != "" && u.Path != "/":
+		return refuse("has a path; a route's rewrite is the place to change paths")
+	}
+	hostport := net.JoinHostPort(canonical, strconv.FormatUint(port, 10))
+	return &url.URL{Scheme: "http", Host: hostport}, nil
+}
+
+// canonicalHost is an address or name in its one form, "" for what is
+// neither. Names with underscores are those of containers.
+func canonicalHost(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String()
+	}
+	if len(host) > 253 || strings.Trim(host, "-.") == "" || !wordOf(host) {
+		return ""
+	}
+	return strings.ToLower(host)
+}
+
+// wordOf tells whether text is of ASCII letters, digits and "._-" only.
+func wordOf(text string) bool {
+	for _, c := range []byte(text) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		digit := '0' <= c && c <= '9'
+		if !letter && !digit && strings.IndexByte("._-", c) < 0 {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// plainPath parses a path that goes onto the wire as it is written.
+func plainPath(text string) (string, error) {
+	if !strings.HasPrefix(text, "/") || strings.HasPrefix(text, "//") {
+		return "", fmt.Errorf(`%q does not begin with a single "/"`, text)
+	}
+	for _, c := range text {
+		if c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
+			return "", fmt.Errorf("%q holds %q, which a path holds only percent-encoded", text, c)
+		}
+	}
+	return text, nil
+}
+
+// pattern parses the path of a route or a rewrite: exact, or a prefix.
+func pattern(text string) (string, error) {
+	path, err := plainPath(text)
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(strings.TrimSuffix(path, "/*"), "*") {
+		return "", fmt.Errorf(`%q has a "*" elsewhere than in a "/*" at the end`, text)
+	}
+	return path, nil
+}
+
+// isPrefix tells a route path like "/v1/*" from an exact one.
+func isPrefix(path string) bool { return strings.HasSuffix(path, "/*") }

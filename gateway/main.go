@@ -1,0 +1,147 @@
+// Command gateway is a high-throughput API gateway in front of AI inference services.
+//
+// See README.md for its settings and routes, and gateway/README.md for a map of the code.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/server"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// Exit codes: 0 after an orderly end, 1 for a gateway that could not start or was told twice to end, 2 for
+// settings or flags that are wrong.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+type flags struct {
+	demo, check, print, version bool
+	config                      string
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	f, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	case f.version:
+		fmt.Fprintln(stdout, "aigateway", version)
+		return 0
+	}
+	in := config.Input{Environ: environ, File: f.config}
+	if f.demo {
+		sims, err := startSimulators(environ)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+		defer sims.close()
+		in.Demo = sims.urls()
+	}
+	settings, warnings, err := config.Load(in)
+	if err != nil {
+		fmt.Fprintf(stderr, "cannot start, the settings have faults:\n%s\n", indent(err.Error()))
+		return exitUsage
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
+	switch {
+	case f.check:
+		fmt.Fprintln(stdout, "the settings are fine")
+		return 0
+	case f.print:
+		settings.Print(stdout)
+		return 0
+	}
+	return serve(settings, f.demo, stdout, stderr)
+}
+
+func parse(args []string, stderr io.Writer) (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.BoolVar(&f.demo, "demo", false, "run simulated backends inside the process")
+	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
+	set.BoolVar(&f.check, "check", false, "check the settings and exit")
+	set.BoolVar(&f.print, "print-config", false, "print the effective settings and where each comes from, and exit")
+	set.BoolVar(&f.version, "version", false, "print the version and exit")
+	if err := set.Parse(args); err != nil {
+		return f, err
+	}
+	if set.NArg() > 0 {
+		fmt.Fprintf(stderr, "gateway: unexpected argument %q; everything else is set by environment or -config\n", set.Arg(0))
+		return f, errors.New("unexpected argument")
+	}
+	return f, nil
+}
+
+// serve runs the gateway until a signal ends it.
+func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.LogLevel}))
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	g, err := server.New(s, log)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(s.Port)))
+	if err != nil {
+		g.Close()
+		fmt.Fprintf(stderr, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
+		return exitFailed
+	}
+	log.Info("listening", "port", s.Port, "version", version)
+	if demo {
+		fmt.Fprint(stdout, welcome(s.Port))
+	}
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(ln) }()
+
+	select {
+	case err := <-served:
+		g.Close()
+		log.Error("cannot serve any longer", "error", fmt.Sprint(err))
+		return exitFailed
+	case sig := <-signals:
+		log.Info("shutting down", "signal", sig.String(), "grace", s.ShutdownGrace.String())
+	}
+	go func() {
+		<-signals
+		log.Warn("second signal, ending at once")
+		os.Exit(exitFailed)
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownGrace)
+	defer cancel()
+	cut := g.Shutdown(ctx)
+	log.Info("ended", "connections_cut", cut)
+	return 0
+}
+
+func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }

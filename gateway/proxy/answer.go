@@ -1,0 +1,273 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"aigateway/gateway/wire"
+)
+
+// answerRoom is kept free before what the upstream sends, so that the head for the client, which is a little
+// longer than the upstream's, finds its place right before the body.
+const answerRoom = 512
+
+// maxInterim bounds the 1xx responses before one answer.
+const maxInterim = 8
+
+// await reads the response head, with whatever has come behind it.
+func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
+	if x.down == nil {
+		x.down = wire.GetBuffer(answerRoom + p.options.MaxHeadBytes + chunkTail)
+	}
+	x.from, x.end = answerRoom, answerRoom
+	limit := answerRoom + p.options.MaxHeadBytes
+	by := time.Now().Add(u.timeouts.Response)
+	wait := u.timeouts.Response
+	for looked, interim := 0, 0; ; {
+		if n := wire.FindHeadEnd(x.down.B[x.from:x.end], looked); n > 0 {
+			if x.answer.Scan(x.down.B[x.from:x.from+n]) != wire.None {
+				return BrokenAnswer
+			}
+			if x.answer.Status >= 200 {
+				x.body = x.from + n
+				return None
+			}
+			// 1xx is for the gateway, which asked for nothing; a 101 would be a protocol nobody chose.
+			if interim++; x.answer.Status == 101 || interim > maxInterim {
+				return BrokenAnswer
+			}
+			x.dirty = true
+			x.end = x.from + copy(x.down.B[x.from:], x.down.B[x.from+n:x.end])
+			looked = 0
+			continue
+		}
+		looked = x.end - x.from
+		if x.end >= limit {
+			return HeadTooLarge
+		}
+		n, err := x.receive(x.down.B[x.end:limit], wait)
+		x.end += n
+		if err != nil {
+			return x.readFault(err, TimeoutResponse)
+		}
+		wait = max(time.Millisecond, time.Until(by)) // the whole head has one deadline
+	}
+}
+
+// receive reads what the upstream sends. A client that left in the meantime is noticed before the wait, and
+// wakes it.
+func (x *Exchange) receive(p []byte, wait time.Duration) (int, error) {
+	n, err := x.conn.Receive(p, wait, &x.watched)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
+// readFault says why nothing more comes from the upstream; timeout names the phase.
+func (x *Exchange) readFault(err error, timeout Fault) Fault {
+	if x.Gone() {
+		return ClientGone
+	}
+	if x.pump != nil {
+		if f := Fault(x.pump.fault.Load()); f != None {
+			return f
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return timeout
+	}
+	return BrokenAnswer
+}
+
+// relay passes the answer on, whose head and perhaps more of it is in x.down.
+func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
+	length := x.answer.BodyLength(x.toHEAD())
+	if length == 0 && (x.toHEAD() || x.answer.Status == 204 || x.answer.Status == 304) {
+		// Some upstreams send a body here all the same, and late; nobody must get it.
+		x.dirty = true
+	}
+	x.Status = x.answer.Status
+	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
+		return p.relayWhole(x, u, int(length))
+	}
+	return p.relayStream(x, u, length)
+}
+
+func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
+
+// relayWhole reads the whole body, frees the upstream's connection and answers with one write.
+func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
+	x.last()
+	x.head = appendAnswerHead(x.head[:0], x, int64(length))
+	if x.body+length > len(x.down.B) {
+		larger := wire.GetBuffer(len(x.head) + length)
+		x.end = len(x.head) + copy(larger.B[len(x.head):], x.down.B[x.body:x.end])
+		x.from, x.body = 0, len(x.head)
+		x.down.Put()
+		x.down = larger
+	}
+	to := x.body + length
+	for x.end < to {
+		n, err := x.receive(x.down.B[x.end:to], u.timeouts.Idle)
+		x.end += n
+		if err != nil {
+			return x.readFault(err, TimeoutIdle)
+		}
+	}
+	x.dirty = x.dirty || x.end > to // bytes behind the answer belong to nobody
+	p.finish(x, u)
+	return x.sendBehindHead(to)
+}
+
+// sendBehindHead puts x.head right before the body and sends both, up to the given end.
+func (x *Exchange) sendBehindHead(to int) Fault {
+	from := x.body - len(x.head)
+	if from < 0 {
+		panic("BUG: no room for the head")
+	}
+	copy(x.down.B[from:], x.head)
+	if x.Client.Send(x.down.B[from:to]) != nil {
+		return x.left()
+	}
+	return None
+}
+
+// last decides whether the client's connection ends with this answer: what is left of a body that nobody
+// wants would stand before the next request.
+func (x *Exchange) last() { x.Last = x.Last || x.uploading() }
+
+// left notes that the client has left in the middle of its answer.
+func (x *Exchange) left() Fault {
+	x.watched.Leave()
+	x.Client.Reset()
+	return ClientGone
+}
+
+// A stream is an answer on its way through: read by read, each passed on at once.
+type stream struct {
+	left    int64 // bytes of a body with a length
+	length  int64 // or ChunkedBody, UntilClose
+	rechunk bool  // the client gets chunks
+	in      wire.Chunked
+	ended   bool
+}
+
+// relayStream passes the answer on as it arrives: a read is a write, so a slow client slows the upstream.
+func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
+	s := stream{length: length, left: max(0, length), rechunk: length < 0 && x.Head.Minor > 0}
+	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
+	outLength := length
+	switch {
+	case untilClose:
+		outLength, x.Last = wire.UntilClose, true
+	case s.rechunk:
+		outLength = wire.ChunkedBody
+	}
+	x.dirty = x.dirty || length == wire.UntilClose
+	x.last()
+	x.head = appendAnswerHead(x.head[:0], x, outLength)
+	if f := s.first(x); f != None {
+		return f
+	}
+	if untilClose {
+		x.Client.Reset() // until the end is there, a close must not look like it
+	}
+	for !s.ended {
+		n, err := x.receive(x.down.B[x.from:len(x.down.B)-chunkTail], u.timeouts.Idle)
+		if err == io.EOF && length == wire.UntilClose && !x.Gone() {
+			s.ended = true
+		} else if err != nil {
+			return x.cut(x.readFault(err, TimeoutIdle))
+		}
+		data, ok := s.take(x, x.from, x.from+n)
+		if !ok {
+			return x.cut(BrokenAnswer)
+		}
+		a, b := s.frame(x.down.B, x.from, data)
+		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
+			return x.left()
+		}
+	}
+	if untilClose {
+		x.Client.EndPlainly()
+	}
+	p.finish(x, u)
+	return None
+}
+
+// first sends the head, with what has come behind it: headers do not wait for the first event.
+func (s *stream) first(x *Exchange) Fault {
+	data, ok := s.take(x, x.body, x.end)
+	if !ok {
+		return BrokenAnswer // nobody has seen a byte: a clear error
+	}
+	to := x.body + data
+	if s.rechunk && data > 0 {
+		x.head = wire.AppendChunkSize(x.head, data)
+		to += copy(x.down.B[to:], "\r\n")
+	}
+	if s.rechunk && s.ended {
+		to += copy(x.down.B[to:], wire.LastChunk)
+	}
+	return x.sendBehindHead(to)
+}
+
+// take decodes what arrived in x.down.B[from:to], moves the body's bytes to from and returns how many.
+// ok is false if the upstream's framing is broken.
+func (s *stream) take(x *Exchange, from, to int) (data int, ok bool) {
+	switch s.length {
+	case wire.UntilClose:
+		return to - from, true
+	case wire.ChunkedBody:
+	default:
+		data = int(min(int64(to-from), s.left))
+		s.left -= int64(data)
+		s.ended = s.left == 0
+		x.dirty = x.dirty || data < to-from
+		return data, true
+	}
+	b := x.down.B
+	for at := from; at < to && !s.in.Done(); {
+		piece, used, v := s.in.Next(b[at:to])
+		if v != wire.None {
+			return 0, false
+		}
+		data += copy(b[from+data:], piece)
+		if at += used; s.in.Done() {
+			s.ended = true
+			x.dirty = x.dirty || at < to
+		}
+	}
+	return data, true
+}
+
+// frame makes a chunk of the data at b[from:] if the client gets chunks, in the room around it.
+func (s *stream) frame(b []byte, from, data int) (int, int) {
+	to := from + data
+	if !s.rechunk {
+		return from, to
+	}
+	if data > 0 {
+		var line [chunkRoom]byte
+		size := wire.AppendChunkSize(line[:0], data)
+		from -= len(size)
+		copy(b[from:], size)
+		to += copy(b[to:], "\r\n")
+	}
+	if s.ended {
+		to += copy(b[to:], wire.LastChunk)
+	}
+	return from, to
+}
+
+// cut ends an answer that has no end: the client's connection is reset, so that nobody takes it for whole.
+func (x *Exchange) cut(f Fault) Fault {
+	x.Client.Reset()
+	if f == ClientGone {
+		return f
+	}
+	return Truncated
+}

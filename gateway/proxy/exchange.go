@@ -1,0 +1,62 @@
+package proxy
+
+import "aigateway/gateway/wire"
+
+// An Exchange is one request on its way up and its answer on the way down. The caller owns it, fills the
+// first part, calls [Proxy.Forward] and reads the last part; it may be reused after [Exchange.Reset].
+// Slices are borrowed until Forward returns.
+type Exchange struct {
+	Client      *wire.ClientConn
+	Head        *wire.RequestHead
+	Target      []byte // as the upstream gets it
+	RequestID   []byte
+	TraceParent []byte
+	TraceState  []byte // empty: none
+	Secure      bool   // the client came over TLS
+	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
+	Pool        *Pool
+	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
+
+	Last bool // the client's connection ends with this answer; Forward may set it
+
+	// Set by Forward.
+	Status   int       // of the answer passed on, 0 if none
+	Upstream *Upstream // the last one asked
+	Attempts int
+
+	watched wire.Watched
+	answer  wire.ResponseHead
+	head    []byte       // scratch: a head being written
+	up      *wire.Buffer // the request's body, or the first part of it
+	room    int          // where the body begins in up; the head is put before it
+	filled  int          // bytes of the body in up
+	whole   bool         // up holds the whole body
+	conn    lease        // the upstream's connection
+	down    *wire.Buffer // what the upstream sent
+	from    int          // first byte of the response head in down
+	body    int          // first byte after it
+	end     int          // first free byte
+	dirty   bool         // the connection must not be used again
+	pump    *pump        // sends a body that is not whole; nil if none
+}
+
+// Reset readies x for another request; it keeps its scratch memory.
+func (x *Exchange) Reset() {
+	x.watched.Reset()
+	*x = Exchange{answer: x.answer, head: x.head[:0]}
+}
+
+// Gone tells whether the client left while the request was on its way.
+func (x *Exchange) Gone() bool { return x.watched.Gone() }
+
+// release gives the buffers back.
+func (x *Exchange) release() {
+	if x.up != nil {
+		x.up.Put()
+		x.up = nil
+	}
+	if x.down != nil {
+		x.down.Put()
+		x.down = nil
+	}
+}

@@ -1,0 +1,48 @@
+package proxy
+
+// A Fault is why a request has no whole answer. The zero value is "it has one".
+type Fault uint8
+
+// The faults, by the phase they end. The server turns them into statuses.
+const (
+	None Fault = iota
+
+	// The client's part.
+	ClientGone    // it left, or stopped taking the answer
+	BodyTooLarge  // its body exceeds the limit
+	BodyMalformed // its chunks are not chunks
+	BodyTimeout   // it stopped sending its body
+
+	// The upstream's part. Nobody has seen a byte of an answer yet.
+	NoUpstream      // the pool has no upstream
+	Busy            // every connection the upstream may have is in use
+	Unreachable     // no connection: refused, reset, no such name
+	TimeoutConnect  // no connection in time
+	TimeoutResponse // no response head in time
+	TimeoutIdle     // silence inside the body, or an upstream that stopped reading the request
+	BrokenAnswer    // closed, cut or malformed
+	HeadTooLarge    // a response head over the limit
+
+	// The answer had begun; the client's connection was reset.
+	Truncated
+)
+
+var faults = [...]string{
+	None:            "",
+	ClientGone:      "client_gone",
+	BodyTooLarge:    "body_too_large",
+	BodyMalformed:   "body_malformed",
+	BodyTimeout:     "timeout_request",
+	NoUpstream:      "no_upstream",
+	Busy:            "upstream_busy",
+	Unreachable:     "upstream_unreachable",
+	TimeoutConnect:  "timeout_connect",
+	TimeoutResponse: "timeout_response",
+	TimeoutIdle:     "timeout_idle",
+	BrokenAnswer:    "bad_upstream_response",
+	HeadTooLarge:    "upstream_header_too_large",
+	Truncated:       "truncated",
+}
+
+// String is the fault's name in answers, logs and metrics.
+func (f Fault) String() string { return faults[f] }

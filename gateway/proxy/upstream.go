@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// maxIdle is how long a connection stays pooled. Common inference servers close theirs after 5 s
+	// (uvicorn, Node), and a request that meets the close on its way cannot always be repeated.
+	maxIdle = 4 * time.Second
+	// maxConns bounds the connections to one upstream.
+	maxConns = 16384
+)
+
+// An Upstream is one server of a pool and the connections to it.
+type Upstream struct {
+	URL string // as configured
+
+	host     string // the Host the upstream gets: "name:port", or "name" for port 80
+	weight   int
+	timeouts config.Timeouts
+	probing  config.Health
+	hc       *fasthttp.HostClient
+	conns    connPool
+	inflight atomic.Int64
+	healthy  atomic.Bool
+	probed   atomic.Bool
+}
+
+func newUpstream(c config.Upstream, pool config.Pool) *Upstream {
+	dialer := &wire.Dialer{Timeout: pool.Timeouts.Connect}
+	u := &Upstream{
+		URL: c.URL.String(), host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight), timeouts: pool.Timeouts, probing: pool.Health,
+		hc: &fasthttp.HostClient{
+			Addr:                c.URL.Host, // settings always have a port
+			Dial:                dialer.Dial,
+			MaxConns:            maxConns,
+			MaxIdleConnDuration: maxIdle,
+			ConnPoolStrategy:    fasthttp.LIFO, // O(1), and the surplus ages out
+		},
+	}
+	u.conns = bindConns(u.hc.AcquireConn, u.hc.ReleaseConn, u.hc.CloseConn)
+	return u
+}
+
+// Healthy tells whether the last probe, or the last attempt to connect, found the upstream.
+func (u *Upstream) Healthy() bool { return u.healthy.Load() }
+
+// Probed tells whether the upstream's health is known at all.
+func (u *Upstream) Probed() bool { return u.probed.Load() }
+
+// busier compares the load of two upstreams by their weights: negative if u has less to do than v.
+func (u *Upstream) busier(v *Upstream) int64 {
+	return (u.inflight.Load()+1)*int64(v.weight) - (v.inflight.Load()+1)*int64(u.weight)
+}
+
+// acquire returns a connection that is fit for a request: new, or checked to be open and silent.
+func (u *Upstream) acquire() (lease, Fault) {
+	for {
+		pooled, err := u.conns.acquire()
+		if err != nil {
+			u.healthy.Store(u.healthy.Load() && errors.Is(err, fasthttp.ErrNoFreeConns))
+			return lease{}, dialFault(err)
+		}
+		conn := pooled.Conn().(*wire.UpstreamConn)
+		if !conn.Stale() {
+			return lease{UpstreamConn: conn, pooled: pooled}, None
+		}
+		u.conns.close(pooled)
+	}
+}
+
+func dialFault(err error) Fault {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, fasthttp.ErrNoFreeConns):
+		return Busy
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return TimeoutConnect
+	}
+	return Unreachable
+}
+
+func (u *Upstream) close() { u.hc.CloseIdleConnections() }
+
+// pooledConn is what fasthttp.HostClient pools. Its type has no exported name.
+type pooledConn interface{ Conn() net.Conn }
+
+// A lease is a connection while a request has it.
+type lease struct {
+	*wire.UpstreamConn
+	pooled pooledConn
+}
+
+// connPool is a HostClient's pool of connections without its client.
+type connPool struct {
+	acquire        func() (pooledConn, error)
+	release, close func(pooledConn)
+}
+
+// bindConns gives the type that fasthttp does not export a place where it has a name.
+func bindConns[C pooledConn](acquire func(time.Duration, bool) (C, error), release, closeConn func(C)) connPool {
+	return connPool{
+		acquire: func() (pooledConn, error) {
+			c, err := acquire(0, false)
+			if err != nil {
+				return nil, err // not a nil C in a non-nil interface
+			}
+			return c, nil
+		},
+		release: func(c pooledConn) { release(c.(C)) },
+		close:   func(c pooledConn) { closeConn(c.(C)) },
+	}
+}

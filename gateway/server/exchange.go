@@ -1,0 +1,39 @@
+package server
+
+import (
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// An exchange is one request and its answer, from the handler's first line to its last. It is pooled; each
+// field says which step sets it.
+type exchange struct {
+	// begin
+	ctx   *fasthttp.RequestCtx
+	conn  *wire.ClientConn
+	route *route // resolve completes it for prefix routes
+	epoch uint32
+
+	// check
+	head       wire.RequestHead
+	id         []byte // the request's id
+	trace      []byte // traceparent
+	traceState []byte
+	random     [24]byte
+	last       bool // the client's connection ends with this answer
+	openAI     bool // faults have OpenAI's shape
+
+	// fetch
+	target  []byte
+	forward proxy.Exchange
+	scratch []byte
+}
+
+func (x *exchange) reset() {
+	x.forward.Reset()
+	x.ctx, x.conn, x.route = nil, nil, nil
+	x.traceState, x.id, x.trace = nil, x.id[:0], x.trace[:0]
+	x.last, x.openAI = false, false
+}

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A fault is an answer that is not what was asked for. Its texts are the gateway's own: no byte of a client
+// or an upstream is in them.
+type fault struct {
+	status  int
+	code    string // for programs
+	message string // for people
+}
+
+// The faults of the gateway itself.
+var (
+	noRoute      = fault{404, "not_found", "there is nothing at this path"}
+	noLLM        = fault{404, "not_found", "no OpenAI-compatible service is configured; set LLM_SERVICE_URL"}
+	badMethod    = fault{405, "method_not_allowed", "this path does not answer that method; see the Allow field"}
+	outsideRoute = fault{400, "bad_target", "the path leaves its route by dot segments"}
+	tooLong      = fault{413, "body_too_large", "the request body exceeds the limit"}
+	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
+	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}
+	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
+	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
+)
+
+// ofViolation is the one table from the request policy's refusals to statuses; what is not in it is 400.
+func ofViolation(v wire.Violation) fault {
+	f := fault{400, "bad_request", "the request is refused: " + v.String()}
+	switch v {
+	case wire.UnknownMethod:
+		f.status, f.code = 501, "method_not_implemented"
+	case wire.BadVersion:
+		f.status, f.code = 505, "version_not_supported"
+	case wire.BadExpect:
+		f.status, f.code = 417, "expectation_failed"
+	}
+	return f
+}
+
+// ofProxy is the one table from the proxy's faults to statuses.
+var ofProxy = map[proxy.Fault]fault{
+	proxy.ClientGone:      {499, proxy.ClientGone.String(), "the client left"},
+	proxy.BodyTooLarge:    tooLong,
+	proxy.BodyMalformed:   {400, proxy.BodyMalformed.String(), "the chunks of the request body are malformed"},
+	proxy.BodyTimeout:     {408, proxy.BodyTimeout.String(), "the request body did not arrive in time"},
+	proxy.NoUpstream:      {503, proxy.NoUpstream.String(), "no upstream can take the request"},
+	proxy.Busy:            {503, proxy.Busy.String(), "all connections to the upstream are in use"},
+	proxy.Unreachable:     {502, proxy.Unreachable.String(), "cannot connect to the upstream"},
+	proxy.TimeoutConnect:  {504, proxy.TimeoutConnect.String(), "no connection to the upstream in time"},
+	proxy.TimeoutResponse: {504, proxy.TimeoutResponse.String(), "the upstream did not begin to answer in time"},
+	proxy.TimeoutIdle:     {504, proxy.TimeoutIdle.String(), "the upstream fell silent in the middle"},
+	proxy.BrokenAnswer:    {502, proxy.BrokenAnswer.String(), "the upstream's answer is broken"},
+	proxy.HeadTooLarge:    {502, proxy.HeadTooLarge.String(), "the upstream's response header exceeds the limit"},
+}
+
+// kind is the OpenAI word for the family of a status.
+func (f *fault) kind() string {
+	switch {
+	case f.status == fasthttp.StatusTooManyRequests:
+		return "rate_limit_error"
+	case f.status < 500:
+		return "invalid_request_error"
+	}
+	return "api_error"
+}

@@ -1,0 +1,193 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// handle is a request's way. Each step answers, or leaves the request to the next.
+func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
+	x := g.begin(ctx, r)
+	defer g.end(x)
+	if g.check(x) || g.resolve(x) || g.measure(x) || g.answer(x) {
+		return
+	}
+	g.fetch(x)
+}
+
+// begin takes an exchange for the request from the pool.
+func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
+	x := g.exchanges.Get().(*exchange)
+	x.ctx, x.route = ctx, r
+	x.conn = ctx.Conn().(*wire.ClientConn)
+	x.epoch = g.epoch.Load()
+	g.open[x.epoch].Add(1)
+	return x
+}
+
+// check applies the request policy, and gives the request its identity. A refusal closes the connection:
+// where such a message ends is anybody's guess.
+func (g *Gateway) check(x *exchange) (done bool) {
+	h := &x.ctx.Request.Header
+	if !x.conn.TakeHead() {
+		x.last = true
+		x.conn.Linger()
+		g.replyFault(x, &malformed)
+		return true
+	}
+	v := x.head.Scan(h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders())
+	x.identify()
+	if v != wire.None {
+		x.last = true
+		x.conn.Linger()
+		f := ofViolation(v)
+		g.replyFault(x, &f)
+		return true
+	}
+	x.conn.ExpectBody(x.head.ContentLength, g.settings.MaxBodyBytes, x.head.Expect)
+	x.last = x.head.Close || g.ops.Draining()
+	return false
+}
+
+// resolve finds the route, and answers what has none.
+func (g *Gateway) resolve(x *exchange) (done bool) {
+	if x.route == nil {
+		path := pathOf(x.head.Target)
+		if x.route = g.match(path); x.route == nil {
+			g.replyFault(x, &noRoute)
+			return true
+		}
+		x.openAI = x.route.openAI
+		if climbs(path[len(x.route.prefix):]) {
+			g.replyFault(x, &outsideRoute)
+			return true
+		}
+	}
+	r := x.route
+	x.openAI = r.openAI
+	if r.missing != nil {
+		g.replyFault(x, r.missing)
+		return true
+	}
+	if !r.takes(x.head.Method) {
+		x.ctx.Response.Header.Set("Allow", r.allow)
+		g.replyFault(x, &badMethod)
+		return true
+	}
+	return false
+}
+
+// measure refuses a body that announces to be too long, before a byte of it is read or 100 Continue is sent.
+func (g *Gateway) measure(x *exchange) (done bool) {
+	if x.head.ContentLength <= g.settings.MaxBodyBytes {
+		return false
+	}
+	g.replyFault(x, &tooLong)
+	return true
+}
+
+// answer replies to what the gateway answers itself.
+func (g *Gateway) answer(x *exchange) (done bool) {
+	if x.route.answer == nil {
+		return false
+	}
+	x.route.answer(x)
+	return true
+}
+
+// fetch has an upstream answer.
+func (g *Gateway) fetch(x *exchange) {
+	r := x.route
+	x.target = r.appendTarget(x.target[:0], x.head.Target)
+	f := &x.forward
+	f.Client, f.Head, f.Target = x.conn, &x.head, x.target
+	f.RequestID, f.TraceParent, f.TraceState = x.id, x.trace, x.traceState
+	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
+	f.Last = x.last
+	f.Pool, f.Fallback = r.pool, r.fallback
+	fault := g.proxy.Forward(f)
+	x.last = x.last || f.Last
+	switch {
+	case fault == proxy.None:
+		if x.last {
+			x.ctx.SetConnectionClose()
+		}
+	case x.conn.Answered() || fault == proxy.ClientGone:
+		x.conn.Reset()
+		x.drop()
+	default:
+		x.last = x.last || !x.conn.KeepsAlive()
+		answer := ofProxy[fault]
+		g.replyFault(x, &answer)
+	}
+}
+
+// drop ends the connection without a further byte.
+func (x *exchange) drop() {
+	x.conn.Mute()
+	x.ctx.SetConnectionClose()
+}
+
+// end gives the exchange back. A panic costs this one request.
+func (g *Gateway) end(x *exchange) {
+	if r := recover(); r != nil {
+		g.panicked(r)
+		if x.conn.Answered() {
+			x.conn.Reset()
+			x.drop()
+		} else {
+			x.last = true
+			g.replyFault(x, &internal)
+		}
+	}
+	g.open[x.epoch].Add(-1)
+	x.reset()
+	g.exchanges.Put(x)
+}
+
+// panicked reports a panic with its stack.
+func (g *Gateway) panicked(r any) {
+	g.panics.Add(1)
+	g.log.Error("panic", "value", fmt.Sprint(r), "stack", string(debug.Stack()))
+}
+
+// refuse answers what fasthttp could not read. The connection ends with it.
+func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
+	f := malformed
+	var v wire.Violation
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	switch {
+	case errors.As(err, &v):
+		f = ofViolation(v)
+	case errors.As(err, &small):
+		f = headTooLong
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f = headTimeout
+	}
+	x := &exchange{ctx: ctx, last: true}
+	x.conn = ctx.Conn().(*wire.ClientConn)
+	x.identify()
+	x.conn.Linger()
+	g.replyFault(x, &f)
+}
+
+// slow is the demo route of a slow service.
+func (g *Gateway) slow(x *exchange) {
+	time.Sleep(120 * time.Millisecond)
+	g.replyJSON(x, 200, []byte(`{"ok":true,"path":"/slow"}`+"\n"))
+}
+
+// limited is the demo route of a service that is limited and never cached.
+func (g *Gateway) limited(x *exchange) {
+	x.ctx.Response.Header.Set("Cache-Control", "no-store")
+	g.replyJSON(x, 200, []byte(`{"ok":true}`+"\n"))
+}

@@ -1,0 +1,162 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/proxy"
+)
+
+// A route is where a path leads. Provisioned once; read by every request.
+type route struct {
+	path     string // as configured: the label of metrics and logs
+	prefix   string // what a prefix route's paths begin with, "" for an exact one
+	methods  []string
+	allow    string // the Allow field of a 405
+	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
+	pool     *proxy.Pool
+	fallback *proxy.Pool
+	openAI   bool
+	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
+	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
+	ops      bool            // never limited, cached or counted as traffic
+}
+
+// newRoute provisions a configured route.
+func (g *Gateway) newRoute(c config.Route) *route {
+	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: strings.HasPrefix(c.Path, "/v1/")}
+	if p, ok := strings.CutSuffix(c.Path, "*"); ok {
+		r.prefix = p
+		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
+	}
+	r.allow = allow(c.Methods)
+	switch c.Local {
+	case "slow":
+		r.answer = g.slow
+	case "limited":
+		r.answer = g.limited
+	default:
+		if r.pool = g.proxy.Pool(c.Pool); r.pool == nil {
+			r.missing = &noLLM
+		}
+		r.fallback = g.fallback(c)
+	}
+	return r
+}
+
+// fallback is the pool that stands in for a route's own: the route's choice, or else the pool's.
+func (g *Gateway) fallback(c config.Route) *proxy.Pool {
+	if c.Fallback != "" {
+		return g.proxy.Pool(c.Fallback)
+	}
+	for _, p := range g.settings.Pools {
+		if p.Name == c.Pool {
+			return g.proxy.Pool(p.Fallback)
+		}
+	}
+	return nil
+}
+
+// allow lists methods for an Allow field. GET implies HEAD: RFC 9110 §9.3.2.
+func allow(methods []string) string {
+	list := slices.Clone(methods)
+	if slices.Contains(list, "GET") && !slices.Contains(list, "HEAD") {
+		list = append(list, "HEAD")
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// takes tells whether the route answers the method. No list takes every method that the policy lets in.
+func (r *route) takes(method []byte) bool {
+	if len(r.methods) == 0 {
+		return true
+	}
+	for _, m := range r.methods {
+		if m == string(method) || m == "GET" && string(method) == "HEAD" {
+			return true
+		}
+	}
+	return false
+}
+
+// match returns the longest prefix route of a path, or nil. Exact routes are the router's.
+func (g *Gateway) match(path []byte) *route {
+	for _, r := range g.prefixes {
+		if len(path) >= len(r.prefix) && string(path[:len(r.prefix)]) == r.prefix {
+			return r
+		}
+	}
+	return nil
+}
+
+// climbs tells whether the rest of a path, behind its route's prefix, leaves it by dot segments for an
+// upstream that resolves them (RFC 3986 §5.2.4). Encoded dots and slashes and backslashes are read as what
+// some upstreams take them for.
+func climbs(rest []byte) bool {
+	if bytes.IndexByte(rest, '.') < 0 && bytes.IndexByte(rest, '%') < 0 {
+		return false
+	}
+	depth := 0
+	for len(rest) > 0 {
+		var dots, other int
+		var slash bool
+		for len(rest) > 0 && !slash {
+			c := rest[0]
+			n := 1
+			if c == '%' && len(rest) >= 3 {
+				switch string(bytes.ToLower(rest[1:3])) {
+				case "2e":
+					c, n = '.', 3
+				case "2f", "5c":
+					c, n = '/', 3
+				}
+			}
+			rest = rest[n:]
+			switch c {
+			case '.':
+				dots++
+			case '/', '\\':
+				slash = true
+			default:
+				other++
+			}
+		}
+		switch {
+		case other == 0 && dots == 2:
+			depth--
+		case other > 0 || dots > 2:
+			depth++
+		}
+		if depth < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// appendTarget appends the target as the upstream gets it: the bytes as they came, or with the route's path
+// or prefix replaced.
+func (r *route) appendTarget(dst, target []byte) []byte {
+	if r.rewrite == "" {
+		return append(dst, target...)
+	}
+	dst = append(dst, r.rewrite...)
+	if r.prefix != "" {
+		return append(dst, target[len(r.prefix):]...)
+	}
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		dst = append(dst, target[i:]...)
+	}
+	return dst
+}
+
+// pathOf is a target without its query.
+func pathOf(target []byte) []byte {
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		return target[:i]
+	}
+	return target
+}

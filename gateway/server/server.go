@@ -1,0 +1,204 @@
+// Package server is a request's way through the gateway, and the only room that sees it whole.
+//
+// Its door is [New], [Gateway.Serve] and [Gateway.Shutdown]; the way itself is the list in handle.go.
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/ops"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+)
+
+// Limits that no operator needs to set. nginx's defaults are of the same order.
+const (
+	headTimeout10s = 10 * time.Second
+	keepAlive      = 75 * time.Second
+	maxConnections = 65536
+	writeBuffer    = 2 << 10 // for the gateway's own short answers; what is proxied does not go through it
+)
+
+// A Gateway serves clients on a listener.
+type Gateway struct {
+	settings  *config.Settings
+	log       *slog.Logger
+	proxy     *proxy.Proxy
+	ops       *ops.Ops
+	prefixes  []*route // longest first
+	server    *fasthttp.Server
+	exchanges sync.Pool
+	panics    atomic.Int64
+
+	// Requests under way, by epoch: those that began before the shutdown, and those after.
+	epoch atomic.Uint32
+	open  [2]atomic.Int64
+
+	mu       sync.Mutex
+	listener *wire.Listener
+}
+
+// New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
+// ends it.
+func New(s *config.Settings, log *slog.Logger) (*Gateway, error) {
+	g := &Gateway{settings: s, log: log}
+	g.exchanges.New = func() any { return new(exchange) }
+	var err error
+	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked})
+	if err != nil {
+		return nil, err
+	}
+	g.ops = ops.New(time.Now(), g.poolsByName(), g.requiredPools())
+	// A body of a megabyte must not stay with a connection that carried it once.
+	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
+	g.server = &fasthttp.Server{
+		Handler:                      g.routes().Handler,
+		ErrorHandler:                 g.refuse,
+		HeaderReceived:               hideBody,
+		ReadBufferSize:               s.MaxHeaderBytes, // the longest head; a longer one is 431
+		WriteBufferSize:              writeBuffer,
+		Concurrency:                  maxConnections,
+		CloseOnShutdown:              true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		DisablePreParseMultipartForm: true,
+		SecureErrorLogMessage:        true,
+		Logger:                       fasthttpLog{log},
+		// No timeouts here: fasthttp's are absolute. wire.ClientConn has one for each phase.
+	}
+	return g, nil
+}
+
+// hideBody makes fasthttp leave the body to [wire.ClientConn.ReadBody], and the answer to an expectation to
+// the handler: the request is judged before a byte of its body is read.
+func hideBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() != 0 {
+		h.SetContentLength(0)
+	}
+	if len(h.Peek("Expect")) > 0 {
+		h.Del("Expect")
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// routes sets up fasthttp/router for what it does without allocating, exact paths, and sends the rest to the
+// prefix routes.
+func (g *Gateway) routes() *router.Router {
+	r := router.New()
+	r.RedirectTrailingSlash = false
+	r.RedirectFixedPath = false
+	r.HandleMethodNotAllowed = false
+	r.HandleOPTIONS = false
+	r.SaveMatchedRoutePath = false
+	exact := func(route *route) {
+		r.ANY(route.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, route) })
+	}
+	for _, page := range g.pages() {
+		exact(page)
+	}
+	for _, c := range g.settings.Routes {
+		if route := g.newRoute(c); route.prefix != "" {
+			g.prefixes = append(g.prefixes, route)
+		} else {
+			exact(route)
+		}
+	}
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, nil) }
+	return r
+}
+
+func (g *Gateway) poolsByName() []*proxy.Pool {
+	var pools []*proxy.Pool
+	for _, c := range g.settings.Pools {
+		pools = append(pools, g.proxy.Pool(c.Name))
+	}
+	return pools
+}
+
+// requiredPools lists the groups of pools of which one must be healthy: each pool that the operator has
+// named and a route leads to, with the fallback that would stand in for it.
+func (g *Gateway) requiredPools() [][]*proxy.Pool {
+	var groups [][]*proxy.Pool
+	for _, c := range g.settings.Routes {
+		pool := g.proxy.Pool(c.Pool)
+		if pool == nil || !pool.Explicit {
+			continue
+		}
+		group := []*proxy.Pool{pool}
+		if f := g.fallback(c); f != nil {
+			group = append(group, f)
+		}
+		groups = append(groups, group)
+	}
+	return groups
+}
+
+// Serve answers the connections of ln until Shutdown, and then returns nil.
+func (g *Gateway) Serve(ln net.Listener) error {
+	l := wire.Listen(ln, wire.ClientOptions{
+		HeadTimeout: headTimeout10s,
+		KeepAlive:   keepAlive,
+		Idle:        g.settings.IdleTimeout,
+	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
+	g.mu.Lock()
+	g.listener = l
+	g.mu.Unlock()
+	return g.server.Serve(l)
+}
+
+// Shutdown ends the gateway in order. /readyz says no, answers carry Connection: close, and new connections
+// are still served while a request from before is open, because a load balancer needs a moment to notice.
+// When those requests have ended, or ctx has, the listener closes; what is open then ends, and at ctx's end
+// is reset. It returns how many connections were.
+func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
+	g.ops.Drain()
+	g.epoch.Store(1)
+	g.awaitIdle(ctx)
+	g.mu.Lock()
+	l := g.listener
+	g.mu.Unlock()
+	if l != nil {
+		l.Drain()
+	}
+	if g.server.ShutdownWithContext(ctx) != nil && l != nil {
+		cut = l.ResetAll()
+		last, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = g.server.ShutdownWithContext(last)
+	}
+	g.Close()
+	return cut
+}
+
+// awaitIdle waits for the requests that were under way when the shutdown began.
+func (g *Gateway) awaitIdle(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for g.open[0].Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Close ends what New began. Serve must have ended.
+func (g *Gateway) Close() { g.proxy.Close() }
+
+// fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator.
+type fasthttpLog struct{ log *slog.Logger }
+
+func (l fasthttpLog) Printf(format string, args ...any) {
+	l.log.Debug("fasthttp", "message", fmt.Sprintf(format, args...))
+}

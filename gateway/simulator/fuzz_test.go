@@ -1,0 +1,91 @@
+package simulator
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// FuzzDecode feeds a body to every decoder. Each must accept it and be able to answer, or name a fault of the client's.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		``, `null`, `[]`, `{"prompt":"hi"}`, `{"prompt":7,"model":null}`,
+		`{"model":"m","messages":[{"role":"user","content":"a b"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":3}`,
+		`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"\u00e9\ud800"}]}]}`,
+		`{"model":"m","prompt":["a  b\n"],"max_tokens":1e3}`,
+		`{"model":"m","input":[[1,2],[3]],"dimensions":2,"encoding_format":"base64"}`,
+		`{"model":"m","input":[null],"dimensions":-9223372036854775808}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if _, err := decodeInfer(body); err != nil {
+			checkFault(t, err)
+		}
+		for _, decode := range []func([]byte) (question, error){decodeChat, decodeCompletion} {
+			if q, err := decode(body); err != nil {
+				checkFault(t, err)
+			} else {
+				checkQuestion(t, q)
+			}
+		}
+		if asked, err := decodeEmbeddings(body); err != nil {
+			checkFault(t, err)
+		} else if list := asked.embed("m"); len(list.Data) != len(asked.inputs) || !json.Valid(encode(list)) {
+			t.Errorf("%d vectors for %d inputs", len(list.Data), len(asked.inputs))
+		}
+	})
+}
+
+func checkFault(t *testing.T, err error) {
+	t.Helper()
+	f, ok := errors.AsType[*fault](err)
+	if !ok || f.status != http.StatusBadRequest && f.status != http.StatusUnprocessableEntity || f.message == "" || f.code == "" {
+		t.Errorf("not a client's fault: %#v", err)
+	}
+}
+
+func checkQuestion(t *testing.T, q question) {
+	t.Helper()
+	tokens, reason := q.speak(-1)
+	text := strings.Join(tokens, "")
+	switch reason {
+	case "stop":
+		if text != "echo: "+q.echo {
+			t.Errorf("%q does not echo %q", text, q.echo)
+		}
+	case "length":
+		if len(tokens) != q.limit || !strings.HasPrefix("echo: "+q.echo, text) {
+			t.Errorf("%d tokens %q, limit %d, of %q", len(tokens), text, q.limit, q.echo)
+		}
+	default:
+		t.Errorf("reason %q", reason)
+	}
+	for _, token := range tokens {
+		if token == "" || len(token) > tokenBytes+4 {
+			t.Errorf("token %q", token)
+		}
+	}
+}
+
+// FuzzSwitches: whatever a field says, it is refused or within its bounds.
+func FuzzSwitches(f *testing.F) {
+	for _, seed := range []string{"", "0", "-0", "5ms", "-1s", "2540400h", "NaN", "1e3", "0x10", "+7", "99999999999999999999", "503", "3 "} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		for _, name := range []string{"X-Sim-Latency", "X-Sim-Pace", "X-Sim-Tokens", "X-Sim-Error", "X-Sim-Cut"} {
+			s, err := readSwitches(http.Header{name: {value}})
+			if err != nil {
+				checkFault(t, err)
+				continue
+			}
+			if s.latency > maxLatency || s.pace > maxPace || s.tokens > maxTokens || s.tokens == 0 || s.cut > maxCut ||
+				s.status >= 0 && (s.status < 400 || s.status > 599) {
+				t.Errorf("%s: %q gave %+v", name, value, s)
+			}
+		}
+	})
+}

@@ -1,0 +1,202 @@
+package simulator
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// question is what a chat or text completion asks for.
+type question struct {
+	echo      string // the text that comes back: the last message, or the prompt
+	prompt    int    // tokens of everything that was said
+	limit     int    // max_tokens; 0: none
+	stream    bool
+	withUsage bool // stream_options.include_usage
+}
+
+// completion is the body of a whole answer and of a stream's chunk, for chat and text alike.
+type completion struct {
+	ID                string          `json:"id"`
+	Object            string          `json:"object"`
+	Created           int64           `json:"created"` // Unix seconds
+	Model             string          `json:"model"`
+	Choices           []choice        `json:"choices"`
+	Usage             json.RawMessage `json:"usage,omitempty"`
+	ServiceTier       string          `json:"service_tier,omitempty"`
+	SystemFingerprint string          `json:"system_fingerprint"`
+}
+
+// choice has one of Text, Message and Delta.
+type choice struct {
+	Index        int       `json:"index"`
+	Text         *string   `json:"text,omitempty"`
+	Message      *message  `json:"message,omitempty"`
+	Delta        *delta    `json:"delta,omitempty"`
+	Logprobs     *struct{} `json:"logprobs"`      // always null
+	FinishReason *string   `json:"finish_reason"` // null until the end
+}
+
+type message struct {
+	Role        string     `json:"role"`
+	Content     string     `json:"content"`
+	Refusal     *string    `json:"refusal"`     // always null
+	Annotations []struct{} `json:"annotations"` // always empty
+}
+
+type delta struct {
+	Role    string          `json:"role,omitempty"`
+	Content *string         `json:"content,omitempty"`
+	Refusal json.RawMessage `json:"refusal,omitempty"` // null beside the role, else absent
+}
+
+type usage struct {
+	PromptTokens            int               `json:"prompt_tokens"`
+	CompletionTokens        int               `json:"completion_tokens"`
+	TotalTokens             int               `json:"total_tokens"`
+	PromptTokensDetails     promptDetails     `json:"prompt_tokens_details"`
+	CompletionTokensDetails completionDetails `json:"completion_tokens_details"`
+}
+
+type promptDetails struct {
+	CachedTokens int `json:"cached_tokens"`
+	AudioTokens  int `json:"audio_tokens"`
+}
+
+type completionDetails struct {
+	ReasoningTokens          int `json:"reasoning_tokens"`
+	AudioTokens              int `json:"audio_tokens"`
+	AcceptedPredictionTokens int `json:"accepted_prediction_tokens"`
+	RejectedPredictionTokens int `json:"rejected_prediction_tokens"`
+}
+
+// dialect is where the chat and the text form of an answer differ.
+type dialect struct {
+	id, object, chunk, tier string
+
+	opening []choice // a stream's first chunk; none for text
+	whole   func(text string) choice
+	part    func(token string) choice
+	closing func() choice // a stream's chunk with the finish_reason
+}
+
+func chatDialect() dialect {
+	return dialect{
+		id: "chatcmpl-", object: "chat.completion", chunk: "chat.completion.chunk", tier: "default",
+		opening: []choice{{Delta: &delta{Role: "assistant", Content: new(""), Refusal: json.RawMessage("null")}}},
+		whole: func(text string) choice {
+			return choice{Message: &message{Role: "assistant", Content: text, Annotations: []struct{}{}}}
+		},
+		part:    func(token string) choice { return choice{Delta: &delta{Content: &token}} },
+		closing: func() choice { return choice{Delta: &delta{}} },
+	}
+}
+
+func textDialect() dialect {
+	text := func(text string) choice { return choice{Text: &text} }
+	return dialect{
+		id: "cmpl-", object: "text_completion", chunk: "text_completion",
+		whole: text, part: text, closing: func() choice { return text("") },
+	}
+}
+
+func (s *Simulator) chat(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := decodeChat(body)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, conversation{q, chatDialect()})
+}
+
+func (s *Simulator) complete(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := decodeCompletion(body)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, conversation{q, textDialect()})
+}
+
+// conversation is a question and the form its answer takes.
+type conversation struct {
+	question
+	dialect
+}
+
+func (s *Simulator) answer(w http.ResponseWriter, r *http.Request, c conversation) error {
+	demanded, err := readSwitches(r.Header)
+	if err != nil {
+		return err
+	}
+	g, err := s.generate(r.Context(), demanded)
+	if err != nil {
+		return err
+	}
+	tokens, reason := c.speak(g.tokens)
+	head := completion{
+		ID:                c.id + g.id,
+		Created:           time.Now().Unix(),
+		Model:             s.model,
+		ServiceTier:       c.tier,
+		SystemFingerprint: "fp_" + s.model,
+	}
+	u := encode(usage{PromptTokens: c.prompt, CompletionTokens: len(tokens), TotalTokens: c.prompt + len(tokens)})
+	if c.stream {
+		head.Object = c.chunk
+		return g.stream(w, r, script{c, head, tokens, reason, u})
+	}
+	end := c.whole(strings.Join(tokens, ""))
+	end.FinishReason = &reason
+	head.Object, head.Choices, head.Usage = c.object, []choice{end}, u
+	return g.replyWhole(w, head)
+}
+
+// speak is the answer's tokens and why it ended. A wanted number below 0 is the echo's own.
+func (q question) speak(wanted int) (tokens []string, reason string) {
+	tokens = tokenize("echo: " + q.echo)
+	if wanted >= 0 {
+		tokens = tokens[:min(wanted, len(tokens))]
+		for len(tokens) < wanted {
+			tokens = append(tokens, " token")
+		}
+	}
+	if q.limit > 0 && len(tokens) > q.limit {
+		return tokens[:q.limit], "length"
+	}
+	return tokens, "stop"
+}
+
+// models answers GET /v1/models.
+func (s *Simulator) models(w http.ResponseWriter, _ *http.Request) error {
+	reply(w, http.StatusOK, struct {
+		Object string  `json:"object"`
+		Data   []model `json:"data"`
+	}{"list", []model{s.describe()}})
+	return nil
+}
+
+// retrieveModel answers GET /v1/models/{model} for the one there is.
+func (s *Simulator) retrieveModel(w http.ResponseWriter, _ *http.Request) error {
+	reply(w, http.StatusOK, s.describe())
+	return nil
+}
+
+type model struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+// describe gives the model a fixed birthday, 2026-01-01, so that lists compare equal between runs.
+func (s *Simulator) describe() model {
+	return model{ID: s.model, Object: "model", Created: 1_767_225_600, OwnedBy: "simulator"}
+}

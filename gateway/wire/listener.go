@@ -1,0 +1,122 @@
+package wire
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Listener accepts client connections for fasthttp.Server and knows the open ones, so that a shutdown can
+// end those that fasthttp would wait for in vain.
+type Listener struct {
+	net.Listener
+	options  ClientOptions
+	onFault  func(error)
+	mu       sync.Mutex
+	open     map[*ClientConn]struct{}
+	draining bool
+}
+
+// Listen wraps ln. onFault is told why accepting was put off (out of file descriptors or memory); it may be
+// nil.
+func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
+	if onFault == nil {
+		onFault = func(error) {}
+	}
+	return &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{})}
+}
+
+// Accept waits for the next connection. It outlives a lack of file descriptors, which would end
+// fasthttp.Server for good.
+func (l *Listener) Accept() (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		conn, err := l.Listener.Accept()
+		if err == nil {
+			return l.wrap(conn), nil
+		}
+		if !passing(err) {
+			return nil, err
+		}
+		l.onFault(err)
+		time.Sleep(wait)
+	}
+}
+
+// passing tells whether an accept that failed so may succeed later. accept(2).
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Listener) wrap(conn net.Conn) *ClientConn {
+	c := &ClientConn{Conn: conn, listener: l, fd: descriptor(conn)}
+	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		c.peer = addr.Addr().Unmap().WithZone("")
+		c.peerText = c.peer.AppendTo(nil)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[c] = struct{}{}
+	if l.draining {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	}
+	return c
+}
+
+func (l *Listener) forget(c *ClientConn) {
+	l.mu.Lock()
+	delete(l.open, c)
+	l.mu.Unlock()
+}
+
+// Drain wakes the connections on which no byte has arrived yet: fasthttp counts them as busy for their first
+// five seconds.
+func (l *Listener) Drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draining = true
+	for c := range l.open {
+		if !c.begun.Load() {
+			_ = c.Conn.SetReadDeadline(longAgo)
+		}
+	}
+}
+
+// ResetAll resets every open connection: what is cut now must not look complete. It returns how many.
+func (l *Listener) ResetAll() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		c.Reset()
+		c.Interrupt()
+	}
+	return len(l.open)
+}
+
+// descriptor returns the file descriptor of conn, or -1 if it has none, as connections in memory.
+// It stays the connection's own until Close; nobody reads, writes or closes through it.
+func descriptor(conn net.Conn) int {
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = t.NetConn() // below TLS
+	}
+	s, ok := conn.(syscall.Conn)
+	if !ok {
+		return -1
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return -1
+	}
+	fd := -1
+	if raw.Control(func(n uintptr) { fd = int(n) }) != nil {
+		return -1
+	}
+	return fd
+}

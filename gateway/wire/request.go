@@ -1,0 +1,237 @@
+package wire
+
+import "bytes"
+
+// Body lengths that are not a number of bytes.
+const (
+	// Chunked is the length of a body that announces none: it is sent in chunks.
+	ChunkedBody = -1
+	// UntilClose is the length of a response body that ends with its connection (RFC 9112 §6.3, case 8).
+	UntilClose = -2
+)
+
+// A RequestHead is what one scan of a request's head found. Everything is borrowed from the bytes scanned;
+// a RequestHead is reused from request to request and allocates nothing once its slices have grown.
+type RequestHead struct {
+	fields
+
+	Method, Target, Host []byte
+	Minor                int   // of the version, HTTP/1.Minor
+	ContentLength        int64 // bytes; 0 = no body, ChunkedBody = chunked
+	Expect               bool  // Expect: 100-continue
+	Close                bool  // the client will not send another request
+
+	ForwardedFor                  [][]byte // values of all X-Forwarded-For lines, in order
+	ForwardedProto, ForwardedHost []byte
+	RequestID, TraceParent        []byte
+	TraceState                    []byte
+}
+
+// Scan reads a request's head and says whether it may be used: the request policy. proto is the version as
+// written; block holds the field lines. It refuses whatever two HTTP implementations may read differently,
+// because what this gateway and an upstream read differently is what request smuggling is made of.
+func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
+	h.reset(block)
+	*h = RequestHead{fields: h.fields, Method: method, Target: target, ForwardedFor: h.ForwardedFor[:0]}
+	if v := h.scanLine(proto); v != None {
+		return v
+	}
+	var seen requestSeen
+	keepAlive := false
+	for from := 0; from < len(block); {
+		name, value, rest, v := cutField(block[from:])
+		if v != None {
+			return v
+		}
+		if len(name) == 0 {
+			if len(rest) != 0 {
+				return BadFraming
+			}
+			break
+		}
+		to := len(block) - len(rest)
+		keep, keeps, v := h.take(name, value, &seen)
+		if v != None {
+			return v
+		}
+		keepAlive = keepAlive || keeps
+		if keep {
+			h.fields.keep(from, to)
+		}
+		from = to
+	}
+	if v := h.checkFraming(&seen); v != None {
+		return v
+	}
+	h.Close = h.Close || h.Minor == 0 && !keepAlive
+	h.dropNominated()
+	return None
+}
+
+// HasBody tells whether bytes follow the head.
+func (h *RequestHead) HasBody() bool { return h.ContentLength != 0 }
+
+// requestSeen marks the fields that may appear once.
+type requestSeen struct {
+	host, length, encoding, expect, contentType, authorization bool
+}
+
+func (h *RequestHead) scanLine(proto []byte) Violation {
+	switch string(proto) {
+	case "HTTP/1.1":
+		h.Minor = 1
+	case "HTTP/1.0":
+		h.Minor = 0
+	default:
+		return BadVersion
+	}
+	switch string(h.Method) {
+	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":
+	default:
+		for _, c := range h.Method {
+			if !tchar[c] || 'a' <= c && c <= 'z' {
+				return BadMethod
+			}
+		}
+		return UnknownMethod
+	}
+	return checkTarget(h.Target)
+}
+
+// checkTarget accepts origin-form only (RFC 9112 §3.2.1). Absolute-form would let the client choose the
+// upstream's Host, and a second slash makes some parsers read an authority.
+func checkTarget(t []byte) Violation {
+	if len(t) == 0 || t[0] != '/' || len(t) > 1 && t[1] == '/' {
+		return BadTarget
+	}
+	for _, c := range t {
+		// Bytes above 0x7f are not allowed in a URI but common in prompts; they pass as they are.
+		if c <= ' ' || c == 0x7f || c == '#' {
+			return BadTarget
+		}
+	}
+	return None
+}
+
+// take files one field. keep tells whether the line travels on as it is; keepAlive whether it is a
+// Connection field with that token.
+func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAlive bool, v Violation) {
+	if bytes.IndexByte(name, '_') >= 0 {
+		// CGI and its descendants read X_Forwarded_For as X-Forwarded-For.
+		return false, false, UnderscoreName
+	}
+	switch len(name) {
+	case 2:
+		return !is(name, "te"), false, None // hop-by-hop
+	case 4:
+		if is(name, "host") {
+			if h.Host = value; once(&seen.host) {
+				return false, false, None
+			}
+			return false, false, DuplicateHost
+		}
+	case 6:
+		if is(name, "expect") {
+			if !once(&seen.expect) || len(value) != 12 || !is(value, "100-continue") {
+				return false, false, BadExpect
+			}
+			h.Expect = true
+			return false, false, None
+		}
+	case 7:
+		return !is(name, "upgrade") && !is(name, "trailer"), false, None // hop-by-hop; trailers are dropped
+	case 10:
+		if is(name, "connection") {
+			closes, keeps := h.nominate(value)
+			h.Close = h.Close || closes
+			return false, keeps, None
+		}
+		if is(name, "tracestate") {
+			h.TraceState = value
+			return false, false, None
+		}
+		return !is(name, "keep-alive"), false, None
+	case 11:
+		if is(name, "traceparent") {
+			h.TraceParent = value
+			return false, false, None
+		}
+	case 12:
+		if is(name, "x-request-id") {
+			h.RequestID = value
+			return false, false, None
+		}
+		if is(name, "content-type") && !once(&seen.contentType) {
+			return false, false, DuplicateField
+		}
+	case 13:
+		if is(name, "authorization") && !once(&seen.authorization) {
+			return false, false, DuplicateField
+		}
+	case 14:
+		if is(name, "content-length") {
+			n, ok := parseLength(value)
+			if !ok || !once(&seen.length) {
+				return false, false, BadContentLength
+			}
+			h.ContentLength = n
+			return false, false, None
+		}
+		return !is(name, "http2-settings"), false, None
+	case 15:
+		if is(name, "x-forwarded-for") {
+			h.ForwardedFor = append(h.ForwardedFor, value)
+			return false, false, None
+		}
+	case 16:
+		if is(name, "x-forwarded-host") {
+			h.ForwardedHost = value
+			return false, false, None
+		}
+		return !is(name, "proxy-connection"), false, None
+	case 17:
+		if is(name, "x-forwarded-proto") {
+			h.ForwardedProto = value
+			return false, false, None
+		}
+		if is(name, "transfer-encoding") {
+			if !once(&seen.encoding) || len(value) != 7 || !is(value, "chunked") {
+				return false, false, BadTransferEncoding
+			}
+			return false, false, None
+		}
+	case 19:
+		return !is(name, "proxy-authorization"), false, None // for the first proxy, which is us: RFC 9110 §11.7.2
+	}
+	return true, false, None
+}
+
+func (h *RequestHead) checkFraming(seen *requestSeen) Violation {
+	switch {
+	case seen.encoding && seen.length:
+		return LengthAndEncoding // RFC 9112 §6.1: an attack until proven otherwise
+	case seen.encoding && h.Minor == 0:
+		return BadTransferEncoding
+	case seen.encoding:
+		h.ContentLength = ChunkedBody
+	}
+	if !seen.host && h.Minor == 0 {
+		return None
+	}
+	if len(h.Host) == 0 || len(h.Host) > 255 {
+		return BadHost
+	}
+	for _, c := range h.Host {
+		if !hostChar[c] {
+			return BadHost
+		}
+	}
+	return None
+}
+
+// once marks a field as seen and tells whether it was the first time.
+func once(seen *bool) bool {
+	first := !*seen
+	*seen = true
+	return first
+}

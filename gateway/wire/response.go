@@ -1,0 +1,178 @@
+package wire
+
+import "bytes"
+
+// A ResponseHead is what one scan of an upstream's response head found. It is borrowed and reused as a
+// [RequestHead] is.
+type ResponseHead struct {
+	fields
+
+	Status        int
+	Reason        []byte // may be empty
+	Minor         int
+	ContentLength int64 // bytes, ChunkedBody or UntilClose, as the fields say; see [ResponseHead.BodyLength]
+	Close         bool  // the upstream will close the connection
+	HasDate       bool
+	ContentType   []byte
+}
+
+// FindHeadEnd returns the length of the head at the start of b, its empty line included, or 0 if b does not
+// hold all of it. from is where to look: what an earlier call has looked at in vain need not be read again.
+func FindHeadEnd(b []byte, from int) int {
+	from = max(0, from-3)
+	if i := bytes.Index(b[from:], headEnd); i >= 0 {
+		return from + i + len(headEnd)
+	}
+	return 0
+}
+
+var headEnd = []byte("\r\n\r\n")
+
+// Scan reads head, the bytes up to and with the empty line, and says whether the response may be passed on:
+// the response policy. An upstream is not an attacker, but one answer read in two ways is another client's
+// answer on a shared connection.
+func (h *ResponseHead) Scan(head []byte) Violation {
+	h.reset(nil)
+	*h = ResponseHead{fields: h.fields, ContentLength: UntilClose}
+	n := bytes.IndexByte(head, '\n')
+	if n < 1 || head[n-1] != '\r' {
+		return BadStatus
+	}
+	if !h.scanStatus(head[:n-1]) {
+		return BadStatus
+	}
+	block := head[n+1:]
+	h.block = block
+	var seen responseSeen
+	keepAlive := false
+	for from := 0; from < len(block); {
+		name, value, rest, v := cutField(block[from:])
+		if v != None {
+			return v
+		}
+		if len(name) == 0 {
+			if len(rest) != 0 {
+				return BadFraming
+			}
+			break
+		}
+		to := len(block) - len(rest)
+		keep, keeps, v := h.take(name, value, &seen)
+		if v != None {
+			return v
+		}
+		keepAlive = keepAlive || keeps
+		if keep {
+			h.fields.keep(from, to)
+		}
+		from = to
+	}
+	if seen.encoding {
+		if seen.length {
+			return LengthAndEncoding // RFC 9112 §6.3: ought to be handled as an error
+		}
+		if h.Minor == 0 {
+			return BadTransferEncoding
+		}
+		h.ContentLength = ChunkedBody
+	}
+	h.Close = h.Close || h.Minor == 0 && !keepAlive
+	h.dropNominated()
+	return None
+}
+
+// responseSeen marks the fields that decide the framing.
+type responseSeen struct{ length, encoding bool }
+
+// scanStatus reads "HTTP/1.1 200 OK". RFC 9112 §4; the reason may be missing, with or without its space.
+func (h *ResponseHead) scanStatus(line []byte) bool {
+	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' {
+		return false
+	}
+	if line[7] != '0' && line[7] != '1' {
+		return false
+	}
+	h.Minor = int(line[7] - '0')
+	for _, c := range line[9:12] {
+		if c < '0' || c > '9' {
+			return false
+		}
+		h.Status = h.Status*10 + int(c-'0')
+	}
+	if h.Status < 100 || h.Status > 599 {
+		return false
+	}
+	if len(line) > 12 {
+		if line[12] != ' ' || !validValue(line[13:]) {
+			return false
+		}
+		h.Reason = line[13:]
+	}
+	return true
+}
+
+func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepAlive bool, v Violation) {
+	switch len(name) {
+	case 2:
+		return !is(name, "te"), false, None
+	case 4:
+		h.HasDate = h.HasDate || is(name, "date")
+	case 7:
+		return !is(name, "upgrade") && !is(name, "trailer"), false, None
+	case 10:
+		if is(name, "connection") {
+			closes, keeps := h.nominate(value)
+			h.Close = h.Close || closes
+			return false, keeps, None
+		}
+		return !is(name, "keep-alive"), false, None
+	case 12:
+		if is(name, "x-request-id") {
+			return false, false, None // one request has one id, and it is the gateway's
+		}
+		if is(name, "content-type") {
+			h.ContentType = value
+		}
+	case 14:
+		if is(name, "content-length") {
+			return false, false, h.takeLength(value, seen)
+		}
+	case 16:
+		return !is(name, "proxy-connection"), false, None
+	case 17:
+		if is(name, "transfer-encoding") {
+			if !once(&seen.encoding) || len(value) != 7 || !is(value, "chunked") {
+				return false, false, BadTransferEncoding
+			}
+			return false, false, None
+		}
+	case 18:
+		return !is(name, "proxy-authenticate"), false, None
+	}
+	return true, false, None
+}
+
+// takeLength accepts a repeated Content-Length of the same value (RFC 9110 §8.6), which some stacks send.
+func (h *ResponseHead) takeLength(value []byte, seen *responseSeen) Violation {
+	n, ok := parseLength(value)
+	if !ok || !once(&seen.length) && n != h.ContentLength {
+		return BadContentLength
+	}
+	h.ContentLength = n
+	return None
+}
+
+// BodyLength is the length of the body that follows this head on the connection, for an answer to a request
+// with that method: RFC 9112 §6.3.
+func (h *ResponseHead) BodyLength(toHEAD bool) int64 {
+	if toHEAD || h.Status < 200 || h.Status == 204 || h.Status == 304 {
+		return 0
+	}
+	return h.ContentLength
+}
+
+// EventStream tells whether the body is server-sent events, whose every line matters as soon as it is there.
+func (h *ResponseHead) EventStream() bool {
+	const media = "text/event-stream"
+	return len(h.ContentType) >= len(media) && is(h.ContentType[:len(media)], media)
+}

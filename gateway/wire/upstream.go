@@ -1,0 +1,74 @@
+package wire
+
+import (
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An UpstreamConn is a connection to an upstream, pooled between requests by fasthttp.HostClient. It is used
+// by one goroutine at a time, apart from [UpstreamConn.Interrupt].
+type UpstreamConn struct {
+	net.Conn
+	fd            int
+	poll          [1]unix.PollFd
+	reads, writes rollingDeadline
+	used          bool
+}
+
+// A Dialer makes connections for one upstream.
+type Dialer struct {
+	Timeout time.Duration
+}
+
+// Dial connects to addr, "host:port", over IPv4 or IPv6, whichever answers first.
+func (d *Dialer) Dial(addr string) (net.Conn, error) {
+	nd := net.Dialer{Timeout: d.Timeout, KeepAlive: 30 * time.Second}
+	conn, err := nd.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &UpstreamConn{Conn: conn, fd: descriptor(conn)}, nil
+}
+
+// Used tells whether a request has gone out on this connection before.
+func (c *UpstreamConn) Used() bool { return c.used }
+
+// Stale tells whether the connection must not be used again: between two requests an upstream has nothing to
+// say, so bytes that are there belong to nobody, and an end is an end. One system call, and none before the
+// first request.
+func (c *UpstreamConn) Stale() bool {
+	if !c.used || c.fd < 0 {
+		return false
+	}
+	c.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN | hangUp}
+	n, err := unix.Poll(c.poll[:], 0)
+	return n != 0 || err != nil && err != unix.EINTR
+}
+
+// Send writes p and returns how much of it the kernel took; an upstream that takes no byte for the idle
+// time ends it.
+func (c *UpstreamConn) Send(p []byte, idle time.Duration) (int, error) {
+	if err := c.writes.extend(time.Now(), idle, c.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
+	c.used = true
+	return c.Conn.Write(p)
+}
+
+// Receive reads into p, waiting at most the given time. It does not wait for a client that has left.
+func (c *UpstreamConn) Receive(p []byte, wait time.Duration, client *Watched) (int, error) {
+	if err := c.reads.extend(time.Now(), wait, c.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
+	// After the deadline: one that the watch has set in between is seen here.
+	if client.Gone() {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Read(p)
+}
+
+// Interrupt wakes whoever reads from or writes to the connection, which must then be closed. It may be
+// called by any goroutine.
+func (c *UpstreamConn) Interrupt() { _ = c.Conn.SetDeadline(longAgo) }

@@ -1,0 +1,130 @@
+package wire
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Watch notices clients that leave while their request is on its way. fasthttp does not read from a
+// client's connection while a handler runs, so nobody else would: the kernel is asked about all of them at
+// once, a few times a second. poll(2) sees the client's FIN or RST also behind bytes that it has sent ahead.
+// A client that half-closes counts as gone, as in nginx and net/http.
+type Watch struct {
+	shards [32]watchShard
+	next   atomic.Uint32
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+type watchShard struct {
+	mu      sync.Mutex
+	entries []*Watched
+	polls   []unix.PollFd // parallel to entries
+	_       [64]byte      // a cache line of its own
+}
+
+// A Watched is one request under watch; it is part of the exchange, and reused with it.
+type Watched struct {
+	client   *ClientConn
+	upstream *UpstreamConn
+	shard    *watchShard
+	index    int
+	gone     atomic.Bool
+}
+
+// NewWatch starts watching, every so often.
+func NewWatch(every time.Duration) *Watch {
+	w := &Watch{stop: make(chan struct{}), done: make(chan struct{})}
+	go w.run(every)
+	return w
+}
+
+// Close ends the watch.
+func (w *Watch) Close() {
+	close(w.stop)
+	<-w.done
+}
+
+// Add puts the exchange between client and upstream under watch until Remove. When the client leaves, both
+// connections are interrupted and [Watched.Gone] turns true, in this order's reverse: whoever wakes sees it.
+func (w *Watch) Add(e *Watched, client *ClientConn, upstream *UpstreamConn) {
+	e.client, e.upstream = client, upstream
+	if client.fd < 0 {
+		return
+	}
+	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
+	s.mu.Lock()
+	e.shard, e.index = s, len(s.entries)
+	s.entries = append(s.entries, e)
+	s.polls = append(s.polls, unix.PollFd{Fd: int32(client.fd), Events: hangUp})
+	s.mu.Unlock()
+}
+
+// Remove ends the watch of an exchange; after it, nobody touches its connections. It is safe to call twice.
+func (w *Watch) Remove(e *Watched) {
+	s := e.shard
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	last := len(s.entries) - 1
+	s.entries[e.index], s.polls[e.index] = s.entries[last], s.polls[last]
+	s.entries[e.index].index = e.index
+	s.entries[last] = nil
+	s.entries, s.polls = s.entries[:last], s.polls[:last]
+	s.mu.Unlock()
+	e.shard, e.client, e.upstream = nil, nil, nil
+}
+
+// Gone tells whether the client has left.
+func (e *Watched) Gone() bool { return e.gone.Load() }
+
+// Leave marks the client as gone: somebody else has noticed.
+func (e *Watched) Leave() { e.gone.Store(true) }
+
+// Reset readies e for another request.
+func (e *Watched) Reset() { e.gone.Store(false) }
+
+func (w *Watch) run(every time.Duration) {
+	defer close(w.done)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-ticker.C:
+		}
+		for i := range w.shards {
+			w.shards[i].sweep()
+		}
+	}
+}
+
+// sweep asks the kernel about the clients of one shard. The lock is held meanwhile, so no entry goes away;
+// a poll of a thousand descriptors takes some ten microseconds.
+func (s *watchShard) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.polls) == 0 {
+		return
+	}
+	if n, err := unix.Poll(s.polls, 0); n <= 0 || err != nil {
+		return
+	}
+	for i := range s.polls {
+		if s.polls[i].Revents == 0 {
+			continue
+		}
+		s.polls[i].Revents = 0
+		e := s.entries[i]
+		if e.gone.Swap(true) {
+			continue
+		}
+		e.upstream.Interrupt()
+		e.client.Interrupt()
+	}
+}

@@ -1,0 +1,76 @@
+// Package wire is HTTP/1.1 as bytes on connections: what fasthttp leaves open for a gateway.
+//
+// Its job is to refuse what is ambiguous ([RequestHead], [ResponseHead]), to frame bodies strictly
+// ([Chunked]), to keep two connections honest ([ClientConn], [UpstreamConn]) and to notice a client that
+// leaves ([Watch]).
+//
+// Doors: [Listen] gives a listener for fasthttp.Server whose connections hand fasthttp exactly one request
+// head at a time and keep the body for [ClientConn.ReadBody]; [Dialer] makes connections for
+// fasthttp.HostClient.
+//
+// It knows nothing of routes, pools, limits or statuses; a [Violation] is turned into a status by the server.
+package wire
+
+// Limits that no operator needs to tune; each bounds what one peer can make the process hold or do.
+const (
+	// maxChunkOverhead bounds the bytes of chunk extensions in one body. They carry nothing and are dropped,
+	// so a body of a few bytes must not cost megabytes of them.
+	maxChunkOverhead = 16 << 10
+	// maxTrailerBytes bounds the trailer section of one body. Trailers are read and dropped: RFC 9110 §6.5.1
+	// lets an intermediary discard them, and none of the fields inference services use needs to be late.
+	maxTrailerBytes = 16 << 10
+)
+
+// A Violation is the reason why a message is refused. The zero value is "none".
+type Violation uint8
+
+// The request policy and the response policy share their reasons; each names the rule that was broken.
+const (
+	None Violation = iota
+	BareLF
+	ObsFold
+	BadName
+	UnderscoreName
+	BadValue
+	BadMethod
+	UnknownMethod
+	BadTarget
+	BadVersion
+	BadHost
+	DuplicateHost
+	DuplicateField
+	BadContentLength
+	BadTransferEncoding
+	LengthAndEncoding
+	BadExpect
+	BadStatus
+	BadFraming
+)
+
+var violations = [...]string{
+	None:                "",
+	BareLF:              "a line ends with a bare line feed",
+	ObsFold:             "a field value is folded over lines",
+	BadName:             "a field name is not a token followed by a colon",
+	UnderscoreName:      "a field name contains an underscore",
+	BadValue:            "a field value contains a control character",
+	BadMethod:           "the method is not a token in upper case",
+	UnknownMethod:       "the method is not implemented",
+	BadTarget:           "the request target is not a path that starts with a single slash",
+	BadVersion:          "the protocol version is neither HTTP/1.1 nor HTTP/1.0",
+	BadHost:             "the Host field is missing or not a host and port",
+	DuplicateHost:       "there is more than one Host field",
+	DuplicateField:      "a field that may appear once appears twice",
+	BadContentLength:    "the Content-Length is not one decimal number",
+	BadTransferEncoding: "the Transfer-Encoding is not chunked",
+	LengthAndEncoding:   "Content-Length and Transfer-Encoding appear together",
+	BadExpect:           "the expectation is not 100-continue",
+	BadStatus:           "the status line is not one of HTTP/1",
+	BadFraming:          "the head does not end where its framing says",
+}
+
+// String says which rule was broken, without any byte of the message in it.
+func (v Violation) String() string { return violations[v] }
+
+// Error makes a Violation an error value, so that a connection can hand it through fasthttp.
+func (v Violation) Error() string { return violations[v] }

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# setup.sh [part ...]: install what the tests need beside Go; without arguments every part.
+#
+# A part is a function setup_<part> below. It does nothing when all is in place, installs into this tree (.bin, .venv,
+# node_modules), takes Debian packages only as root, and ends with `cannot "why"` when it has to give up. One line a part
+# goes to stdout: "<part>: ready" or "<part>: <why not>"; the exit code is 1 if any part is not ready.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+logs=$root/.bin/log
+mkdir -p "$logs"
+
+parts=(cc staticcheck python node)
+
+# The race detector needs cgo, and cgo a C compiler.
+setup_cc() {
+	have cc || have gcc || apt_install gcc libc6-dev || cannot "no C compiler, and gcc cannot be installed ($why)"
+}
+
+setup_staticcheck() {
+	"${MAKE:-make}" -s .bin/staticcheck || cannot "staticcheck cannot be built from scripts/tools"
+}
+
+setup_python() {
+	[ -d backends/python ] || cannot "backends/python is missing"
+	cd backends/python
+	local venv=.venv stamp
+	have python3 || apt_install python3 python3-venv || cannot "no python3, and it cannot be installed ($why)"
+	# The stamp is the wish: another Python or other requirements make another venv.
+	stamp=$(python3 --version && cat requirements*.txt)
+	if "$venv/bin/python" -c '' 2>/dev/null && [ "$(cat "$venv/.stamp" 2>/dev/null)" = "$stamp" ]; then
+		return 0
+	fi
+	rm -rf "$venv"
+	if ! python3 -m venv "$venv"; then # Debian keeps ensurepip in a package of its own
+		apt_install python3-venv || cannot "python3 has no venv module, and python3-venv cannot be installed ($why)"
+		rm -rf "$venv"
+		python3 -m venv "$venv" || cannot "python3 -m venv fails"
+	fi
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt ||
+		cannot "pip cannot install backends/python/requirements-dev.txt"
+	echo "$stamp" >"$venv/.stamp"
+}
+
+setup_node() {
+	[ -d backends/node ] || cannot "backends/node is missing"
+	cd backends/node
+	local stamp
+	have node || apt_install nodejs || cannot "no node, and it cannot be installed ($why)"
+	have npm || apt_install npm || cannot "no npm, and it cannot be installed ($why)"
+	stamp=$(node --version && cat package.json package-lock.json)
+	if [ "$(cat node_modules/.stamp 2>/dev/null)" = "$stamp" ]; then
+		return 0
+	fi
+	npm ci --no-audit --no-fund || cannot "npm ci fails in backends/node"
+	echo "$stamp" >node_modules/.stamp
+}
+
+have() { command -v "$1" >/dev/null; }
+
+cannot() {
+	echo "$1" >"$logs/why"
+	exit 1
+}
+
+# apt_install PACKAGE...: sets $why when it returns 1.
+apt_install() {
+	why="no apt-get here"
+	have apt-get || return 1
+	why="not root"
+	[ "$(id -u)" = 0 ] || return 1
+	why="apt-get fails"
+	local install=(apt-get install -y -q --no-install-recommends "$@")
+	export DEBIAN_FRONTEND=noninteractive
+	"${install[@]}" || { apt-get update -q && "${install[@]}"; }
+}
+
+[ $# -gt 0 ] && parts=("$@")
+missing=0
+for part in "${parts[@]}"; do
+	log=$logs/setup-$part.log
+	rm -f "$logs/why"
+	# A subshell: a part may change directory, and `exit` ends only it. Not after `if`: that would switch `set -e` off in it.
+	set +e
+	(set -e; "setup_$part") >"$log" 2>&1
+	code=$?
+	set -e
+	if [ $code = 0 ]; then
+		echo "$part: ready"
+	else
+		missing=1
+		tail -n 5 "$log" | sed 's/^/    /' >&2
+		echo "$part: $(cat "$logs/why" 2>/dev/null || echo "setup_$part fails, see .bin/log/setup-$part.log")"
+	fi
+done
+exit $missing

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# test.sh [step ...]: run test steps, every one of them without arguments, and sum them up at the end.
+#
+# A step is a function of its name (- for _) below. It ends well, fails, or gives up with `skip "why"` when something
+# cannot be installed here. A failed step does not keep the others from running. With STRICT=1 what was left out (a step,
+# a test, the race detector) counts as failed.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+logs=$root/.bin/log
+mkdir -p "$logs"
+
+steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-integration)
+
+test_format() {
+	local unformatted
+	unformatted=$(gofmt -s -l "${dirs[@]}")
+	[ -z "$unformatted" ] || fail "gofmt would change (make fmt does):" $unformatted
+}
+
+test_vet() {
+	go vet -tags=integration "${packages[@]}"
+}
+
+lint() {
+	need staticcheck
+	local failed=0
+	.bin/staticcheck -tags=integration "${packages[@]}" || failed=1
+	go mod tidy -diff || { failed=1 && echo "go.mod or go.sum is not tidy: go mod tidy makes it so"; }
+	return $failed
+}
+
+# The allocation tests wait for test-alloc: under -race everything allocates.
+test_go() {
+	with_race
+	go_test "${race[@]}" -skip Alloc "${packages[@]}"
+}
+
+test_alloc() {
+	go_test -count=1 -run Alloc "${packages[@]}"
+}
+
+# Go fuzzes one target of one package at a time, so each is found and run by name.
+test_fuzz_smoke() {
+	local all package list target failed=0
+	all=$(go list "${packages[@]}")
+	for package in $all; do
+		list=$(go test -list '^Fuzz' "$package")
+		for target in $(grep '^Fuzz' <<<"$list" || true); do
+			echo "$package $target"
+			fuzz "$package" "$target" || failed=1
+		done
+	done
+	return $failed
+}
+
+fuzz() {
+	local log=$logs/fuzz-$2.log
+	go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-3s}" "$1" >"$log" 2>&1 && return 0
+	# golang/go#75804, mended in Go 1.27: the end of -fuzztime may be reported as a failure that no input caused.
+	if grep -q '^ *context deadline exceeded$' "$log" && ! grep -qE 'Failing input|panic|_test\.go:' "$log"; then
+		return 0
+	fi
+	cat "$log"
+	return 1
+}
+
+test_python() {
+	need python
+	cd backends/python
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python -m pytest -q -rs
+}
+
+test_node() {
+	need node
+	cd backends/node
+	npm run --silent lint
+	npm test --silent
+}
+
+# What the tests read from the environment; what is unset could not be installed, and the tests that need it skip by name.
+#   AIGATEWAY_PYTHON    the Python of backends/python's venv, as an absolute path
+#   AIGATEWAY_NODE_DIR  backends/node with its modules installed, as an absolute path; node itself is in the PATH
+test_integration() {
+	[ -d gateway/integration ] || skip "gateway/integration is not there"
+	with_race
+	unset AIGATEWAY_PYTHON AIGATEWAY_NODE_DIR
+	if ready python; then export AIGATEWAY_PYTHON=$root/backends/python/.venv/bin/python; else why python; fi
+	if ready node; then export AIGATEWAY_NODE_DIR=$root/backends/node; else why node; fi
+	go_test -count=1 "${race[@]}" -tags=integration ./gateway/integration/...
+}
+
+# ready PART: scripts/setup.sh has PART in place now; if not, `why PART` says so in a line.
+ready() { scripts/setup.sh "$1" >"$logs/ready-$1"; }
+why() { cat "$logs/ready-$1"; }
+need() { ready "$1" || skip "$(why "$1")"; }
+
+# with_race sets the array race to what go test is given for the race detector.
+with_race() {
+	race=(-race)
+	ready cc && return 0
+	race=()
+	echo "without the race detector ($(why cc))" | tee -a "$logs/note"
+}
+
+skip() {
+	echo "skipped: $1"
+	echo "$1" >"$logs/skip"
+	exit 77
+}
+
+fail() {
+	printf '%s\n' "$@"
+	exit 1
+}
+
+# go_test ARGUMENT...: go test, a line for each package, each skipped test and each fault of the compiler as they come; then
+# what was said in the packages that failed, if any.
+go_test() {
+	local log=$logs/$step.log
+	go test -v "$@" 2>&1 | tee "$log" | awk '
+		/^(ok|FAIL)[ \t]|^(# |vet: |[^ ]+\.go:[0-9]+:[0-9]+: )/ { print; fflush() }
+		/^=== (RUN|NAME|CONT)/       { test = $3 }
+		/^ *[A-Za-z0-9_]+_test\.go:/ { said[test] = $0; sub(/^ +/, ": ", said[test]) }
+		/^ *--- SKIP/                { print "skipped " $3 said[$3]; fflush() }' && return 0
+	awk '
+		/^ *(=== |--- (PASS|SKIP)|PASS$)/ { next }
+		                                  { said = said $0 "\n" }
+		/^FAIL\t/                         { printf "%s", said }
+		/^(ok|FAIL|\?)[ \t]/              { said = "" }
+		END                               { printf "%s", said }' "$log"
+	return 1
+}
+
+# Where Go code is: `./...` would also find what npm brings along in backends/node.
+dirs=()
+packages=()
+for dir in gateway bench; do
+	if [ -n "$(find "$dir" -name '*.go' -print -quit 2>/dev/null)" ]; then
+		dirs+=("$dir")
+		packages+=("./$dir/...")
+	fi
+done
+
+[ $# -gt 0 ] && steps=("$@")
+summary=()
+bad=0
+for step in "${steps[@]}"; do
+	echo "== $step"
+	rm -f "$logs/skip" "$logs/note" "$logs/$step.log"
+	since=$SECONDS
+	# A subshell: a step may change directory, and `exit` ends only it. Not after `if`: that would switch `set -e` off in it.
+	set +e
+	(set -e; "${step//-/_}")
+	code=$?
+	set -e
+	if skips=$(grep -cs -e '^ *--- SKIP' "$logs/$step.log"); then
+		echo "tests skipped: $skips, named above" >>"$logs/note"
+	fi
+	outcome=ok
+	if [ $code = 77 ] && [ -f "$logs/skip" ]; then
+		outcome=skipped
+		mv "$logs/skip" "$logs/note"
+	elif [ $code != 0 ]; then
+		outcome=FAILED bad=1
+	fi
+	note=
+	if [ -f "$logs/note" ]; then
+		note=$(paste -sd ';' "$logs/note")
+		[ "${STRICT:-}" = 1 ] && bad=1
+	fi
+	summary+=("$(printf '%-8s %-17s %4ss  %s' "$outcome" "$step" $((SECONDS - since)) "$note")")
+done
+echo "== summary"
+printf '%s\n' "${summary[@]}"
+exit $bad
