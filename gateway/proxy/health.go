@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"time"
 )
@@ -21,8 +22,11 @@ func (p *Proxy) probe(u *Upstream) {
 		}
 	}()
 	client := &http.Client{
-		Timeout:       probeTimeout,
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Timeout: probeTimeout,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       func(_ context.Context, _, addr string) (net.Conn, error) { return u.dial(addr) },
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -7,6 +7,7 @@ package proxy
 
 import (
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type Options struct {
 	MaxHeadBytes int       // of a response head
 	OnPanic      func(any) // told of a panic in a goroutine of the proxy, which costs one request
 	WatchEvery   time.Duration
+	Dial         func(addr string) (net.Conn, error) // nil: by TCP
 }
 
 // A Proxy forwards requests to its pools.
@@ -39,7 +41,7 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	for _, c := range pools {
 		pool := &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance}
 		for _, u := range c.Upstreams {
-			pool.Upstreams = append(pool.Upstreams, newUpstream(u, c))
+			pool.Upstreams = append(pool.Upstreams, newUpstream(u, c, o.Dial))
 		}
 		if len(pool.Upstreams) == 0 {
 			return nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)

@@ -22,6 +22,9 @@ const (
 	maxConns = 16384
 )
 
+// dialFunc connects to "host:port".
+type dialFunc = func(addr string) (net.Conn, error)
+
 // An Upstream is one server of a pool and the connections to it.
 type Upstream struct {
 	URL string // as configured
@@ -30,6 +33,7 @@ type Upstream struct {
 	weight   int
 	timeouts config.Timeouts
 	probing  config.Health
+	dial     dialFunc
 	hc       *fasthttp.HostClient
 	conns    connPool
 	inflight atomic.Int64
@@ -37,13 +41,16 @@ type Upstream struct {
 	probed   atomic.Bool
 }
 
-func newUpstream(c config.Upstream, pool config.Pool) *Upstream {
-	dialer := &wire.Dialer{Timeout: pool.Timeouts.Connect}
+func newUpstream(c config.Upstream, pool config.Pool, dial dialFunc) *Upstream {
+	if dial == nil {
+		dialer := net.Dialer{Timeout: pool.Timeouts.Connect, KeepAlive: 30 * time.Second}
+		dial = func(addr string) (net.Conn, error) { return dialer.Dial("tcp", addr) }
+	}
 	u := &Upstream{
-		URL: c.URL.String(), host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight), timeouts: pool.Timeouts, probing: pool.Health,
+		URL: c.URL.String(), host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight), timeouts: pool.Timeouts, probing: pool.Health, dial: dial,
 		hc: &fasthttp.HostClient{
 			Addr:                c.URL.Host, // settings always have a port
-			Dial:                dialer.Dial,
+			Dial:                wire.Upstream(dial),
 			MaxConns:            maxConns,
 			MaxIdleConnDuration: maxIdle,
 			ConnPoolStrategy:    fasthttp.LIFO, // O(1), and the surplus ages out

@@ -48,13 +48,19 @@ type Gateway struct {
 	listener *wire.Listener
 }
 
+// Options are what a gateway needs besides its settings.
+type Options struct {
+	Log  *slog.Logger
+	Dial func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
+}
+
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
 // ends it.
-func New(s *config.Settings, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{settings: s, log: log}
+func New(s *config.Settings, o Options) (*Gateway, error) {
+	g := &Gateway{settings: s, log: o.Log}
 	g.exchanges.New = func() any { return new(exchange) }
 	var err error
-	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked})
+	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked, Dial: o.Dial})
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +79,7 @@ func New(s *config.Settings, log *slog.Logger) (*Gateway, error) {
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
-		Logger:                       fasthttpLog{log},
+		Logger:                       fasthttpLog{o.Log},
 		// No timeouts here: fasthttp's are absolute. wire.ClientConn has one for each phase.
 	}
 	return g, nil

@@ -17,19 +17,15 @@ type UpstreamConn struct {
 	used          bool
 }
 
-// A Dialer makes connections for one upstream.
-type Dialer struct {
-	Timeout time.Duration
-}
-
-// Dial connects to addr, "host:port", over IPv4 or IPv6, whichever answers first.
-func (d *Dialer) Dial(addr string) (net.Conn, error) {
-	nd := net.Dialer{Timeout: d.Timeout, KeepAlive: 30 * time.Second}
-	conn, err := nd.Dial("tcp", addr)
-	if err != nil {
-		return nil, err
+// Upstream makes a function that connects to upstreams, for fasthttp.HostClient.
+func Upstream(dial func(addr string) (net.Conn, error)) func(addr string) (net.Conn, error) {
+	return func(addr string) (net.Conn, error) {
+		conn, err := dial(addr)
+		if err != nil {
+			return nil, err
+		}
+		return &UpstreamConn{Conn: conn, fd: descriptor(conn)}, nil
 	}
-	return &UpstreamConn{Conn: conn, fd: descriptor(conn)}, nil
 }
 
 // Used tells whether a request has gone out on this connection before.

@@ -5,7 +5,7 @@
 // leaves ([Watch]).
 //
 // Doors: [Listen] gives a listener for fasthttp.Server whose connections hand fasthttp exactly one request
-// head at a time and keep the body for [ClientConn.ReadBody]; [Dialer] makes connections for
+// head at a time and keep the body for [ClientConn.ReadBody]; [Upstream] makes connections for
 // fasthttp.HostClient.
 //
 // It knows nothing of routes, pools, limits or statuses; a [Violation] is turned into a status by the server.

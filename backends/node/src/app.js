@@ -1,0 +1,37 @@
+/** The application: which route goes where. */
+
+import express from 'express';
+
+import { inferRoutes, Model, query } from './infer.js';
+import { observe } from './log.js';
+import { SERVICE } from './names.js';
+import { openaiRoutes } from './openai.js';
+import { allowOnly, errorHandler, notFound, reply } from './reply.js';
+import { Stats } from './stats.js';
+
+/** @param {import('./settings.js').Settings} settings */
+export function createApp(settings) {
+  const stats = new Stats();
+  const model = new Model(settings.inferLatency, stats);
+  const app = express();
+  app.disable('x-powered-by');
+  app.enable('case sensitive routing');
+  app.enable('strict routing');
+  app.use(observe(stats, settings.accessLog));
+  app.use(inferRoutes(model));
+  app.use(openaiRoutes(model, settings.tokenLatency));
+  app
+    .route('/healthz')
+    .get((_req, res) => reply(res, { ok: true, service: SERVICE }))
+    .all(allowOnly('GET, HEAD'));
+  app
+    .route('/stats')
+    .get((req, res) => {
+      res.setHeader('Cache-Control', 'no-store');
+      reply(res, stats.snapshot(query(req).get('id')));
+    })
+    .all(allowOnly('GET, HEAD'));
+  app.use(notFound);
+  app.use(errorHandler);
+  return app;
+}

@@ -1,0 +1,132 @@
+/** `/v1/*` in OpenAI's shapes: models and chat completions, whole or streamed. */
+
+import { randomBytes } from 'node:crypto';
+
+import { Router } from 'express';
+
+import { readJson } from './body.js';
+import { answer, parse } from './chat.js';
+import { MODEL, SERVICE } from './names.js';
+import { allowOnly, ApiError, reply } from './reply.js';
+import { draw } from './settings.js';
+import { pause, sendEvents } from './work.js';
+
+/** @typedef {import('./chat.js').Chat} Chat */
+
+const FINGERPRINT = `fp_echo_${SERVICE}`;
+const MODEL_CARD = { id: MODEL, object: 'model', created: 1735689600, owned_by: 'aigateway' };
+
+/**
+ * @param {import('./infer.js').Model} model
+ * @param {import('./settings.js').Latency} tokenLatency
+ */
+export function openaiRoutes(model, tokenLatency) {
+  const router = Router({ caseSensitive: true, strict: true });
+  router
+    .route('/v1/models')
+    .get((_req, res) => reply(res, { object: 'list', data: [MODEL_CARD] }))
+    .all(allowOnly('GET, HEAD'));
+  router
+    .route('/v1/models/:name')
+    .get((req, res) => {
+      if (req.params.name !== MODEL) {
+        throw new ApiError(404, 'model_not_found', 'The model does not exist.', 'model');
+      }
+      reply(res, MODEL_CARD);
+    })
+    .all(allowOnly('GET, HEAD'));
+  router
+    .route('/v1/chat/completions')
+    .post(async (req, res) => {
+      const chat = parse(await readJson(req));
+      await model.execute(req, res, (signal) =>
+        chat.stream
+          ? sendEvents(res, events(chat, tokenLatency, signal), signal)
+          : reply(res, completion(chat)),
+      );
+    })
+    .all(allowOnly('POST'));
+  return router;
+}
+
+/**
+ * @param {Chat} chat
+ * @param {string} object
+ */
+function head(chat, object) {
+  const id = `chatcmpl-${randomBytes(14).toString('hex')}`;
+  return { id, object, created: Math.floor(Date.now() / 1000), model: chat.model };
+}
+
+/** @param {Chat} chat */
+function completion(chat) {
+  const { tokens, reason } = answer(chat);
+  const content = tokens.join('');
+  const message = { role: 'assistant', content, refusal: null, annotations: [] };
+  return {
+    ...head(chat, 'chat.completion'),
+    choices: [{ index: 0, message, logprobs: null, finish_reason: reason }],
+    usage: usage(chat, tokens.length),
+    service_tier: 'default',
+    system_fingerprint: FINGERPRINT,
+  };
+}
+
+/**
+ * @param {Chat} chat
+ * @param {number} completionTokens
+ */
+function usage(chat, completionTokens) {
+  return {
+    prompt_tokens: chat.promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: chat.promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: 0,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
+  };
+}
+
+/**
+ * The chunks of one answer. With include_usage each has `usage`, null but in the last.
+ *
+ * @param {Chat} chat
+ * @param {import('./settings.js').Latency} tokenLatency
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<string>}
+ */
+async function* events(chat, tokenLatency, signal) {
+  const { tokens, reason } = answer(chat);
+  const shared = {
+    ...head(chat, 'chat.completion.chunk'),
+    service_tier: 'default',
+    system_fingerprint: FINGERPRINT,
+  };
+  const noUsage = chat.includeUsage ? { usage: null } : {};
+
+  /** @type {(delta: object, finishReason?: string | null) => string} */
+  const chunk = (delta, finishReason = null) => {
+    const choice = { index: 0, delta, logprobs: null, finish_reason: finishReason };
+    return event({ ...shared, choices: [choice], ...noUsage });
+  };
+
+  yield chunk({ role: 'assistant', content: '', refusal: null });
+  for (const token of tokens) {
+    await pause(draw(tokenLatency), signal);
+    yield chunk({ content: token });
+  }
+  yield chunk({}, reason);
+  if (chat.includeUsage) {
+    yield event({ ...shared, choices: [], usage: usage(chat, tokens.length) });
+  }
+  yield 'data: [DONE]\n\n';
+}
+
+/** @param {object} value */
+function event(value) {
+  return `data: ${JSON.stringify(value)}\n\n`;
+}

@@ -1,0 +1,30 @@
+"""The application: which route goes where."""
+
+from fastapi import FastAPI, Request, Response
+
+from app import SERVICE, infer, openai
+from app.log import Observe
+from app.reply import install, reply
+from app.settings import Settings
+from app.stats import Stats
+
+
+def create_app(settings: Settings) -> FastAPI:
+    stats = Stats()
+    model = infer.Model(settings.infer_latency, stats)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Observe, stats=stats, access_log=settings.access_log)
+    install(app)
+    app.include_router(infer.routes(model))
+    app.include_router(openai.routes(model, settings.token_latency))
+
+    @app.api_route("/healthz", methods=["GET", "HEAD"])
+    async def healthz() -> Response:
+        return reply({"ok": True, "service": SERVICE})
+
+    @app.api_route("/stats", methods=["GET", "HEAD"])
+    async def show_stats(request: Request) -> Response:
+        only_id = request.query_params.get("id")
+        return reply(stats.snapshot(only_id), headers={"Cache-Control": "no-store"})
+
+    return app

@@ -1,0 +1,33 @@
+"""A request's JSON body, read up to a limit."""
+
+import json
+from typing import Any, NoReturn
+
+from fastapi import Request
+
+from app.reply import ApiError
+
+LIMIT = 1 << 20
+
+
+async def read_json(request: Request) -> Any:
+    if int(request.headers.get("content-length") or 0) > LIMIT:
+        raise _too_large()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LIMIT:
+            raise _too_large()
+    try:
+        return json.loads(body.decode(), parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid_json", "The request body is not valid JSON.") from None
+
+
+def _not_json(name: str) -> NoReturn:
+    # RFC 8259 §6: NaN and Infinity are not permitted, though Python would read them.
+    raise ValueError(name)
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, "body_too_large", f"The request body is larger than {LIMIT} bytes.")

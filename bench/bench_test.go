@@ -1,0 +1,405 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/server"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// The whole gateway beside its rivals, doing the same work for the same clients in front of the same
+// upstream. Over loopback each proxy is a process of its own, so that its CPU time is its own; in memory
+// everything is one process, and what is compared is the code without the kernel.
+
+const role = "AIGATEWAY_BENCH_ROLE"
+
+func TestMain(m *testing.M) {
+	if as := os.Getenv(role); as != "" {
+		if err := play(as, os.Getenv("AIGATEWAY_BENCH_UPSTREAM")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// impls are ours and the rivals: a fasthttp proxy without any of what makes ours safe, and the standard
+// library's reverse proxy with its defaults.
+var impls = []string{"gateway", "fasthttp", "httputil"}
+
+// work is what is compared. size is the response's body in bytes; the request's is the same for a POST.
+var works = []struct {
+	name   string
+	events int // of a stream; 0: no stream
+	size   int
+}{
+	{"post-1KB", 0, 1 << 10},
+	{"post-64KB", 0, 64 << 10},
+	{"stream-20", 20, 60},
+}
+
+const clients = 32
+
+// patience bounds the wait for one answer: a wrong one must not hold up the rest.
+const patience = 20 * time.Second
+
+func BenchmarkLoopback(b *testing.B) {
+	up := start(b, "upstream", "")
+	for _, w := range works {
+		for _, impl := range impls {
+			b.Run("work="+w.name+"/impl="+impl, func(b *testing.B) {
+				as := impl
+				if w.events > 0 && impl == "fasthttp" {
+					as = "fasthttp-stream"
+				}
+				p := start(b, as, up.addr)
+				defer p.stop()
+				dial := func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
+				req, res := request(w.events, w.size), response(w.events, w.size)
+				drive(b, dial, 4000, req, res)
+				cpu := p.cpu(b)
+				b.ResetTimer()
+				drive(b, dial, b.N, req, res)
+				b.StopTimer()
+				b.ReportMetric(float64(p.cpu(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
+			})
+		}
+	}
+}
+
+func BenchmarkInMemory(b *testing.B) {
+	for _, w := range works {
+		for _, impl := range impls {
+			b.Run("work="+w.name+"/impl="+impl, func(b *testing.B) {
+				as := impl
+				if w.events > 0 && impl == "fasthttp" {
+					as = "fasthttp-stream"
+				}
+				upstream, front := fasthttputil.NewInmemoryListener(), fasthttputil.NewInmemoryListener()
+				defer upstream.Close()
+				defer front.Close()
+				go serveUpstream(upstream)
+				go func() {
+					if err := serveAs(as, front, "127.0.0.1:9", func(string) (net.Conn, error) { return upstream.Dial() }); err != nil {
+						fmt.Fprintln(os.Stderr, err)
+					}
+				}()
+				req, res := request(w.events, w.size), response(w.events, w.size)
+				drive(b, front.Dial, 1000, req, res)
+				b.ReportAllocs()
+				b.ResetTimer()
+				drive(b, front.Dial, b.N, req, res)
+			})
+		}
+	}
+}
+
+// drive sends n requests over a number of keep-alive connections, each as soon as the one before is
+// answered, and checks that each answer ends as it should.
+func drive(b *testing.B, dial func() (net.Conn, error), n int, req []byte, res string) {
+	b.Helper()
+	end := []byte(res[len(res)-7:]) // unlike anything before it
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(clients, n) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			conn, err := dial()
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer conn.Close()
+			buf := make([]byte, 256<<10)
+			for next.Add(1) <= int64(n) {
+				_ = conn.SetDeadline(time.Now().Add(patience))
+				if _, err := conn.Write(req); err != nil {
+					b.Error(err)
+					return
+				}
+				for got := 0; !bytes.HasSuffix(buf[:got], end); {
+					m, err := conn.Read(buf[got:])
+					if err != nil {
+						b.Errorf("after %d bytes: %v", got, err)
+						return
+					}
+					got += m
+				}
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// request is what the client sends: the fields of a usual SDK.
+func request(events, size int) []byte {
+	fields := "Host: gateway.example\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n" +
+		"User-Agent: bench/1.0\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-0123456789abcdef\r\n"
+	if events > 0 {
+		return []byte(fmt.Sprintf("POST /v1/events/%d HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s", events, fields, 200, strings.Repeat("q", 200)))
+	}
+	return []byte(fmt.Sprintf("POST /v1/body/%d HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s", size, fields, size, strings.Repeat("q", size)))
+}
+
+// response is what the upstream sends.
+func response(events, size int) string {
+	const fields = "date: Mon, 23 Nov 2026 00:00:00 GMT\r\nserver: uvicorn\r\n"
+	if events == 0 {
+		return fmt.Sprintf("HTTP/1.1 200 OK\r\n%scontent-length: %d\r\ncontent-type: application/json\r\n\r\n%s", fields, size, strings.Repeat("r", size-7)+"the end")
+	}
+	b := "HTTP/1.1 200 OK\r\n" + fields + "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+	for range events {
+		b += fmt.Sprintf("%x\r\ndata: %s\n\n\r\n", size+8, strings.Repeat("e", size))
+	}
+	return b + "0\r\n\r\n"
+}
+
+// serveUpstream answers every request with the response that its path asks for, an event a write.
+func serveUpstream(ln net.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			r := bufio.NewReaderSize(conn, 128<<10)
+			answers := make(map[string][][]byte)
+			for {
+				path, err := readRequest(r)
+				if err != nil {
+					return
+				}
+				if _, known := answers[path]; !known {
+					answers[path] = pieces(path)
+				}
+				for _, p := range answers[path] {
+					if _, err := conn.Write(p); err != nil {
+						return
+					}
+				}
+			}
+		}()
+	}
+}
+
+func pieces(path string) (p [][]byte) {
+	n, _ := strconv.Atoi(path[strings.LastIndexByte(path, '/')+1:])
+	switch {
+	case strings.Contains(path, "/events/"):
+		for _, s := range strings.SplitAfter(response(n, works[2].size), "\n\n\r\n") {
+			p = append(p, []byte(s))
+		}
+	case strings.Contains(path, "/body/"):
+		p = [][]byte{[]byte(response(0, n))}
+	case strings.HasSuffix(path, "/hold"): // and never a word
+	case strings.HasSuffix(path, "/drip"):
+		first, _, _ := strings.Cut(response(1, works[2].size), "0\r\n\r\n")
+		p = [][]byte{[]byte(first)}
+	default:
+		p = [][]byte{[]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}
+	}
+	return p
+}
+
+// readRequest reads a request with a Content-Length and returns its path.
+func readRequest(r *bufio.Reader) (path string, err error) {
+	length := 0
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return "", err
+		}
+		if len(line) == 2 {
+			_, err = r.Discard(length)
+			return path, err
+		}
+		if first {
+			a, b := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
+			path = string(line[a+1 : b])
+		}
+		if name, value, ok := bytes.Cut(line, []byte(": ")); ok && len(name) == 14 && strings.EqualFold(string(name), "content-length") {
+			length, _ = strconv.Atoi(string(bytes.TrimSpace(value)))
+		}
+	}
+}
+
+// play is a child process: it says where it listens, and then its CPU time in nanoseconds for every line it
+// gets, until there are no more. With AIGATEWAY_BENCH_PROFILE=FILE each proxy leaves a CPU profile in
+// FILE.<proxy>.
+func play(as, upstream string) error {
+	runtime.GOMAXPROCS(2)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	if name := os.Getenv("AIGATEWAY_BENCH_PROFILE"); name != "" && as != "upstream" {
+		f, err := os.Create(name + "." + as)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	go func() {
+		if as == "upstream" {
+			serveUpstream(ln)
+			return
+		}
+		if err := serveAs(as, ln, upstream, nil); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			return err
+		}
+		fmt.Println(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return nil
+}
+
+// serveAs serves ln as one of the proxies. dial reaches the upstream; nil is TCP.
+func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
+	switch as {
+	case "gateway":
+		return serveGateway(ln, upstream, dial)
+	case "fasthttp", "fasthttp-stream":
+		return serveFasthttp(ln, upstream, dial, as == "fasthttp-stream")
+	case "httputil":
+		return serveHTTPUtil(ln, upstream, dial)
+	}
+	return fmt.Errorf("there is no proxy %q", as)
+}
+
+func serveGateway(ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
+	s, _, err := config.Load(config.Input{Environ: []string{"LLM_SERVICE_URL=http://" + upstream}})
+	if err != nil {
+		return err
+	}
+	g, err := server.New(s, server.Options{Log: slog.New(slog.DiscardHandler), Dial: dial})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	return g.Serve(ln)
+}
+
+// serveFasthttp is the proxy that fasthttp's documentation leads to.
+func serveFasthttp(ln net.Listener, upstream string, dial func(string) (net.Conn, error), stream bool) error {
+	hc := &fasthttp.HostClient{Addr: upstream, MaxConns: 4096, StreamResponseBody: stream}
+	if dial != nil {
+		hc.Dial = dial
+	}
+	s := &fasthttp.Server{
+		ReadBufferSize: 16 << 10,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.Request.Header.SetHost(upstream)
+			if err := hc.Do(&ctx.Request, &ctx.Response); err != nil {
+				ctx.Error("bad gateway", fasthttp.StatusBadGateway)
+			}
+		},
+	}
+	return s.Serve(ln)
+}
+
+func serveHTTPUtil(ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
+	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: upstream})
+	p.ErrorLog = log.New(io.Discard, "", 0) // a client that leaves at the end of a run is not news
+	if dial != nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.DialContext = func(_ context.Context, _, addr string) (net.Conn, error) { return dial(addr) }
+		p.Transport = t
+	}
+	return http.Serve(ln, p)
+}
+
+// A child is a process that plays a role.
+type child struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	addr string
+}
+
+func start(b *testing.B, as, upstream string) *child {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), role+"="+as, "AIGATEWAY_BENCH_UPSTREAM="+upstream)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	c := &child{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	b.Cleanup(c.stop)
+	if c.addr, err = c.line(); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func (c *child) line() (string, error) {
+	s, err := c.out.ReadString('\n')
+	return strings.TrimSpace(s), err
+}
+
+// cpu is the CPU time the process has used so far, user and system, in nanoseconds.
+func (c *child) cpu(b *testing.B) int64 {
+	b.Helper()
+	if _, err := io.WriteString(c.in, "\n"); err != nil {
+		b.Fatal(err)
+	}
+	s, err := c.line()
+	if err != nil {
+		b.Fatal(err)
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+func (c *child) stop() {
+	c.in.Close()
+	_ = c.cmd.Wait()
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// Nothing is allocated for a request in steady state: not for one answered whole, and not for a stream. The
+// client and the upstream of these tests allocate nothing either, so whatever is counted is the gateway's.
+func TestAllocExchange(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	chunks := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for i := range 20 {
+		event := fmt.Sprintf("data: {\"token\":%d}\n\n", i)
+		chunks += fmt.Sprintf("%x\r\n%s\r\n", len(event), event)
+	}
+	chunks += "0\r\n\r\n"
+	get := "GET /infer/python?prompt=x HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nUser-Agent: test\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
+	post := func(n int) string {
+		return fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/json\r\n"+
+			"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n))
+	}
+	f := func(name, request, response string) {
+		t.Run(name, func(t *testing.T) {
+			up := startCannedUpstream(t, response)
+			g := startGateway(t, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up)
+			c := g.dial()
+			buf := make([]byte, 256<<10)
+			end := []byte(response[len(response)-7:])
+			req := []byte(request)
+			exchange := func() {
+				if _, err := c.Conn.Write(req); err != nil {
+					t.Fatal(err)
+				}
+				for n := 0; !bytes.HasSuffix(buf[:n], end); {
+					m, err := c.Conn.Read(buf[n:])
+					if err != nil {
+						t.Fatalf("after %q: %v", buf[:n], err)
+					}
+					n += m
+				}
+			}
+			for range 200 { // pools and slices reach their size
+				exchange()
+			}
+			const runs = 2000
+			var before, after runtime.MemStats
+			runtime.GC()
+			for range 50 { // pools refill after the collection
+				exchange()
+			}
+			runtime.ReadMemStats(&before)
+			for range runs {
+				exchange()
+			}
+			runtime.ReadMemStats(&after)
+			t.Logf("%.4f allocations, %.1f bytes a request", float64(after.Mallocs-before.Mallocs)/runs, float64(after.TotalAlloc-before.TotalAlloc)/runs)
+			// Health probes and the runtime's own timers allocate now and then; a request must not.
+			if got := float64(after.Mallocs-before.Mallocs) / runs; got > 0.2 {
+				t.Errorf("%.2f allocations a request, %.0f bytes", got, float64(after.TotalAlloc-before.TotalAlloc)/runs)
+			}
+		})
+	}
+	f("get", get, answer("result!"))
+	f("post 1 KB", post(1<<10), answer(strings.Repeat("y", 1<<10)+"result!"))
+	f("post 64 KB", post(64<<10), answer(strings.Repeat("y", 64<<10-7)+"result!"))
+	f("post in /v1", strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1), answer("{} result!"))
+	f("stream of 20 events", get, chunks)
+	f("stream of 1 MB", get, answer(strings.Repeat("y", 192<<10)+"result!"))
+}
+
+// startCannedUpstream answers every request with the same response, without allocating. Every
+// chunk and every piece of the response that ends with an empty line is a write of its own.
+func startCannedUpstream(t *testing.T, response string) (url string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	var pieces [][]byte
+	for _, p := range strings.SplitAfter(response, "\n\n\r\n") {
+		pieces = append(pieces, []byte(p))
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buf := make([]byte, 1<<20)
+				head := []byte("\r\n\r\n")
+				for n := 0; ; {
+					m, err := conn.Read(buf[n:])
+					if err != nil {
+						return
+					}
+					n += m
+					at := bytes.Index(buf[:n], head)
+					if at < 0 {
+						continue
+					}
+					if bytes.HasPrefix(buf[:n], []byte("GET /healthz")) {
+						io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+						return
+					}
+					if n < at+4+bodyLen(buf[:at]) {
+						continue
+					}
+					n = 0
+					for _, p := range pieces {
+						if _, err := conn.Write(p); err != nil {
+							return
+						}
+					}
+				}
+			}()
+		}
+	}()
+	return "http://" + ln.Addr().String()
+}
+
+func bodyLen(head []byte) (n int) {
+	name := []byte("Content-Length: ")
+	at := bytes.Index(head, name)
+	if at < 0 {
+		return 0
+	}
+	for _, c := range head[at+len(name):] {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}

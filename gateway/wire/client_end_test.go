@@ -1,0 +1,112 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// How a connection ends, as the client sees it on a real socket.
+func TestClientClose(t *testing.T) {
+	const answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+	// upload is how much the client sends that the gateway does not read.
+	f := func(name string, upload int, use func(c *ClientConn), want error) {
+		t.Run(name, func(t *testing.T) {
+			c, client := tcpClient(t)
+			if _, err := client.Write([]byte(anyHead + strings.Repeat("x", upload))); err != nil {
+				t.Fatal(err)
+			}
+			mustTakeHead(t, c)
+			c.ExpectBody(int64(upload), 10, false)
+			if err := c.Send([]byte(answer)); err != nil {
+				t.Fatal(err)
+			}
+			use(c)
+			closed := make(chan struct{})
+			go func() { defer close(closed); _ = c.Close() }()
+			if want != nil {
+				<-closed
+			}
+			got, err := io.ReadAll(client)
+			if !errors.Is(err, want) || want == nil && string(got) != answer {
+				t.Errorf("the client reads %q, %v; want %v", got, err, want)
+			}
+			_ = client.Close()
+			within(t, patience, "Close", func() { <-closed })
+		})
+	}
+	f("plain", 0, func(*ClientConn) {}, nil)
+	f("linger", 0, (*ClientConn).Linger, nil)
+	f("linger with unread bytes", 200_000, (*ClientConn).Linger, nil)
+	f("stopped body", 200_000, (*ClientConn).StopBody, nil)
+	f("reset", 0, (*ClientConn).Reset, syscall.ECONNRESET)
+	f("reset with unread bytes", 200_000, (*ClientConn).Reset, syscall.ECONNRESET)
+	f("linger, then reset", 0, func(c *ClientConn) { c.Linger(); c.Reset() }, syscall.ECONNRESET)
+	f("reset, then linger", 0, func(c *ClientConn) { c.Reset(); c.Linger() }, syscall.ECONNRESET)
+	f("reset taken back", 0, func(c *ClientConn) { c.Reset(); c.EndPlainly() }, nil)
+}
+
+// A client that never stops sending, or never closes, costs a bounded time.
+func TestClientLingerIsBounded(t *testing.T) {
+	f := func(name string, client func(conn net.Conn)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, far := tcpClient(t)
+			done := make(chan struct{})
+			go func() { defer close(done); client(far) }()
+			c.Linger()
+			within(t, 3*lingerTime, "Close", func() { _ = c.Close() })
+			_ = far.Close()
+			<-done
+		})
+	}
+	f("silent", func(net.Conn) {})
+	f("endless", func(conn net.Conn) {
+		b := make([]byte, 64<<10)
+		for {
+			if _, err := conn.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	f("drop by drop", func(conn net.Conn) {
+		for {
+			if _, err := conn.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+}
+
+// In memory there is nothing to reset or to half-close; Close works all the same.
+func TestClientCloseInMemory(t *testing.T) {
+	for _, use := range []func(*ClientConn){(*ClientConn).Linger, (*ClientConn).Reset, func(*ClientConn) {}} {
+		c, s := scriptedClient()
+		use(c)
+		if err := c.Close(); err != nil || !s.closed {
+			t.Errorf("%v, closed %v", err, s.closed)
+		}
+	}
+}
+
+func TestClientCutOnTheWire(t *testing.T) {
+	f := func(name string, end func(conn *net.TCPConn)) {
+		t.Run(name, func(t *testing.T) {
+			c, client := tcpClient(t)
+			_, _ = client.Write([]byte(anyHead + "abc"))
+			mustTakeHead(t, c)
+			c.ExpectBody(10, 10, false)
+			end(client)
+			if got, err := readBody(c, 64); err != ErrBodyCut || got != "abc" && name != "RST" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+	f("FIN", func(conn *net.TCPConn) { _ = conn.CloseWrite() })
+	f("RST", func(conn *net.TCPConn) { _ = conn.SetLinger(0); _ = conn.Close() })
+}
