@@ -56,10 +56,9 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 	}
 }
 
-// receive reads what the upstream sends. A client that left in the meantime is noticed before the wait, and
-// wakes it.
+// receive reads what the upstream sends, and only that: an error that comes with bytes comes again.
 func (x *Exchange) receive(p []byte, wait time.Duration) (int, error) {
-	n, err := x.conn.Receive(p, wait, &x.watched)
+	n, err := x.conn.Receive(p, wait)
 	if n > 0 {
 		return n, nil
 	}

@@ -37,13 +37,16 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
 // where such a message ends is anybody's guess.
 func (g *Gateway) check(x *exchange) (done bool) {
 	h := &x.ctx.Request.Header
-	if !x.conn.TakeHead() {
+	method, target, proto, block := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
+	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
+	parsed := len(method) + len(target) + len(proto) + 4 + max(2, len(block))
+	if !x.conn.TakeHead(parsed) {
 		x.last = true
 		x.conn.Linger()
 		g.replyFault(x, &malformed)
 		return true
 	}
-	v := x.head.Scan(h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders())
+	v := x.head.Scan(method, target, proto, block)
 	x.identify()
 	if v != wire.None {
 		x.last = true

@@ -172,7 +172,6 @@ func TestAllocUpstreamConn(t *testing.T) {
 	u := upstreamOf(near)
 	go func() { _, _ = io.Copy(far, far) }() // echo
 	defer func() { _ = far.CloseRead() }()
-	var e Watched
 	message, buf := []byte("ping"), make([]byte, 64)
 	noAllocs(t, "an exchange", func() {
 		if u.Stale() {
@@ -182,7 +181,7 @@ func TestAllocUpstreamConn(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := 0; n < len(message); {
-			m, err := u.Receive(buf, time.Minute, &e)
+			m, err := u.Receive(buf, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,6 +23,7 @@ const (
 	atTrailer
 	atTrailerLF
 	chunkedDone
+	chunkedFailed
 )
 
 // Done tells whether the last chunk and its trailer section have been read.
@@ -44,6 +45,7 @@ func (c *Chunked) Next(src []byte) (data []byte, used int, v Violation) {
 			return nil, used, None
 		}
 		if !c.step(src[used]) {
+			c.state = chunkedFailed
 			return nil, used, BadFraming
 		}
 		used++
@@ -84,6 +86,8 @@ func (c *Chunked) step(b byte) bool {
 		}
 		c.line++
 		return c.overhead <= maxTrailerBytes && (b >= ' ' && b != 0x7f || b == '\t')
+	case chunkedFailed:
+		return false
 	case atTrailerLF:
 		if c.state = atTrailer; c.line == 0 {
 			c.state = chunkedDone

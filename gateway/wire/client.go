@@ -58,7 +58,9 @@ type ClientConn struct {
 	limit   int64
 	took    int64
 	chunked Chunked
-	expects bool // 100 Continue is still owed before the body is read
+	failed  error       // why the body has no end; it stays until the next head
+	stopped atomic.Bool // nobody wants the rest of the body
+	expects bool        // 100 Continue is still owed before the body is read
 
 	reads, writes rollingDeadline
 	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped
@@ -120,15 +122,24 @@ func (c *ClientConn) readHead(p []byte) (int, error) {
 			return 0, err
 		}
 		n = copy(p, c.skipEmptyLines(p[:n]))
+		if c.skipped > maxEmptyLines {
+			return 0, BadFraming
+		}
 		end := c.handOut(p[:n])
 		c.keepRest(p[end:n])
-		return end, c.tooManyEmptyLines()
+		return end, nil
 	}
 	c.rest = c.skipEmptyLines(c.rest) // a request that was sent before its time
+	if c.skipped > maxEmptyLines {
+		return 0, BadFraming
+	}
 	n := copy(p, c.rest)
 	end := c.handOut(p[:n])
 	c.consume(end)
-	return end, c.tooManyEmptyLines()
+	if c.state == inHead {
+		c.beginHead()
+	}
+	return end, nil
 }
 
 // handOut returns how much of p belongs to the current head.
@@ -162,13 +173,6 @@ func (c *ClientConn) skipEmptyLines(p []byte) []byte {
 	return p
 }
 
-func (c *ClientConn) tooManyEmptyLines() error {
-	if c.skipped > maxEmptyLines {
-		return BadFraming
-	}
-	return nil
-}
-
 // maxEmptyLines bounds the bytes of empty lines before one request.
 const maxEmptyLines = 16
 
@@ -188,12 +192,17 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if c.interrupted.Load() {
+		return 0, net.ErrClosed
+	}
+	if !c.begun.Load() && c.listener.draining.Load() {
+		c.reads.at = time.Time{}
+		_ = c.Conn.SetReadDeadline(now.Add(time.Second))
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		if c.state == awaitsHead && FindHeadEnd(p[:n], 0) == 0 {
-			// The rest of this head has an absolute time: a byte now and then must not hold a connection.
-			c.reads.at = time.Time{}
-			_ = c.Conn.SetReadDeadline(time.Now().Add(o.HeadTimeout))
+			c.beginHead() // a byte now and then must not hold a connection
 		}
 		return n, nil
 	}
@@ -203,28 +212,30 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	return 0, err
 }
 
+// beginHead sets the absolute time for the rest of a head.
+func (c *ClientConn) beginHead() {
+	c.reads.at = time.Time{}
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.HeadTimeout))
+}
+
 // findHeadEnd looks for the end of the head in p, which follows bytes looked at before, and returns where p
 // passes it, or 0.
 func (c *ClientConn) findHeadEnd(p []byte) int {
-	for i, b := range p {
-		if c.matched == 0 && i > 0 {
-			break
-		}
-		if c.matched == 0 && b != '\r' {
-			break
-		}
-		c.matched = nextMatch(c.matched, b)
-		if c.matched == len(headEnd) {
+	// An end that began in earlier bytes is over within three more.
+	for i, b := range p[:min(len(p), len(headEnd)-1)] {
+		if c.matched = nextMatch(c.matched, b); c.matched == len(headEnd) {
 			c.matched = 0
 			return i + 1
 		}
 	}
-	if n := FindHeadEnd(p, 0); n > 0 {
-		c.matched = 0
-		return n
+	if len(p) < len(headEnd) {
+		return 0
 	}
 	c.matched = 0
-	for _, b := range p[max(0, len(p)-3):] {
+	if n := FindHeadEnd(p, 0); n > 0 {
+		return n
+	}
+	for _, b := range p[len(p)-3:] {
 		c.matched = nextMatch(c.matched, b)
 	}
 	return 0
@@ -243,12 +254,13 @@ func nextMatch(matched int, b byte) int {
 
 // TakeHead tells whether fasthttp has parsed exactly the head that was handed out, and readies the
 // connection for the body. false means that the two parsers disagree: answer 400 and close.
-func (c *ClientConn) TakeHead() bool {
-	if c.state != headGiven {
+func (c *ClientConn) TakeHead(parsed int) bool {
+	if c.state != headGiven || parsed != c.handed {
 		return false
 	}
 	c.state = headTaken
 	c.length, c.left, c.took, c.expects = 0, 0, 0, false
+	c.failed = nil
 	return true
 }
 
@@ -259,12 +271,16 @@ func (c *ClientConn) HeadLen() int { return c.handed }
 // With expects, the client waits for 100 Continue, which is sent when the body is first read.
 func (c *ClientConn) ExpectBody(length, limit int64, expects bool) {
 	c.length, c.limit, c.expects = length, limit, expects && length != 0
+	c.failed = nil
 	c.left = max(0, length)
 	c.chunked = Chunked{}
 }
 
 // BodyDone tells whether the whole body has been read.
 func (c *ClientConn) BodyDone() bool {
+	if c.failed != nil {
+		return false
+	}
 	if c.length == ChunkedBody {
 		return c.chunked.Done()
 	}
@@ -274,12 +290,26 @@ func (c *ClientConn) BodyDone() bool {
 // KeepsAlive tells whether the connection can carry another request once this one is answered: its body is
 // read, or what is left of it is cheap to skip.
 func (c *ClientConn) KeepsAlive() bool {
-	return c.BodyDone() || c.length != ChunkedBody && c.left <= maxDrain && !c.expects
+	if c.BodyDone() {
+		return true
+	}
+	return c.failed == nil && c.length != ChunkedBody && c.length <= c.limit && c.left <= maxDrain && !c.expects
 }
 
 // ReadBody reads from the request's body into p. It returns io.EOF with 0 bytes at the end of a whole body,
 // and one of the ErrBody errors if there will be no end.
 func (c *ClientConn) ReadBody(p []byte) (int, error) {
+	n, err := c.readBody(p)
+	if err != nil && err != io.EOF {
+		c.failed = err
+	}
+	return n, err
+}
+
+func (c *ClientConn) readBody(p []byte) (int, error) {
+	if c.failed != nil {
+		return 0, c.failed
+	}
 	if c.BodyDone() {
 		return 0, io.EOF
 	}
@@ -350,7 +380,7 @@ func (c *ClientConn) readForBody(p []byte) (int, error) {
 	if err := c.reads.extend(time.Now(), c.listener.options.Idle, c.Conn.SetReadDeadline); err != nil {
 		return 0, ErrBodyCut
 	}
-	if c.interrupted.Load() {
+	if c.interrupted.Load() || c.stopped.Load() {
 		return 0, ErrBodyCut
 	}
 	n, err := c.Conn.Read(p)
@@ -446,6 +476,7 @@ func (c *ClientConn) Interrupt() {
 // to, and must be closed then.
 func (c *ClientConn) StopBody() {
 	c.Linger()
+	c.stopped.Store(true)
 	_ = c.Conn.SetReadDeadline(longAgo)
 }
 

@@ -129,7 +129,7 @@ func readHead(c *ClientConn, buf []byte) (string, error) {
 }
 
 // takeHead is the way a handler asks whether fasthttp, which has parsed head, and the connection agree.
-func takeHead(c *ClientConn, head string) bool { return c.TakeHead() }
+func takeHead(c *ClientConn, head string) bool { return c.TakeHead(len(head)) }
 
 // mustTakeHead reads the next head, which has to be there, and scans it.
 func mustTakeHead(t testing.TB, c *ClientConn) *RequestHead {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,7 +18,7 @@ type Listener struct {
 	onFault  func(error)
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
-	draining bool
+	draining atomic.Bool
 }
 
 // Listen wraps ln. onFault is told why accepting was put off (out of file descriptors or memory); it may be
@@ -64,9 +65,6 @@ func (l *Listener) wrap(conn net.Conn) *ClientConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[c] = struct{}{}
-	if l.draining {
-		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-	}
 	return c
 }
 
@@ -81,7 +79,7 @@ func (l *Listener) forget(c *ClientConn) {
 func (l *Listener) Drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.draining = true
+	l.draining.Store(true)
 	for c := range l.open {
 		if !c.begun.Load() {
 			_ = c.Conn.SetReadDeadline(longAgo)

@@ -54,6 +54,9 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 		if v != None {
 			return v
 		}
+		if len(h.nominated) > maxNominated {
+			return TooManyNominated
+		}
 		keepAlive = keepAlive || keeps
 		if keep {
 			h.fields.keep(from, to)
@@ -88,6 +91,9 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 	switch string(h.Method) {
 	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":
 	default:
+		if len(h.Method) == 0 {
+			return BadMethod
+		}
 		for _, c := range h.Method {
 			if !tchar[c] || 'a' <= c && c <= 'z' {
 				return BadMethod
@@ -135,7 +141,7 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			if !once(&seen.expect) || len(value) != 12 || !is(value, "100-continue") {
 				return false, false, BadExpect
 			}
-			h.Expect = true
+			h.Expect = h.Minor > 0
 			return false, false, None
 		}
 	case 7:

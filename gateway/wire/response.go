@@ -61,6 +61,9 @@ func (h *ResponseHead) Scan(head []byte) Violation {
 		if v != None {
 			return v
 		}
+		if len(h.nominated) > maxNominated {
+			return TooManyNominated
+		}
 		keepAlive = keepAlive || keeps
 		if keep {
 			h.fields.keep(from, to)

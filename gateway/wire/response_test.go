@@ -235,8 +235,8 @@ func FuzzResponseHead(f *testing.F) {
 			t.Fatalf("kept lines %q: kept the second time: %q", kept, got)
 		}
 
-		// A second parser sees the same end of the message.
-		if !bytes.HasSuffix(head, headEnd) {
+		// A second parser sees the same end of the message. net/http believes a Transfer-Encoding on 1xx.
+		if !bytes.HasSuffix(head, headEnd) || h.Status < 200 {
 			return
 		}
 		r, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)

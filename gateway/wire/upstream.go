@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ type UpstreamConn struct {
 	poll          [1]unix.PollFd
 	reads, writes rollingDeadline
 	used          bool
+	interrupted   atomic.Bool
 }
 
 // Upstream makes a function that connects to upstreams, for fasthttp.HostClient.
@@ -39,8 +41,8 @@ func (c *UpstreamConn) Stale() bool {
 		return false
 	}
 	c.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN | hangUp}
-	n, err := unix.Poll(c.poll[:], 0)
-	return n != 0 || err != nil && err != unix.EINTR
+	n, _ := unix.Poll(c.poll[:], 0)
+	return n != 0
 }
 
 // Send writes p and returns how much of it the kernel took; an upstream that takes no byte for the idle
@@ -49,17 +51,20 @@ func (c *UpstreamConn) Send(p []byte, idle time.Duration) (int, error) {
 	if err := c.writes.extend(time.Now(), idle, c.Conn.SetWriteDeadline); err != nil {
 		return 0, err
 	}
+	if c.interrupted.Load() {
+		return 0, net.ErrClosed
+	}
 	c.used = true
 	return c.Conn.Write(p)
 }
 
-// Receive reads into p, waiting at most the given time. It does not wait for a client that has left.
-func (c *UpstreamConn) Receive(p []byte, wait time.Duration, client *Watched) (int, error) {
+// Receive reads into p, waiting at most the given time.
+func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	if err := c.reads.extend(time.Now(), wait, c.Conn.SetReadDeadline); err != nil {
 		return 0, err
 	}
-	// After the deadline: one that the watch has set in between is seen here.
-	if client.Gone() {
+	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
+	if c.interrupted.Load() {
 		return 0, net.ErrClosed
 	}
 	return c.Conn.Read(p)
@@ -67,4 +72,7 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration, client *Watched) (i
 
 // Interrupt wakes whoever reads from or writes to the connection, which must then be closed. It may be
 // called by any goroutine.
-func (c *UpstreamConn) Interrupt() { _ = c.Conn.SetDeadline(longAgo) }
+func (c *UpstreamConn) Interrupt() {
+	c.interrupted.Store(true)
+	_ = c.Conn.SetDeadline(longAgo)
+}

@@ -36,7 +36,7 @@ func TestUpstreamStale(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = far.Write([]byte("pong"))
-		if n, err := u.Receive(b, patience, &Watched{}); n != 4 || err != nil {
+		if n, err := u.Receive(b, patience); n != 4 || err != nil {
 			t.Fatal(n, err)
 		}
 	}
@@ -78,14 +78,14 @@ func TestUpstreamTimeouts(t *testing.T) {
 		})
 	}
 	const idle = 20 * time.Second
-	receive := func(u *UpstreamConn, e *Watched) func() error {
-		return func() error { _, err := u.Receive(make([]byte, 9), idle, e); return err }
+	receive := func(u *UpstreamConn) func() error {
+		return func() error { _, err := u.Receive(make([]byte, 9), idle); return err }
 	}
 	send := func(u *UpstreamConn) func() error {
 		return func() error { _, err := u.Send([]byte("x"), idle); return err }
 	}
 	run("silent", func(t *testing.T, u *UpstreamConn, _ net.Conn) {
-		took, err := timed(receive(u, &Watched{}))
+		took, err := timed(receive(u))
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Error(err)
 		}
@@ -99,7 +99,7 @@ func TestUpstreamTimeouts(t *testing.T) {
 			}
 		}()
 		for range 20 {
-			if err := receive(u, &Watched{})(); err != nil {
+			if err := receive(u)(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -111,15 +111,8 @@ func TestUpstreamTimeouts(t *testing.T) {
 		}
 		between(t, "Send", took, idle)
 	})
-	run("client gone", func(t *testing.T, u *UpstreamConn, _ net.Conn) {
-		var e Watched
-		e.Leave()
-		if took, err := timed(receive(u, &e)); err != net.ErrClosed || took != 0 {
-			t.Errorf("%v after %v", err, took)
-		}
-	})
 	for name, op := range map[string]func(u *UpstreamConn) func() error{
-		"Receive": func(u *UpstreamConn) func() error { return receive(u, &Watched{}) },
+		"Receive": receive,
 		"Send":    send,
 	} {
 		run(name+" interrupted", func(t *testing.T, u *UpstreamConn, _ net.Conn) {

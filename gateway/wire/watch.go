@@ -51,10 +51,10 @@ func (w *Watch) Close() {
 // Add puts the exchange between client and upstream under watch until Remove. When the client leaves, both
 // connections are interrupted and [Watched.Gone] turns true, in this order's reverse: whoever wakes sees it.
 func (w *Watch) Add(e *Watched, client *ClientConn, upstream *UpstreamConn) {
-	e.client, e.upstream = client, upstream
 	if client.fd < 0 {
 		return
 	}
+	e.client, e.upstream = client, upstream
 	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
 	s.mu.Lock()
 	e.shard, e.index = s, len(s.entries)
@@ -105,7 +105,7 @@ func (w *Watch) run(every time.Duration) {
 }
 
 // sweep asks the kernel about the clients of one shard. The lock is held meanwhile, so no entry goes away;
-// a poll of a thousand descriptors takes some ten microseconds.
+// a poll of a thousand descriptors, all shards together, takes some tens of microseconds.
 func (s *watchShard) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

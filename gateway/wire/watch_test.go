@@ -140,7 +140,7 @@ func TestWatchWakesAReader(t *testing.T) {
 	w.Add(&v.Watched, v.conn, up)
 	time.AfterFunc(5*testTick, func() { _ = v.client.Close() })
 	within(t, patience, "Receive", func() {
-		if n, err := up.Receive(make([]byte, 9), time.Hour, &v.Watched); err == nil {
+		if n, err := up.Receive(make([]byte, 9), time.Hour); err == nil {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	})

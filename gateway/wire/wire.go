@@ -16,6 +16,8 @@ const (
 	// maxChunkOverhead bounds the bytes of chunk extensions in one body. They carry nothing and are dropped,
 	// so a body of a few bytes must not cost megabytes of them.
 	maxChunkOverhead = 16 << 10
+	// maxNominated bounds the names in Connection: each is compared with each field.
+	maxNominated = 64
 	// maxTrailerBytes bounds the trailer section of one body. Trailers are read and dropped: RFC 9110 §6.5.1
 	// lets an intermediary discard them, and none of the fields inference services use needs to be late.
 	maxTrailerBytes = 16 << 10
@@ -45,6 +47,7 @@ const (
 	BadExpect
 	BadStatus
 	BadFraming
+	TooManyNominated
 )
 
 var violations = [...]string{
@@ -67,6 +70,7 @@ var violations = [...]string{
 	BadExpect:           "the expectation is not 100-continue",
 	BadStatus:           "the status line is not one of HTTP/1",
 	BadFraming:          "the head does not end where its framing says",
+	TooManyNominated:    "the Connection field names too many fields",
 }
 
 // String says which rule was broken, without any byte of the message in it.
