@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -47,12 +48,41 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 		if x.end >= limit {
 			return HeadTooLarge
 		}
+		if bareLF(x.down.B[x.from:x.end]) {
+			return BrokenAnswer // it will never be a good one
+		}
+		if x.heard {
+			if wait = time.Until(by); wait <= 0 { // the whole head has one deadline
+				return TimeoutResponse
+			}
+		}
 		n, err := x.receive(x.down.B[x.end:limit], wait)
 		x.end += n
+		x.heard = x.heard || n > 0
 		if err != nil {
+			// The time for the answer begins when the request is sent, all of it.
+			if x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded) && x.end == x.from {
+				if wait = x.pump.left(u.timeouts.Response); wait > 0 {
+					by = time.Now().Add(wait)
+					continue
+				}
+			}
 			return x.readFault(err, TimeoutResponse)
 		}
-		wait = max(time.Millisecond, time.Until(by)) // the whole head has one deadline
+	}
+}
+
+// bareLF tells whether a line of an unfinished head ends without CR.
+func bareLF(head []byte) bool {
+	for at := 0; ; {
+		i := bytes.IndexByte(head[at:], '\n')
+		if i < 0 {
+			return false
+		}
+		if at += i; at == 0 || head[at-1] != '\r' {
+			return true
+		}
+		at++
 	}
 }
 
@@ -99,7 +129,7 @@ func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
 
 // relayWhole reads the whole body, frees the upstream's connection and answers with one write.
 func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
-	x.last()
+	p.last(x)
 	x.head = appendAnswerHead(x.head[:0], x, int64(length))
 	if x.body+length > len(x.down.B) {
 		larger := wire.GetBuffer(len(x.head) + length)
@@ -135,8 +165,8 @@ func (x *Exchange) sendBehindHead(to int) Fault {
 }
 
 // last decides whether the client's connection ends with this answer: what is left of a body that nobody
-// wants would stand before the next request.
-func (x *Exchange) last() { x.Last = x.Last || x.uploading() }
+// wants would stand before the next request, and a gateway on its way out takes no other.
+func (p *Proxy) last(x *Exchange) { x.Last = x.Last || x.uploading() || p.options.Draining() }
 
 // left notes that the client has left in the middle of its answer.
 func (x *Exchange) left() Fault {
@@ -166,7 +196,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		outLength = wire.ChunkedBody
 	}
 	x.dirty = x.dirty || length == wire.UntilClose
-	x.last()
+	p.last(x)
 	x.head = appendAnswerHead(x.head[:0], x, outLength)
 	if f := s.first(x); f != None {
 		return f
@@ -176,7 +206,9 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 	}
 	for !s.ended {
 		n, err := x.receive(x.down.B[x.from:len(x.down.B)-chunkTail], u.timeouts.Idle)
-		if err == io.EOF && length == wire.UntilClose && !x.Gone() {
+		// While the request is still being sent, its reset may have been reported to the sender already, and
+		// what looks like an end here is none.
+		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() {
 			s.ended = true
 		} else if err != nil {
 			return x.cut(x.readFault(err, TimeoutIdle))

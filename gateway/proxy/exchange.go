@@ -11,9 +11,9 @@ type Exchange struct {
 	Target      []byte // as the upstream gets it
 	RequestID   []byte
 	TraceParent []byte
-	TraceState  []byte // empty: none
-	Secure      bool   // the client came over TLS
-	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
+	TraceStates [][]byte
+	Secure      bool // the client came over TLS
+	Trusted     bool // the peer may speak for a client: its X-Forwarded fields are continued
 	Pool        *Pool
 	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
 
@@ -36,14 +36,17 @@ type Exchange struct {
 	from    int          // first byte of the response head in down
 	body    int          // first byte after it
 	end     int          // first free byte
+	heard   bool         // a byte of this attempt's answer has come
 	dirty   bool         // the connection must not be used again
+	broke   bool         // a connection used before broke under this request, which was sent again
+	tried   []*Upstream  // those that could not be reached
 	pump    *pump        // sends a body that is not whole; nil if none
 }
 
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
-	*x = Exchange{answer: x.answer, head: x.head[:0]}
+	*x = Exchange{answer: x.answer, head: x.head[:0], tried: x.tried[:0]}
 }
 
 // Gone tells whether the client left while the request was on its way.

@@ -30,8 +30,8 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	dst = appendVia(dst, h.Minor)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = appendField(dst, "traceparent: ", x.TraceParent)
-	if len(x.TraceState) > 0 {
-		dst = appendField(dst, "tracestate: ", x.TraceState)
+	for _, v := range x.TraceStates {
+		dst = appendField(dst, "tracestate: ", v)
 	}
 	switch {
 	case !h.HasBody() && !carriesBody(h.Method):

@@ -1,12 +1,11 @@
 package proxy
 
 import (
-	"context"
-	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // probeTimeout bounds one probe. A busy inference server may be slow to say that it is well.
@@ -21,29 +20,8 @@ func (p *Proxy) probe(u *Upstream) {
 			p.options.OnPanic(r)
 		}
 	}()
-	client := &http.Client{
-		Timeout: probeTimeout,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext:       func(_ context.Context, _, addr string) (net.Conn, error) { return u.dial(addr) },
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-p.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	for {
-		healthy := alive(ctx, client, u.URL+u.probing.Path)
-		if ctx.Err() != nil {
-			return
-		}
-		u.healthy.Store(healthy)
+		u.healthy.Store(p.alive(u))
 		u.probed.Store(true)
 		// A little jitter, so that replicas do not probe in step.
 		wait := u.probing.Interval + rand.N(u.probing.Interval/10+1)
@@ -55,17 +33,37 @@ func (p *Proxy) probe(u *Upstream) {
 	}
 }
 
-func alive(ctx context.Context, client *http.Client, url string) bool {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// alive makes one probe, on a connection of its own.
+func (p *Proxy) alive(u *Upstream) bool {
+	conn, err := u.dial(u.hc.Addr)
 	if err != nil {
 		return false
 	}
-	r.Header.Set("User-Agent", "aigateway-probe")
-	resp, err := client.Do(r)
-	if err != nil {
-		return false
+	defer conn.Close()
+	answered := make(chan struct{})
+	defer close(answered)
+	go func() {
+		select {
+		case <-p.stop:
+			_ = conn.SetDeadline(time.Unix(1, 0)) // Close does not wait for it
+		case <-answered:
+		}
+	}()
+	_ = conn.SetDeadline(time.Now().Add(probeTimeout))
+	hc := fasthttp.HostClient{
+		Addr:                      u.hc.Addr,
+		Dial:                      func(string) (net.Conn, error) { return conn, nil },
+		MaxIdemponentCallAttempts: 1,
+		MaxResponseBodySize:       64 << 10,
+		ReadBufferSize:            p.options.MaxHeadBytes,
+		NoDefaultUserAgentHeader:  true,
+		DisablePathNormalizing:    true,
 	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 4096)
-	return resp.StatusCode < 500
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	request.SetRequestURI(u.URL + u.probing.Path)
+	request.Header.Set("User-Agent", "aigateway-probe")
+	request.SetConnectionClose()
+	return hc.Do(request, response) == nil && response.StatusCode() < 500
 }

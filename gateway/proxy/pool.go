@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 )
 
@@ -31,13 +32,17 @@ func (p *Pool) Healthy() bool {
 	return false
 }
 
-// pick chooses an upstream for a request that avoid has failed (nil at first), and nil if there is none.
-// The sick are left out as long as one is healthy: when all look sick, the probe is as likely to be wrong.
-func (p *Pool) pick(avoid *Upstream) *Upstream {
-	if u := p.pickWhere(func(u *Upstream) bool { return u != avoid && u.Healthy() }); u != nil {
+// pick chooses an upstream for a request that those in tried could not be given, and nil if there is none
+// left. The sick are left out as long as one is healthy: when all look sick, the probe is as likely to be
+// wrong.
+func (p *Pool) pick(tried []*Upstream) *Upstream {
+	if len(tried) == len(p.Upstreams) {
+		return nil
+	}
+	if u := p.pickWhere(func(u *Upstream) bool { return u.Healthy() && !slices.Contains(tried, u) }); u != nil {
 		return u
 	}
-	return p.pickWhere(func(u *Upstream) bool { return u != avoid })
+	return p.pickWhere(func(u *Upstream) bool { return !slices.Contains(tried, u) })
 }
 
 func (p *Pool) pickWhere(fits func(*Upstream) bool) *Upstream {

@@ -21,6 +21,7 @@ type Options struct {
 	OnPanic      func(any) // told of a panic in a goroutine of the proxy, which costs one request
 	WatchEvery   time.Duration
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP
+	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 }
 
 // A Proxy forwards requests to its pools.
@@ -36,6 +37,9 @@ type Proxy struct {
 func New(pools []config.Pool, o Options) (*Proxy, error) {
 	if o.WatchEvery <= 0 {
 		o.WatchEvery = 100 * time.Millisecond
+	}
+	if o.Draining == nil {
+		o.Draining = func() bool { return false }
 	}
 	p := &Proxy{options: o, pools: make(map[string]*Pool), stop: make(chan struct{})}
 	for _, c := range pools {
@@ -61,6 +65,9 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 // Pool returns the pool of that name, or nil.
 func (p *Proxy) Pool(name string) *Pool { return p.pools[name] }
 
+// Cut ends every request under way, as if its client had left.
+func (p *Proxy) Cut() { p.watch.InterruptAll() }
+
 // Close ends probes and the watch and closes the pooled connections. No Forward may be under way.
 func (p *Proxy) Close() {
 	close(p.stop)
@@ -78,70 +85,63 @@ func (p *Proxy) Close() {
 // x.Client.Answered(): then the connection is at its end.
 func (p *Proxy) Forward(x *Exchange) Fault {
 	defer x.release()
-	if f := x.collect(); f != None {
+	f := x.collect()
+	if f != None {
 		return f
 	}
-	pool := x.Pool
-	var avoid *Upstream
-	for {
-		u := pool.pick(avoid)
-		if u == nil {
-			return NoUpstream
+	f = NoUpstream
+	for pool := x.Pool; pool != nil; pool = x.next(pool) {
+		x.tried = x.tried[:0]
+		for u := pool.pick(x.tried); u != nil; u = pool.pick(x.tried) {
+			if f = p.try(x, u); f != Unreachable && f != TimeoutConnect && f != Busy {
+				return f
+			}
+			x.tried = append(x.tried, u) // nobody has seen the request: another upstream may
 		}
-		f, again := p.try(x, u)
-		switch again {
-		case never:
-			return f
-		case same:
-			continue
-		}
-		// Nobody has seen the request: another upstream may, then another pool.
-		avoid = u
-		if len(pool.Upstreams) > 1 && x.Attempts < maxAttempts {
-			continue
-		}
-		if x.Fallback == nil || x.Fallback == pool {
-			return f
-		}
-		pool, avoid = x.Fallback, nil
-		x.Fallback = nil
-		x.Attempts = 0
 	}
+	return f
 }
 
-// maxAttempts bounds how many upstreams of one pool a request meets.
-const maxAttempts = 3
-
-// again says whether a failed attempt may be followed by another.
-type again uint8
-
-const (
-	never again = iota
-	same        // on the same upstream: a pooled connection had broken
-	other       // nothing was sent
-)
-
-// try sends the request to one upstream. RFC 9110 §9.2.2: what may have been executed is not sent again,
-// unless it is idempotent and the connection, used before, broke without a byte of an answer.
-func (p *Proxy) try(x *Exchange, u *Upstream) (Fault, again) {
-	x.Upstream = u
-	x.Attempts++
-	x.dirty = false
-	var f Fault
-	if x.conn, f = u.acquire(); f != None {
-		return f, other
+// next is the pool to ask after one of which nobody could be reached: the fallback, once.
+func (x *Exchange) next(pool *Pool) *Pool {
+	if pool == x.Fallback {
+		return nil
 	}
+	return x.Fallback
+}
+
+// try sends the request to one upstream, and once more if a connection that was used before turns out to be
+// broken and the request cannot have been executed, or may be again.
+func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
+	x.Upstream = u
 	u.inflight.Add(1)
 	defer u.inflight.Add(-1)
+	f, again := p.attempt(x, u)
+	if again && !x.broke {
+		x.broke = true
+		u.close() // what broke one idle connection broke the others: the next is a new one
+		f, _ = p.attempt(x, u)
+	}
+	return f
+}
+
+// attempt sends the request over one connection. again tells that the connection, used before, broke under
+// it before a byte of an answer, and that nothing of the request was written or it is idempotent: RFC 9110
+// §9.2.2, RFC 9112 §9.3.1.
+func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
+	x.Attempts++
+	x.dirty, x.heard = false, false
+	if x.conn, f = u.acquire(); f != None {
+		return f, false
+	}
 	defer p.abandon(x, u)
 	used := x.conn.Used()
-
-	f, clean := x.send(u)
+	if !used && x.Client.HungUp() {
+		return ClientGone, false // while the connection was made
+	}
+	f, unsent := x.send(u)
 	if f != None {
-		if clean && used && x.Attempts < maxAttempts {
-			return f, same
-		}
-		return f, never
+		return f, used && unsent
 	}
 	if !x.whole {
 		p.startPump(x, u)
@@ -151,13 +151,9 @@ func (p *Proxy) try(x *Exchange, u *Upstream) (Fault, again) {
 	}
 	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn)
 	if f = p.await(x, u); f != None {
-		broke := f == BrokenAnswer && x.end == x.from
-		if broke && used && x.whole && idempotent(x.Head.Method) && x.Attempts < maxAttempts {
-			return f, same
-		}
-		return f, never
+		return f, f == BrokenAnswer && used && x.whole && !x.heard && idempotent(x.Head.Method)
 	}
-	return p.relay(x, u), never
+	return p.relay(x, u), false
 }
 
 func idempotent(method []byte) bool {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"aigateway/gateway/wire"
 )
@@ -27,25 +28,26 @@ func (x *Exchange) collect() Fault {
 		return None
 	}
 	x.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
-	want := x.Head.ContentLength
-	long := want > maxWhole
-	switch {
-	case want == wire.ChunkedBody:
-		want = maxWhole
-	case long:
-		want = wire.SmallBuffer / 2
+	long := x.Head.ContentLength > maxWhole
+	want := maxWhole
+	if n := x.Head.ContentLength; n >= 0 && !long {
+		want = int(n)
 	}
-	x.up = wire.GetBuffer(x.room + int(want) + chunkTail)
-	for x.filled < int(want) {
-		n, err := x.Client.ReadBody(x.up.B[x.room+x.filled : x.room+int(want)])
-		if err == io.EOF {
-			break
+	x.up = wire.GetBuffer(x.room + 1 + chunkTail) // what the client announces costs nothing before it is there
+	for x.filled < want && !x.Client.BodyDone() {
+		space := x.up.B[x.room+x.filled : min(len(x.up.B)-chunkTail, x.room+want)]
+		if len(space) == 0 {
+			larger := wire.GetBuffer(x.room + want + chunkTail)
+			copy(larger.B[x.room:], x.up.B[x.room:x.room+x.filled])
+			x.up.Put()
+			x.up = larger
+			continue
 		}
-		if err != nil {
+		n, err := x.Client.ReadBody(space)
+		if err != nil && err != io.EOF {
 			return bodyFault(err)
 		}
-		x.filled += n
-		if long {
+		if x.filled += n; long {
 			break
 		}
 	}
@@ -99,7 +101,8 @@ type pump struct {
 	onPanic func(any)
 
 	fault atomic.Uint32 // why the body has no end, as a Fault
-	whole atomic.Bool   // the body went out to its end
+	whole atomic.Bool   // the last of the body has been read, and nothing speaks against its going out
+	ended atomic.Int64  // when the sending ended, in ns since epoch; 0 while it goes on
 	done  chan struct{} // receives one value when run has returned
 }
 
@@ -113,6 +116,7 @@ func (p *Proxy) startPump(x *Exchange, u *Upstream) {
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))
 	m.whole.Store(false)
+	m.ended.Store(0)
 	x.pump = m
 	go m.run()
 }
@@ -123,6 +127,7 @@ func (m *pump) run() {
 			m.onPanic(r)
 			m.stop(BrokenAnswer)
 		}
+		m.ended.Store(time.Now().UnixNano())
 		m.done <- struct{}{}
 	}()
 	b := wire.GetBuffer(wire.LargeBuffer)
@@ -133,16 +138,19 @@ func (m *pump) run() {
 			m.stop(bodyFault(err))
 			return
 		}
-		from, to := m.frame(b.B, n, err == io.EOF)
-		if _, werr := m.conn.Send(b.B[from:to], m.up.timeouts.Idle); werr != nil {
+		// Told before the last bytes go out: the answer to them may be there before this goroutine runs again.
+		last := m.client.BodyDone()
+		m.whole.Store(last)
+		from, to := m.frame(b.B, n, last)
+		if _, err := m.conn.Send(b.B[from:to], m.up.timeouts.Idle); err != nil {
 			// An upstream that has answered may refuse the rest: whoever waits for the answer will see.
-			if errors.Is(werr, os.ErrDeadlineExceeded) {
+			m.whole.Store(false)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				m.stop(TimeoutIdle)
 			}
 			return
 		}
-		if err == io.EOF {
-			m.whole.Store(true)
+		if last {
 			return
 		}
 	}
@@ -172,22 +180,43 @@ func (m *pump) stop(f Fault) {
 	m.conn.Interrupt()
 }
 
-// uploading tells whether a part of the request's body has not been sent.
+// left is how much of a time that begins with the end of the sending is left: all of it while it goes on.
+func (m *pump) left(of time.Duration) time.Duration {
+	ended := m.ended.Load()
+	if ended == 0 {
+		return of
+	}
+	return of - time.Since(time.Unix(0, ended))
+}
+
+// uploading tells whether a part of the request's body is still to come.
 func (x *Exchange) uploading() bool { return x.pump != nil && !x.pump.whole.Load() }
 
-// stopPump waits for the pump. If it is still at work, nobody wants the rest of the body: both connections
-// are interrupted, the upstream's for good.
+// sendingEnds is how long an answer waits for the last bytes of its request, which are all with the gateway,
+// to go out.
+const sendingEnds = 50 * time.Millisecond
+
+// stopPump waits for the pump. If it is still at work, nobody wants the rest of the body: the upstream's
+// connection is interrupted, for good, and the reading of the client's.
 func (x *Exchange) stopPump() {
-	if x.pump == nil {
+	m := x.pump
+	if m == nil {
 		return
 	}
-	if x.uploading() {
+	ended := false
+	if m.whole.Load() {
+		select {
+		case <-m.done:
+			ended = true
+		case <-time.After(sendingEnds):
+		}
+	}
+	if !ended {
 		x.dirty = true
 		x.conn.Interrupt()
 		x.Client.StopBody()
+		<-m.done
 	}
-	<-x.pump.done
-	m := x.pump
 	x.pump = nil
 	m.client, m.conn, m.up = nil, nil, nil
 	pumps.Put(m)

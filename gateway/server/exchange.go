@@ -17,13 +17,13 @@ type exchange struct {
 	epoch uint32
 
 	// check
-	head       wire.RequestHead
-	id         []byte // the request's id
-	trace      []byte // traceparent
-	traceState []byte
-	random     [24]byte
-	last       bool // the client's connection ends with this answer
-	openAI     bool // faults have OpenAI's shape
+	head        wire.RequestHead
+	id          []byte // the request's id
+	trace       []byte // traceparent
+	traceStates [][]byte
+	random      [24]byte
+	last        bool // the client's connection ends with this answer
+	openAI      bool // faults have OpenAI's shape
 
 	// fetch
 	target  []byte
@@ -34,6 +34,7 @@ type exchange struct {
 func (x *exchange) reset() {
 	x.forward.Reset()
 	x.ctx, x.conn, x.route = nil, nil, nil
-	x.traceState, x.id, x.trace = nil, x.id[:0], x.trace[:0]
+	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
+	x.head.Reset()
 	x.last, x.openAI = false, false
 }

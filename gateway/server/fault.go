@@ -20,7 +20,7 @@ var (
 	noRoute      = fault{404, "not_found", "there is nothing at this path"}
 	noLLM        = fault{404, "not_found", "no OpenAI-compatible service is configured; set LLM_SERVICE_URL"}
 	badMethod    = fault{405, "method_not_allowed", "this path does not answer that method; see the Allow field"}
-	outsideRoute = fault{400, "bad_target", "the path leaves its route by dot segments"}
+	outsideRoute = fault{400, "bad_target", "the path leaves its route, by dot segments or an empty first segment"}
 	tooLong      = fault{413, "body_too_large", "the request body exceeds the limit"}
 	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}

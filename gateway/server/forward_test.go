@@ -16,9 +16,9 @@ func TestForwardedHead(t *testing.T) {
 	})
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "TRUSTED_PROXIES=none")
 	c := g.dial()
-	c.send("%s", "POST /infer/python?a=%2F..&b=\xc3\xa9 HTTP/1.1\r\nhOsT: client.example:99\r\nx-lower: 1\r\nX-Forwarded-For: 6.6.6.6\r\n" +
-		"Connection: keep-alive, X-Private\r\nX-Private: p\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authorization: Basic eA==\r\n" +
-		"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\nX-Request-ID: abc\r\n" +
+	c.send("%s", "POST /infer/python?a=%2F..&b=\xc3\xa9 HTTP/1.1\r\nhOsT: client.example:99\r\nx-lower: 1\r\nX-Forwarded-For: 6.6.6.6\r\n"+
+		"Connection: keep-alive, X-Private\r\nX-Private: p\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authorization: Basic eA==\r\n"+
+		"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\nX-Request-ID: abc\r\n"+
 		"Content-Length: 5\r\nAccept: */*\r\n\r\nhello")
 	got := c.readResponse()
 	up1 := <-seen

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,9 @@ func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
 	g.fetch(x)
 }
 
+// openAIPrefix begins the paths whose faults have OpenAI's shape.
+var openAIPrefix = []byte("/v1/")
+
 // begin takes an exchange for the request from the pool.
 func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
 	x := g.exchanges.Get().(*exchange)
@@ -40,16 +44,14 @@ func (g *Gateway) check(x *exchange) (done bool) {
 	method, target, proto, block := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
 	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
 	parsed := len(method) + len(target) + len(proto) + 4 + max(2, len(block))
-	if !x.conn.TakeHead(parsed) {
-		x.last = true
-		x.conn.Linger()
-		g.replyFault(x, &malformed)
-		return true
+	v := wire.BadFraming
+	if x.conn.TakeHead(parsed) {
+		v = x.head.Scan(method, target, proto, block)
 	}
-	v := x.head.Scan(method, target, proto, block)
 	x.identify()
 	if v != wire.None {
 		x.last = true
+		x.openAI = bytes.HasPrefix(target, openAIPrefix)
 		x.conn.Linger()
 		f := ofViolation(v)
 		g.replyFault(x, &f)
@@ -110,9 +112,13 @@ func (g *Gateway) answer(x *exchange) (done bool) {
 func (g *Gateway) fetch(x *exchange) {
 	r := x.route
 	x.target = r.appendTarget(x.target[:0], x.head.Target)
+	if wire.NamesAuthority(x.target) { // by the rewrite of a path with an empty segment
+		g.replyFault(x, &outsideRoute)
+		return
+	}
 	f := &x.forward
 	f.Client, f.Head, f.Target = x.conn, &x.head, x.target
-	f.RequestID, f.TraceParent, f.TraceState = x.id, x.trace, x.traceState
+	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
 	f.Last = x.last
 	f.Pool, f.Fallback = r.pool, r.fallback
@@ -121,6 +127,7 @@ func (g *Gateway) fetch(x *exchange) {
 	switch {
 	case fault == proxy.None:
 		if x.last {
+			x.conn.EndAfter()
 			x.ctx.SetConnectionClose()
 		}
 	case x.conn.Answered() || fault == proxy.ClientGone:
@@ -176,7 +183,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = headTimeout
 	}
-	x := &exchange{ctx: ctx, last: true}
+	x := &exchange{ctx: ctx, last: true, openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.identify()
 	x.conn.Linger()

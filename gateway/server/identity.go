@@ -33,7 +33,7 @@ func (x *exchange) identify() {
 	}
 	if validTraceParent(x.head.TraceParent) {
 		x.trace = append(x.trace[:0], x.head.TraceParent...)
-		x.traceState = x.head.TraceState
+		x.traceStates = x.head.TraceStates
 		return
 	}
 	// https://www.w3.org/TR/trace-context/: version, trace-id, parent-id, flags (not sampled: nothing here
@@ -43,7 +43,7 @@ func (x *exchange) identify() {
 	x.trace = append(x.trace, '-')
 	x.trace = hex.AppendEncode(x.trace, x.random[16:])
 	x.trace = append(x.trace, "-00"...)
-	x.traceState = nil
+	x.traceStates = nil
 }
 
 // validID accepts what can stand in a header, a log line and a JSON string as it is.

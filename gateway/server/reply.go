@@ -41,6 +41,7 @@ func (g *Gateway) sign(x *exchange) {
 		x.ctx.Response.Header.SetBytesV("X-Request-ID", x.id)
 	}
 	if x.last || g.ops.Draining() {
+		x.conn.EndAfter()
 		x.ctx.SetConnectionClose()
 	}
 	if !x.conn.KeepsAlive() {

@@ -102,7 +102,7 @@ func climbs(rest []byte) bool {
 	depth := 0
 	for len(rest) > 0 {
 		var dots, other int
-		var slash bool
+		var slash, parameter bool
 		for len(rest) > 0 && !slash {
 			c := rest[0]
 			n := 1
@@ -112,14 +112,19 @@ func climbs(rest []byte) bool {
 					c, n = '.', 3
 				case "2f", "5c":
 					c, n = '/', 3
+				case "3b":
+					c, n = ';', 3
 				}
 			}
 			rest = rest[n:]
-			switch c {
-			case '.':
-				dots++
-			case '/', '\\':
+			switch {
+			case c == '/' || c == '\\':
 				slash = true
+			case c == ';':
+				parameter = true // servlet containers drop ";x=y" from a segment before they look at it
+			case parameter:
+			case c == '.':
+				dots++
 			default:
 				other++
 			}

@@ -46,6 +46,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	listener *wire.Listener
+	ended    bool
 }
 
 // Options are what a gateway needs besides its settings.
@@ -60,7 +61,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log}
 	g.exchanges.New = func() any { return new(exchange) }
 	var err error
-	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked, Dial: o.Dial})
+	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked, Dial: o.Dial, Draining: g.draining})
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +86,11 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// hideBody makes fasthttp leave the body to [wire.ClientConn.ReadBody], and the answer to an expectation to
-// the handler: the request is judged before a byte of its body is read.
+// hideBody makes fasthttp leave the body to [wire.ClientConn.ReadBody], the answer to an expectation to the
+// handler, so that the request is judged before a byte of its body is read, and the end of the connection to
+// [wire.RequestHead.Scan], which reads all Connection fields.
 func hideBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	h.ResetConnectionClose()
 	if h.ContentLength() != 0 {
 		h.SetContentLength(0)
 	}
@@ -158,7 +161,11 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()
 	g.listener = l
+	ended := g.ended
 	g.mu.Unlock()
+	if ended {
+		return ln.Close()
+	}
 	return g.server.Serve(l)
 }
 
@@ -172,12 +179,14 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	g.awaitIdle(ctx)
 	g.mu.Lock()
 	l := g.listener
+	g.ended = true
 	g.mu.Unlock()
 	if l != nil {
 		l.Drain()
 	}
 	if g.server.ShutdownWithContext(ctx) != nil && l != nil {
 		cut = l.ResetAll()
+		g.proxy.Cut()
 		last, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = g.server.ShutdownWithContext(last)
@@ -185,6 +194,8 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	g.Close()
 	return cut
 }
+
+func (g *Gateway) draining() bool { return g.ops.Draining() }
 
 // awaitIdle waits for the requests that were under way when the shutdown began.
 func (g *Gateway) awaitIdle(ctx context.Context) {

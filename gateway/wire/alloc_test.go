@@ -94,7 +94,7 @@ func TestAllocChunked(t *testing.T) {
 func TestAllocWatch(t *testing.T) {
 	w := NewWatch(time.Hour)
 	defer w.Close()
-	c, u := &ClientConn{fd: 0}, &UpstreamConn{fd: -1}
+	c, u := &ClientConn{socket: socket{fd: 0}}, &UpstreamConn{socket: socket{fd: -1}}
 	var e Watched
 	for range 2 * len(w.shards) { // every shard's slices have grown
 		w.Add(&e, c, u)

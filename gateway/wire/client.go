@@ -39,9 +39,8 @@ const maxDrain = 64 << 10
 //
 // It is used by one goroutine, apart from Close and [ClientConn.Interrupt].
 type ClientConn struct {
-	net.Conn
+	socket
 	listener *Listener
-	fd       int
 	peer     netip.Addr
 	peerText []byte
 
@@ -66,7 +65,6 @@ type ClientConn struct {
 	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped
 	sent          int64
 	begun         atomic.Bool // a byte has arrived since accept
-	interrupted   atomic.Bool
 	ending        atomic.Int32
 }
 
@@ -82,6 +80,7 @@ const (
 // How a connection ends, when not by a plain close.
 const (
 	endPlain  = iota
+	endLast   // the gateway ends it: linger if there is something unread, whose reset would overtake the answer
 	endLinger // the client may still be sending: let it read the answer before the reset
 	endReset  // what was sent must not look complete
 )
@@ -122,7 +121,7 @@ func (c *ClientConn) readHead(p []byte) (int, error) {
 			return 0, err
 		}
 		n = copy(p, c.skipEmptyLines(p[:n]))
-		if c.skipped > maxEmptyLines {
+		if c.badEmptyLines(p[:n]) {
 			return 0, BadFraming
 		}
 		end := c.handOut(p[:n])
@@ -130,10 +129,10 @@ func (c *ClientConn) readHead(p []byte) (int, error) {
 		return end, nil
 	}
 	c.rest = c.skipEmptyLines(c.rest) // a request that was sent before its time
-	if c.skipped > maxEmptyLines {
+	n := copy(p, c.rest)
+	if c.badEmptyLines(p[:n]) {
 		return 0, BadFraming
 	}
-	n := copy(p, c.rest)
 	end := c.handOut(p[:n])
 	c.consume(end)
 	if c.state == inHead {
@@ -161,16 +160,25 @@ func (c *ClientConn) handOut(p []byte) int {
 	return end
 }
 
-// skipEmptyLines drops the empty lines before a request line, as RFC 9112 §2.2 asks.
+// skipEmptyLines drops the empty lines before a request line, as RFC 9112 §2.2 asks: CR LF, and nothing that
+// only looks like it.
 func (c *ClientConn) skipEmptyLines(p []byte) []byte {
 	if c.state != awaitsHead {
 		return p
 	}
-	for len(p) > 0 && (p[0] == '\r' || p[0] == '\n') {
+	for len(p) > 0 && p[0] == headEnd[c.skipped%2] {
 		p = p[1:]
 		c.skipped++
 	}
 	return p
+}
+
+// badEmptyLines tells whether there were too many, or what follows them begins with half of one.
+func (c *ClientConn) badEmptyLines(p []byte) bool {
+	if c.state != awaitsHead {
+		return false
+	}
+	return c.skipped > maxEmptyLines || len(p) > 0 && (c.skipped%2 != 0 || p[0] == '\n')
 }
 
 // maxEmptyLines bounds the bytes of empty lines before one request.
@@ -293,7 +301,8 @@ func (c *ClientConn) KeepsAlive() bool {
 	if c.BodyDone() {
 		return true
 	}
-	return c.failed == nil && c.length != ChunkedBody && c.length <= c.limit && c.left <= maxDrain && !c.expects
+	return c.failed == nil && !c.stopped.Load() && c.length != ChunkedBody && c.length <= c.limit &&
+		c.left <= maxDrain && !c.expects
 }
 
 // ReadBody reads from the request's body into p. It returns io.EOF with 0 bytes at the end of a whole body,
@@ -445,32 +454,25 @@ func (c *ClientConn) Answered() bool { return c.answered }
 func (c *ClientConn) Sent() int64 { return c.sent }
 
 func (c *ClientConn) write(p []byte) error {
-	if err := c.writes.extend(time.Now(), c.listener.options.Idle, c.Conn.SetWriteDeadline); err != nil {
-		return err
-	}
-	if c.interrupted.Load() {
-		return net.ErrClosed
-	}
-	_, err := c.Conn.Write(p)
+	_, err := c.writes.write(&c.socket, p, c.listener.options.Idle)
 	return err
 }
 
 // Linger makes Close wait a moment for a client that is still sending, so that a reset does not overtake
 // the answer. RFC 9112 §9.6.
-func (c *ClientConn) Linger() { c.ending.CompareAndSwap(endPlain, endLinger) }
+func (c *ClientConn) Linger() {
+	c.EndAfter()
+	c.ending.CompareAndSwap(endLast, endLinger)
+}
 
 // Reset makes Close reset the connection: what was sent is not whole and must not look so.
 func (c *ClientConn) Reset() { c.ending.Store(endReset) }
 
+// EndAfter tells that the connection ends with the current answer, by the gateway's or the client's wish.
+func (c *ClientConn) EndAfter() { c.ending.CompareAndSwap(endPlain, endLast) }
+
 // EndPlainly takes Linger and Reset back.
 func (c *ClientConn) EndPlainly() { c.ending.Store(endPlain) }
-
-// Interrupt wakes whoever reads from or writes to the connection, which is at its end. It may be called by
-// any goroutine.
-func (c *ClientConn) Interrupt() {
-	c.interrupted.Store(true)
-	_ = c.Conn.SetDeadline(longAgo)
-}
 
 // StopBody wakes whoever reads the body: nobody wants the rest of it. The connection can still be written
 // to, and must be closed then.
@@ -487,6 +489,10 @@ func (c *ClientConn) Close() error {
 	case endReset:
 		if t, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
 			_ = t.SetLinger(0)
+		}
+	case endLast:
+		if len(c.rest) > 0 || c.readable() {
+			c.linger()
 		}
 	case endLinger:
 		c.linger()

@@ -21,7 +21,7 @@ var pipeline = []message{
 	{"\r\n", "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n", "\r\n\r\nab", "\r\n\r\nab"},
 	{"", "GET /3 HTTP/1.0\r\n\r\n", "", ""},
 	{"", "POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "5;e\r\nGET /\r\n1\r\n\r\r\n0\r\nT: u\r\n\r\n", "GET /\r"},
-	{"\r\n\r\n\n", "PUT /5 HTTP/1.1\r\nContent-Length: 0\r\nHost: a\r\n\r\n", "", ""},
+	{"\r\n\r\n\r\n", "PUT /5 HTTP/1.1\r\nContent-Length: 0\r\nHost: a\r\n\r\n", "", ""},
 	{"", "GET /6 HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n", "", ""},
 }
 
@@ -178,7 +178,11 @@ func TestClientEmptyLines(t *testing.T) {
 	f(true, "\r\n"+head)
 	f(true, "\r\n", head)
 	f(true, "\r", "\n", "\r", "\n"+head)
-	f(true, "\n\n"+head)
+	f(false, "\n\n"+head)
+	f(false, "\n"+head)
+	f(false, "\r"+head)
+	f(false, "\r", head)
+	f(false, "\r\r\n"+head)
 	f(true, strings.Repeat("\r\n", maxEmptyLines/2)+head)
 	f(true, strings.Repeat("\r\n", maxEmptyLines/2), head)
 	f(false, strings.Repeat("\r\n", maxEmptyLines/2+1))

@@ -1,6 +1,11 @@
 package wire
 
-import "time"
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
 
 // longAgo is a deadline that has passed: setting it wakes whoever waits on the connection.
 var longAgo = time.Unix(1, 0)
@@ -16,4 +21,37 @@ func (d *rollingDeadline) extend(now time.Time, by time.Duration, set func(time.
 	}
 	d.at = now.Add(by + by/8)
 	return set(d.at)
+}
+
+// write sends p and returns how much of it the kernel took. Its time rolls with what the peer takes: the
+// kernel wakes a writer only when a good part of its buffer is free, so a slow reader may hold up a single
+// write for long, and only one whose buffer does not drain for the idle time is silent. It gives up when
+// interrupted is set, which is looked at after the deadline: an interruption in between has set its own,
+// which is lost now.
+func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent int, err error) {
+	var moved time.Time
+	for queued := -1; ; {
+		now := time.Now()
+		if err := d.extend(now, idle/4, s.Conn.SetWriteDeadline); err != nil {
+			return sent, err
+		}
+		if s.interrupted.Load() {
+			return sent, net.ErrClosed
+		}
+		n, err := s.Conn.Write(p[sent:])
+		sent += n
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return sent, err
+		}
+		left := unsent(s.fd)
+		switch {
+		case n > 0 || left < queued:
+			moved = time.Now()
+		case moved.IsZero():
+			moved = now
+		}
+		if queued = left; time.Since(moved) >= idle {
+			return sent, err
+		}
+	}
 }

@@ -109,7 +109,7 @@ func tcpClient(t testing.TB) (c *ClientConn, client *net.TCPConn) {
 
 // upstreamOf is the gateway's end of a connection to an upstream.
 func upstreamOf(conn net.Conn) *UpstreamConn {
-	return &UpstreamConn{Conn: conn, fd: descriptor(conn)}
+	return &UpstreamConn{socket: socket{Conn: conn, fd: descriptor(conn)}}
 }
 
 // readHead reads one head as fasthttp does: until it sees the empty line. buf is fasthttp's buffer.

@@ -57,7 +57,7 @@ func passing(err error) bool {
 }
 
 func (l *Listener) wrap(conn net.Conn) *ClientConn {
-	c := &ClientConn{Conn: conn, listener: l, fd: descriptor(conn)}
+	c := &ClientConn{socket: socket{Conn: conn, fd: descriptor(conn)}, listener: l}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		c.peer = addr.Addr().Unmap().WithZone("")
 		c.peerText = c.peer.AppendTo(nil)
@@ -96,25 +96,4 @@ func (l *Listener) ResetAll() int {
 		c.Interrupt()
 	}
 	return len(l.open)
-}
-
-// descriptor returns the file descriptor of conn, or -1 if it has none, as connections in memory.
-// It stays the connection's own until Close; nobody reads, writes or closes through it.
-func descriptor(conn net.Conn) int {
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn() // below TLS
-	}
-	s, ok := conn.(syscall.Conn)
-	if !ok {
-		return -1
-	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return -1
-	}
-	fd := -1
-	if raw.Control(func(n uintptr) { fd = int(n) }) != nil {
-		return -1
-	}
-	return fd
 }

@@ -24,15 +24,15 @@ type RequestHead struct {
 	ForwardedFor                  [][]byte // values of all X-Forwarded-For lines, in order
 	ForwardedProto, ForwardedHost []byte
 	RequestID, TraceParent        []byte
-	TraceState                    []byte
+	TraceStates                   [][]byte // values of all tracestate lines, in order
 }
 
 // Scan reads a request's head and says whether it may be used: the request policy. proto is the version as
 // written; block holds the field lines. It refuses whatever two HTTP implementations may read differently,
 // because what this gateway and an upstream read differently is what request smuggling is made of.
 func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
-	h.reset(block)
-	*h = RequestHead{fields: h.fields, Method: method, Target: target, ForwardedFor: h.ForwardedFor[:0]}
+	h.Reset()
+	h.block, h.Method, h.Target = block, method, target
 	if v := h.scanLine(proto); v != None {
 		return v
 	}
@@ -71,12 +71,18 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	return None
 }
 
+// Reset forgets what the last scan found.
+func (h *RequestHead) Reset() {
+	h.fields.reset(nil)
+	*h = RequestHead{fields: h.fields, ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0]}
+}
+
 // HasBody tells whether bytes follow the head.
 func (h *RequestHead) HasBody() bool { return h.ContentLength != 0 }
 
 // requestSeen marks the fields that may appear once.
 type requestSeen struct {
-	host, length, encoding, expect, contentType, authorization bool
+	host, length, encoding, expect, contentType, authorization, traceParent bool
 }
 
 func (h *RequestHead) scanLine(proto []byte) Violation {
@@ -107,7 +113,7 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 // checkTarget accepts origin-form only (RFC 9112 §3.2.1). Absolute-form would let the client choose the
 // upstream's Host, and a second slash makes some parsers read an authority.
 func checkTarget(t []byte) Violation {
-	if len(t) == 0 || t[0] != '/' || len(t) > 1 && t[1] == '/' {
+	if len(t) == 0 || t[0] != '/' || NamesAuthority(t) {
 		return BadTarget
 	}
 	for _, c := range t {
@@ -117,6 +123,12 @@ func checkTarget(t []byte) Violation {
 		}
 	}
 	return None
+}
+
+// NamesAuthority tells whether some parsers read an authority at the beginning of a target: "//host/path", or
+// with a backslash, which browsers take for a slash.
+func NamesAuthority(t []byte) bool {
+	return len(t) > 1 && (t[1] == '/' || t[1] == '\\')
 }
 
 // take files one field. keep tells whether the line travels on as it is; keepAlive whether it is a
@@ -153,13 +165,15 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			return false, keeps, None
 		}
 		if is(name, "tracestate") {
-			h.TraceState = value
+			h.TraceStates = append(h.TraceStates, value)
 			return false, false, None
 		}
 		return !is(name, "keep-alive"), false, None
 	case 11:
 		if is(name, "traceparent") {
-			h.TraceParent = value
+			if h.TraceParent = value; !once(&seen.traceParent) {
+				h.TraceParent = nil // two parents are none
+			}
 			return false, false, None
 		}
 	case 12:

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -203,7 +204,7 @@ func TestRequestFields(t *testing.T) {
 	eq("fhost", string(h.ForwardedHost), "fh")
 	eq("id", string(h.RequestID), "id")
 	eq("traceparent", string(h.TraceParent), "tp")
-	eq("tracestate", string(h.TraceState), "ts")
+	eq("tracestate", string(bytes.Join(h.TraceStates, []byte(","))), "ts")
 	if !h.Expect || !h.Close || h.ContentLength != 12 || h.Minor != 1 || !h.HasBody() {
 		t.Errorf("%+v", h)
 	}
@@ -211,7 +212,7 @@ func TestRequestFields(t *testing.T) {
 	// Nothing of an earlier request is left.
 	scan("GET / HTTP/1.1\r\nHost: b\r\n\r\n")
 	if h.Expect || h.Close || h.ContentLength != 0 || h.HasBody() || len(h.ForwardedFor) != 0 || h.ForwardedProto != nil || h.ForwardedHost != nil ||
-		h.RequestID != nil || h.TraceParent != nil || h.TraceState != nil || len(h.AppendKept(nil)) != 0 || string(h.Host) != "b" {
+		h.RequestID != nil || h.TraceParent != nil || len(h.TraceStates) != 0 || len(h.AppendKept(nil)) != 0 || string(h.Host) != "b" {
 		t.Errorf("%+v", h)
 	}
 	scan("POST / HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -80,7 +80,9 @@ func (h *ResponseHead) Scan(head []byte) Violation {
 		h.ContentLength = ChunkedBody
 	}
 	h.Close = h.Close || h.Minor == 0 && !keepAlive
-	h.dropNominated()
+	if h.dropNominated(); len(h.nominated) > 0 {
+		_, h.HasDate = h.Field("date")
+	}
 	return None
 }
 

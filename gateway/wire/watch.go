@@ -63,6 +63,26 @@ func (w *Watch) Add(e *Watched, client *ClientConn, upstream *UpstreamConn) {
 	s.mu.Unlock()
 }
 
+// InterruptAll treats every client under watch as gone.
+func (w *Watch) InterruptAll() {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			e.interrupt()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// interrupt wakes whoever works on the exchange. The shard is locked.
+func (e *Watched) interrupt() {
+	if !e.gone.Swap(true) {
+		e.upstream.Interrupt()
+		e.client.Interrupt()
+	}
+}
+
 // Remove ends the watch of an exchange; after it, nobody touches its connections. It is safe to call twice.
 func (w *Watch) Remove(e *Watched) {
 	s := e.shard
@@ -120,11 +140,6 @@ func (s *watchShard) sweep() {
 			continue
 		}
 		s.polls[i].Revents = 0
-		e := s.entries[i]
-		if e.gone.Swap(true) {
-			continue
-		}
-		e.upstream.Interrupt()
-		e.client.Interrupt()
+		s.entries[i].interrupt()
 	}
 }

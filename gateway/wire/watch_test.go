@@ -24,8 +24,8 @@ func newVisit(t testing.TB) *visit {
 	t.Helper()
 	near, far := tcpPair(t)
 	v := &visit{client: far, near: &recorder{Conn: near}, up: &recorder{silent: true}}
-	v.conn = &ClientConn{Conn: v.near, fd: descriptor(near), listener: Listen(nil, testOptions, nil)}
-	v.upstream = &UpstreamConn{Conn: v.up, fd: -1}
+	v.conn = &ClientConn{socket: socket{Conn: v.near, fd: descriptor(near)}, listener: Listen(nil, testOptions, nil)}
+	v.upstream = &UpstreamConn{socket: socket{Conn: v.up, fd: -1}}
 	return v
 }
 
@@ -214,7 +214,7 @@ func TestWatchModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(14, 15))
 	visits := make([]*visit, 40)
 	for i := range visits {
-		visits[i] = &visit{conn: &ClientConn{fd: 1000 + i}}
+		visits[i] = &visit{conn: &ClientConn{socket: socket{fd: 1000 + i}}}
 	}
 	under := map[*visit]bool{}
 	for range 5000 {

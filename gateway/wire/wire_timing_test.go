@@ -174,7 +174,7 @@ func BenchmarkClientConn(b *testing.B) {
 func BenchmarkWatch(b *testing.B) {
 	w := NewWatch(1 << 40)
 	defer w.Close()
-	c, u := &ClientConn{fd: 0}, &UpstreamConn{fd: -1}
+	c, u := &ClientConn{socket: socket{fd: 0}}, &UpstreamConn{socket: socket{fd: -1}}
 	b.Run("op=add-remove", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -187,7 +187,7 @@ func BenchmarkWatch(b *testing.B) {
 	})
 	b.Run("op=sweep/clients=1000", func(b *testing.B) {
 		near, _ := tcpPair(b)
-		conn := &ClientConn{fd: descriptor(near)}
+		conn := &ClientConn{socket: socket{fd: descriptor(near)}}
 		entries := make([]Watched, 1000)
 		for i := range entries {
 			w.Add(&entries[i], conn, u)

@@ -1,0 +1,346 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const chunkedPost = "POST /infer/python HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+// Malformed chunks are a 400, the connection ends, and no upstream gets a whole request, nor what is behind.
+func TestClientMalformedChunks(t *testing.T) {
+	up := startRecorder(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "LLM_SERVICE_URL="+up.URL)
+	const behind = "GET /infer/python?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+	long := fmt.Sprintf("%x\r\n%s\r\n", 100<<10, strings.Repeat("x", 100<<10)) // streams
+	for _, c := range []struct{ name, first, then string }{
+		{"no digits", "\r\n", ""},
+		{"0x", "0x3\r\nabc\r\n0\r\n\r\n", ""},
+		{"plus", "+3\r\nabc\r\n0\r\n\r\n", ""},
+		{"minus", "-3\r\nabc\r\n0\r\n\r\n", ""},
+		{"underscore", "3_0\r\nabc\r\n0\r\n\r\n", ""},
+		{"blank first", " 3\r\nabc\r\n0\r\n\r\n", ""},
+		{"2^63", "8000000000000000\r\nabc", ""},
+		{"2^64+3", "10000000000000003\r\nabc\r\n0\r\n\r\n", ""},
+		{"many zeros", strings.Repeat("0", 40) + "3\r\nabc\r\n0\r\n\r\n", ""},
+		{"letter", "g\r\n", ""},
+		{"bare LF behind the size", "3\nabc\r\n0\r\n\r\n", ""},
+		{"bare CR behind the size", "3\rabc\r\n0\r\n\r\n", ""},
+		{"bare LF in an extension", "3;a\nabc\r\n0\r\n\r\n", ""},
+		{"NUL in an extension", "3;a\x00\r\nabc\r\n0\r\n\r\n", ""},
+		{"data too long", "3\r\nabcd\r\n0\r\n\r\n", ""},
+		{"data too short", "3\r\nab\r\n0\r\n\r\n", ""},
+		{"X for CRLF", "3\r\nabcX0\r\n\r\n", ""},
+		{"LF for CRLF", "3\r\nabc\n0\r\n\r\n", ""},
+		{"CR for CRLF", "3\r\nabc\r0\r\n\r\n", ""},
+		{"LF at the very end", "0\r\n\n", ""},
+		{"CR X at the very end", "0\r\n\rX", ""},
+		{"CR X at the very end, in two packets", "0\r\n\r", "X"},
+		{"CR and a request at the very end, in two packets", "0\r\n\r", ""},
+		{"LF in a trailer", "0\r\nA: b\n\r\n", ""},
+		{"CR in a trailer", "0\r\nA: b\rc\r\n\r\n", ""},
+		{"huge extension", "3;" + strings.Repeat("x", 20<<10) + "\r\nabc\r\n0\r\n\r\n", ""},
+		{"many extensions", strings.Repeat("1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\na\r\n", 1000) + "0\r\n\r\n", ""},
+		{"huge trailer", "0\r\nA: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", ""},
+		{"many trailers", "0\r\n" + strings.Repeat("A: b\r\n", 5000) + "\r\n", ""},
+		{"behind a streamed part", long + "Z\r\n", ""},
+		{"behind a streamed part, data too long", long + "3\r\nabcd\r\n0\r\n\r\n", ""},
+		{"behind a streamed part, at the very end", long + "0\r\n\r", "X"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			up.reset()
+			client := g.dial()
+			if c.first == "0\r\n\r" {
+				client.send("%s", chunkedPost+c.first)
+				time.Sleep(5 * time.Millisecond) // so that it is read alone, as a rule
+				client.send("%s", c.then+behind)
+			} else {
+				client.send("%s", chunkedPost+c.first+c.then+behind)
+			}
+			client.refused(t, c.name, 400)
+			g.do("GET /infer/python?done HTTP/1.1\r\nHost: a\r\n\r\n")
+			if seen := up.whole(); len(seen) != 1 {
+				t.Errorf("the upstream saw %q", firsts(seen))
+			}
+		})
+	}
+}
+
+// A malformed chunk right behind the part that is held whole is noticed at once, not when the upstream's
+// time is up.
+func TestClientMalformedChunkIsNoticedAtOnce(t *testing.T) {
+	up := startUpstream(t, func(_ int, c *peer) { _, _ = c.rest() })
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=6s")
+	request := chunkedPost + "10000\r\n" + strings.Repeat("x", 64<<10) + "\r\nZ\r\n"
+	for i := range 150 {
+		begin := time.Now()
+		m := g.do(request)
+		if m.status() != 400 {
+			t.Fatalf("round %d: %q %v", i, m.first, m.err)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Fatalf("round %d: the refusal took %v", i, took)
+		}
+	}
+}
+
+// Bodies over the limit are a 413, whether they announce it or not, and no upstream gets a whole request.
+func TestClientBodyLimit(t *testing.T) {
+	up := startRecorder(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "MAX_BODY_BYTES=200000")
+	chunks := func(n int) string {
+		var b strings.Builder
+		for n > 0 {
+			k := min(n, 5000)
+			fmt.Fprintf(&b, "%x\r\n%s\r\n", k, strings.Repeat("x", k))
+			n -= k
+		}
+		return chunkedPost + b.String() + "0\r\n\r\n"
+	}
+	t.Run("of the limit", func(t *testing.T) {
+		for _, request := range []string{"POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 200000), chunks(200000)} {
+			if m := g.do(request); m.status() != 200 {
+				t.Errorf("%q %v", m.first, m.err)
+			}
+		}
+		if seen := up.whole(); len(seen) != 2 || len(seen[0].body) != 200000 || len(seen[1].body) != 200000 {
+			t.Errorf("the upstream saw %q", firsts(seen))
+		}
+	})
+	t.Run("announced", func(t *testing.T) {
+		up.reset()
+		c := g.dial()
+		c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 200001\r\n\r\n") // and not a byte of it
+		c.refused(t, "announced", 413)
+		if seen := append(up.whole(), up.broken()...); len(seen) > 0 {
+			t.Errorf("the upstream saw %q", firsts(seen))
+		}
+	})
+	t.Run("in chunks", func(t *testing.T) {
+		for _, n := range []int{200001, 300000, 1 << 20} {
+			up.reset()
+			c := g.dial()
+			go c.send("%s", chunks(n))
+			m := c.readResponse()
+			if m.status() != 413 {
+				t.Errorf("%d bytes: %q %v", n, m.first, m.err)
+			}
+			// Only where the end of the body has been seen may another request follow.
+			if m.field("Connection") == "close" {
+				if !c.closed() {
+					t.Errorf("%d bytes: the connection stays open", n)
+				}
+			} else if c.send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"); c.readResponse().status() != 200 {
+				t.Errorf("%d bytes: neither closed nor kept alive", n)
+			}
+			if seen := up.whole(); len(seen) > 0 {
+				t.Errorf("the upstream saw %q", firsts(seen))
+			}
+		}
+	})
+	t.Run("an endless one", func(t *testing.T) {
+		up.reset()
+		c := g.dial()
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			c.send("%s", chunkedPost)
+			for {
+				if _, err := c.Write([]byte("400\r\n" + strings.Repeat("x", 1024) + "\r\n")); err != nil {
+					return
+				}
+			}
+		}()
+		m := c.readResponse()
+		if m.status() != 413 {
+			t.Errorf("%q %v: the refusal must be readable while the client sends", m.first, m.err)
+		}
+		wg.Wait() // the gateway ends the connection
+		if seen := up.whole(); len(seen) > 0 {
+			t.Errorf("the upstream saw %q", firsts(seen))
+		}
+	})
+}
+
+// Under a small limit as well, an answer that does not say close is followed by the next one.
+func TestClientSmallBodyLimit(t *testing.T) {
+	up := startRecorder(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "MAX_BODY_BYTES=10")
+	for _, request := range []string{
+		"POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789",
+		"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789",
+		"GET /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789",
+		chunkedPost + "14\r\n01234567890123456789\r\n0\r\n\r\n",
+		chunkedPost + "5\r\n01234\r\n6\r\n567890\r\n0\r\n\r\n",
+		chunkedPost + "1;" + strings.Repeat("x", 10000) + "\r\na\r\n0\r\n\r\n",
+	} {
+		c := g.dial()
+		c.send("%sGET /livez HTTP/1.1\r\nHost: a\r\n\r\n", request)
+		m := c.readResponse()
+		if m.status() == 0 {
+			t.Errorf("%.60q: %v", request, m.err)
+			continue
+		}
+		if m.field("Connection") == "close" {
+			if !c.closed() {
+				t.Errorf("%.60q: stays open after close", request)
+			}
+			continue
+		}
+		if next := c.readResponse(); next.status() != 200 {
+			t.Errorf("%.60q: %d without close, and then %q %v", request, m.status(), next.first, next.err)
+		}
+	}
+}
+
+// A client that leaves in the middle of its upload never completes a request.
+func TestClientCutUploads(t *testing.T) {
+	big := strings.Repeat("x", 100<<10)
+	for _, c := range []struct{ name, sent string }{
+		{"length, nothing", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"},
+		{"length, short", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123456789"},
+		{"length, long", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + big},
+		{"chunks, nothing", chunkedPost},
+		{"chunks, in a size", chunkedPost + "5"},
+		{"chunks, in data", chunkedPost + "5\r\nab"},
+		{"chunks, at a boundary", chunkedPost + "5\r\nabcde\r\n"},
+		{"chunks, in the last", chunkedPost + "5\r\nabcde\r\n0\r\n"},
+		{"chunks, in a trailer", chunkedPost + "5\r\nabcde\r\n0\r\nA: b\r\n"},
+		{"chunks, before the last LF", chunkedPost + "5\r\nabcde\r\n0\r\n\r"},
+		{"long chunks, at a boundary", chunkedPost + "19000\r\n" + big + "\r\n"},
+		{"long chunks, in data", chunkedPost + "19001\r\n" + big},
+		{"long chunks, in the last", chunkedPost + "19000\r\n" + big + "\r\n0\r\n"},
+		{"head", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n"},
+	} {
+		for _, how := range []string{"FIN", "RST"} {
+			t.Run(c.name+" "+how, func(t *testing.T) {
+				t.Parallel()
+				up := startRecorder(t)
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+				g.do("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") // it serves
+				client := g.dial()
+				client.send("%s", c.sent)
+				if strings.HasPrefix(c.name, "long") || c.name == "length, long" {
+					eventually(t, "the upload begins", func() bool { return up.connections() > 0 })
+				}
+				if how == "FIN" {
+					client.closeWrite()
+					s, _ := client.rest()
+					if strings.HasPrefix(s, "HTTP/1.1 2") {
+						t.Errorf("the client got %q", s)
+					}
+				}
+				linger0(client)
+				client.Close()
+				g.shutdown(patience) // what was under way has ended then
+				if seen := up.whole(); len(seen) > 0 {
+					t.Errorf("the upstream saw a whole request: %q, %d bytes", seen[0].first, len(seen[0].body))
+				}
+			})
+		}
+	}
+}
+
+// A request whose upload ends in the middle reaches a chatty upstream that answers early: the client gets
+// that answer, and the connection ends.
+func TestClientEarlyAnswer(t *testing.T) {
+	up := startUpstream(t, func(_ int, c *peer) {
+		if m := c.readHead(); m.err != nil {
+			t.Error(m.err)
+		}
+		c.send("%s", answer("no, thanks"))
+		_, _ = c.rest()
+	})
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+	for _, head := range []string{"Content-Length: 1000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nF4240\r\n"} {
+		c := g.dial()
+		c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\n%s%s", head, strings.Repeat("x", 100<<10))
+		m := c.readResponse()
+		if m.body != "no, thanks" || m.field("Connection") != "close" {
+			t.Errorf("%q: body %q, Connection %q, %v", m.first, m.body, m.field("Connection"), m.err)
+		}
+		if !c.closed() {
+			t.Error("the connection stays open")
+		}
+	}
+}
+
+// Announcing is free: connections that announce megabytes and send nothing hold little memory.
+func TestClientAnnouncedBodiesCostNothing(t *testing.T) {
+	up := startRecorder(t)
+	const n = 300
+	for _, head := range []string{"Content-Length: 16777216", "Content-Length: 65536", "Transfer-Encoding: chunked"} {
+		t.Run(head, func(t *testing.T) {
+			g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+			clients := make([]*peer, n)
+			for i := range clients {
+				clients[i] = g.dial()
+			}
+			before := heap()
+			for _, c := range clients {
+				c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", head)
+			}
+			eventually(t, "all requests are open", func() bool { return g.open[0].Load() == n })
+			time.Sleep(20 * time.Millisecond) // until the last of them waits for its body
+			if per := (heap() - before) / n; per > 64<<10 {
+				t.Errorf("a request that announced a body holds %d bytes, want at most 64 KB", per)
+			}
+			for _, c := range clients {
+				c.Close()
+			}
+		})
+	}
+}
+
+// heap is the memory in use after a collection, without what pools keep.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A body that stops arriving is a 408 and the end of the connection; one that is slow but alive passes.
+func TestClientSlowBodies(t *testing.T) {
+	up := startRecorder(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=500ms")
+	long := strings.Repeat("x", 100<<10)
+	for _, c := range []struct{ name, sent string }{
+		{"length, nothing", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"},
+		{"length, some", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"},
+		{"length, long", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + long},
+		{"chunks", chunkedPost + "5\r\nab"},
+		{"long chunks", chunkedPost + "19000\r\n" + long + "\r\n"},
+		{"100-continue", "POST /infer/python HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"},
+	} {
+		client := g.dial()
+		client.send("%s", c.sent)
+		client.refused(t, c.name, 408)
+	}
+	if seen := up.whole(); len(seen) > 0 {
+		t.Errorf("the upstream saw %q", firsts(seen))
+	}
+	for round, head := range []string{"Content-Length: 12\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nc\r\n"} {
+		client := g.dial()
+		client.send("POST /infer/python HTTP/1.1\r\nHost: a\r\n%s", head)
+		for i := range 12 { // more than the idle time in all
+			time.Sleep(60 * time.Millisecond)
+			client.send("%x", i)
+		}
+		if strings.HasPrefix(head, "Transfer") {
+			client.send("\r\n0\r\n\r\n")
+		}
+		if m := client.readResponse(); m.status() != 200 {
+			t.Errorf("an honest slow upload, %d: %q %v", round, m.first, m.err)
+		}
+	}
+	if seen := up.whole(); len(seen) != 2 || seen[0].body != "0123456789ab" || seen[1].body != "0123456789ab" {
+		t.Errorf("the upstream saw %q", firsts(seen))
+	}
+}

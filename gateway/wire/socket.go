@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"net"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket is a connection, and what net.Conn does not tell about it.
+type socket struct {
+	net.Conn
+	fd          int // -1 if there is none, as for connections in memory
+	poll        [1]unix.PollFd
+	interrupted atomic.Bool
+}
+
+// Interrupt wakes whoever reads from or writes to the connection, which is at its end. It may be called by
+// any goroutine.
+func (s *socket) Interrupt() {
+	s.interrupted.Store(true)
+	_ = s.Conn.SetDeadline(longAgo)
+}
+
+// readable tells whether there are bytes to read, an end or an error. One system call.
+func (s *socket) readable() bool { return s.ready(unix.POLLIN | hangUp) }
+
+// HungUp tells whether the other end has closed the connection, also behind unread bytes. One system call.
+func (s *socket) HungUp() bool { return s.ready(hangUp) }
+
+func (s *socket) ready(events int16) bool {
+	if s.fd < 0 {
+		return false
+	}
+	s.poll[0] = unix.PollFd{Fd: int32(s.fd), Events: events}
+	n, _ := unix.Poll(s.poll[:], 0)
+	return n != 0
+}
+
+// descriptor returns the file descriptor of conn, or -1 if it has none, as connections in memory.
+// It stays the connection's own until Close; nobody reads, writes or closes through it.
+func descriptor(conn net.Conn) int {
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = t.NetConn() // below TLS
+	}
+	s, ok := conn.(syscall.Conn)
+	if !ok {
+		return -1
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return -1
+	}
+	fd := -1
+	if raw.Control(func(n uintptr) { fd = int(n) }) != nil {
+		return -1
+	}
+	return fd
+}
