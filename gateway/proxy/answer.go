@@ -129,36 +129,36 @@ func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
 
 // relayWhole reads the whole body, frees the upstream's connection and answers with one write.
 func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
-	p.last(x)
-	x.head = appendAnswerHead(x.head[:0], x, int64(length))
-	if x.body+length > len(x.down.B) {
-		larger := wire.GetBuffer(len(x.head) + length)
-		x.end = len(x.head) + copy(larger.B[len(x.head):], x.down.B[x.body:x.end])
-		x.from, x.body = 0, len(x.head)
-		x.down.Put()
-		x.down = larger
+	b, body, end := x.down.B, x.body, x.end
+	if body+length > len(b) {
+		body = x.body - x.from + answerRoom
+		x.large = wire.GetBuffer(body + length)
+		b = x.large.B
+		end = body + copy(b[body:], x.down.B[x.body:x.end])
 	}
-	to := x.body + length
-	for x.end < to {
-		n, err := x.receive(x.down.B[x.end:to], u.timeouts.Idle)
-		x.end += n
+	to := body + length
+	for end < to {
+		n, err := x.receive(b[end:to], u.timeouts.Idle)
+		end += n
 		if err != nil {
 			return x.readFault(err, TimeoutIdle)
 		}
 	}
-	x.dirty = x.dirty || x.end > to // bytes behind the answer belong to nobody
+	x.dirty = x.dirty || end > to // bytes behind the answer belong to nobody
+	p.last(x)
 	p.finish(x, u)
-	return x.sendBehindHead(to)
+	x.head = appendAnswerHead(x.head[:0], x, int64(length))
+	return x.sendBehindHead(b, body, to)
 }
 
-// sendBehindHead puts x.head right before the body and sends both, up to the given end.
-func (x *Exchange) sendBehindHead(to int) Fault {
-	from := x.body - len(x.head)
+// sendBehindHead puts x.head right before the body at b[body:to] and sends both.
+func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
+	from := body - len(x.head)
 	if from < 0 {
 		panic("BUG: no room for the head")
 	}
-	copy(x.down.B[from:], x.head)
-	if x.Client.Send(x.down.B[from:to]) != nil {
+	copy(b[from:], x.head)
+	if x.Client.Send(b[from:to]) != nil {
 		return x.left()
 	}
 	return None
@@ -243,7 +243,7 @@ func (s *stream) first(x *Exchange) Fault {
 	if s.rechunk && s.ended {
 		to += copy(x.down.B[to:], wire.LastChunk)
 	}
-	return x.sendBehindHead(to)
+	return x.sendBehindHead(x.down.B, x.body, to)
 }
 
 // take decodes what arrived in x.down.B[from:to], moves the body's bytes to from and returns how many.

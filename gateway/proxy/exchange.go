@@ -33,6 +33,7 @@ type Exchange struct {
 	whole   bool         // up holds the whole body
 	conn    lease        // the upstream's connection
 	down    *wire.Buffer // what the upstream sent
+	large   *wire.Buffer // the body of an answer that does not fit there
 	from    int          // first byte of the response head in down
 	body    int          // first byte after it
 	end     int          // first free byte
@@ -61,5 +62,9 @@ func (x *Exchange) release() {
 	if x.down != nil {
 		x.down.Put()
 		x.down = nil
+	}
+	if x.large != nil {
+		x.large.Put()
+		x.large = nil
 	}
 }

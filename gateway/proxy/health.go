@@ -45,14 +45,15 @@ func (p *Proxy) alive(u *Upstream) bool {
 	go func() {
 		select {
 		case <-p.stop:
-			_ = conn.SetDeadline(time.Unix(1, 0)) // Close does not wait for it
+			_ = conn.Close() // the proxy's Close does not wait for it
 		case <-answered:
 		}
 	}()
-	_ = conn.SetDeadline(time.Now().Add(probeTimeout))
 	hc := fasthttp.HostClient{
 		Addr:                      u.hc.Addr,
 		Dial:                      func(string) (net.Conn, error) { return conn, nil },
+		ReadTimeout:               probeTimeout,
+		WriteTimeout:              probeTimeout,
 		MaxIdemponentCallAttempts: 1,
 		MaxResponseBodySize:       64 << 10,
 		ReadBufferSize:            p.options.MaxHeadBytes,

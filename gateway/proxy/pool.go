@@ -32,6 +32,16 @@ func (p *Pool) Healthy() bool {
 	return false
 }
 
+// Sick tells whether every upstream of the pool is known to be.
+func (p *Pool) Sick() bool {
+	for _, u := range p.Upstreams {
+		if u.Healthy() || !u.Probed() {
+			return false
+		}
+	}
+	return true
+}
+
 // pick chooses an upstream for a request that those in tried could not be given, and nil if there is none
 // left. The sick are left out as long as one is healthy: when all look sick, the probe is as likely to be
 // wrong.

@@ -90,7 +90,14 @@ func (p *Proxy) Forward(x *Exchange) Fault {
 		return f
 	}
 	f = NoUpstream
-	for pool := x.Pool; pool != nil; pool = x.next(pool) {
+	first, second := x.Pool, x.Fallback
+	if second != nil && first.Sick() && second.Healthy() {
+		first, second = second, first
+	}
+	for _, pool := range [...]*Pool{first, second} {
+		if pool == nil {
+			break
+		}
 		x.tried = x.tried[:0]
 		for u := pool.pick(x.tried); u != nil; u = pool.pick(x.tried) {
 			if f = p.try(x, u); f != Unreachable && f != TimeoutConnect && f != Busy {
@@ -100,14 +107,6 @@ func (p *Proxy) Forward(x *Exchange) Fault {
 		}
 	}
 	return f
-}
-
-// next is the pool to ask after one of which nobody could be reached: the fallback, once.
-func (x *Exchange) next(pool *Pool) *Pool {
-	if pool == x.Fallback {
-		return nil
-	}
-	return x.Fallback
 }
 
 // try sends the request to one upstream, and once more if a connection that was used before turns out to be

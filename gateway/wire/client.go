@@ -487,9 +487,7 @@ func (c *ClientConn) Close() error {
 	c.listener.forget(c)
 	switch c.ending.Load() {
 	case endReset:
-		if t, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
-			_ = t.SetLinger(0)
-		}
+		c.resetOnClose()
 	case endLast:
 		if len(c.rest) > 0 || c.readable() {
 			c.linger()
@@ -500,10 +498,18 @@ func (c *ClientConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Bounds of linger: enough for an honest client on a slow line to see a 413, little for anybody else.
+// resetOnClose makes the kernel reset the connection however it is closed, also by the end of the process.
+func (c *ClientConn) resetOnClose() {
+	if t, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
+		_ = t.SetLinger(0)
+	}
+}
+
+// Bounds of linger: enough for an honest client that sends on without looking to see a 413, little for
+// anybody else. Reading to nowhere is cheap; the time is what counts.
 const (
 	lingerTime  = time.Second
-	lingerBytes = 1 << 20
+	lingerBytes = 64 << 20
 )
 
 func (c *ClientConn) linger() {

@@ -93,6 +93,7 @@ func (l *Listener) ResetAll() int {
 	defer l.mu.Unlock()
 	for c := range l.open {
 		c.Reset()
+		c.resetOnClose()
 		c.Interrupt()
 	}
 	return len(l.open)
