@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -91,7 +90,7 @@ func TestHostileHeads(t *testing.T) {
 				if n := seen.of("odd"); n != 1 {
 					t.Errorf("sent %d times", n)
 				}
-				c = wantOwn(t, g, c, method, "same")
+				wantOwn(t, g, c, method, "same")
 				wantOwn(t, g, g.dial(), method, "other")
 			})
 		})
@@ -217,7 +216,7 @@ func TestTrickledHead(t *testing.T) {
 				if n := seen.of("odd"); n != 1 {
 					t.Errorf("sent %d times", n)
 				}
-				wantOwn(t, g, c, method, fmt.Sprint("next"))
+				wantOwn(t, g, c, method, "next")
 			})
 		})
 	}
