@@ -135,9 +135,6 @@ func (c *ClientConn) readHead(p []byte) (int, error) {
 	}
 	end := c.handOut(p[:n])
 	c.consume(end)
-	if c.state == inHead {
-		c.beginHead()
-	}
 	return end, nil
 }
 
@@ -146,18 +143,21 @@ func (c *ClientConn) handOut(p []byte) int {
 	if len(p) == 0 {
 		return 0
 	}
-	c.state = inHead
 	if !c.begun.Load() {
 		c.begun.Store(true)
 	}
 	end := c.findHeadEnd(p)
-	if end == 0 {
-		c.handed += len(p)
-		return len(p)
+	if end > 0 {
+		c.state = headGiven
+		c.handed += end
+		return end
 	}
-	c.handed += end
-	c.state = headGiven
-	return end
+	if c.state == awaitsHead {
+		c.state = inHead
+		c.beginHead() // a byte now and then must not hold a connection
+	}
+	c.handed += len(p)
+	return len(p)
 }
 
 // skipEmptyLines drops the empty lines before a request line, as RFC 9112 §2.2 asks: CR LF, and nothing that
@@ -209,9 +209,6 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		if c.state == awaitsHead && FindHeadEnd(p[:n], 0) == 0 {
-			c.beginHead() // a byte now and then must not hold a connection
-		}
 		return n, nil
 	}
 	if c.state == awaitsHead && errors.Is(err, os.ErrDeadlineExceeded) {

@@ -13,6 +13,7 @@ type socket struct {
 	net.Conn
 	fd          int // -1 if there is none, as for connections in memory
 	poll        [1]unix.PollFd
+	peek        [1]byte
 	interrupted atomic.Bool
 }
 
@@ -24,7 +25,7 @@ func (s *socket) Interrupt() {
 }
 
 // readable tells whether there are bytes to read, an end or an error. One system call.
-func (s *socket) readable() bool { return s.ready(unix.POLLIN | hangUp) }
+func (s *socket) readable() bool { return s.fd >= 0 && s.something() }
 
 // HungUp tells whether the other end has closed the connection, also behind unread bytes. One system call.
 func (s *socket) HungUp() bool { return s.ready(hangUp) }
