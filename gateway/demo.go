@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"aigateway/gateway/config"
 	"aigateway/gateway/simulator"
 )
 
@@ -47,9 +49,14 @@ func (s simulators) close() {
 	}
 }
 
-// welcome says what to try next.
-func welcome(port int) string {
-	return strings.ReplaceAll(`
+// welcome says what to try next, and which limits are on.
+func welcome(s *config.Settings) string {
+	limits := "No rate limit is on."
+	if r := s.RateLimit; r.Enabled {
+		limits = fmt.Sprintf("Limits: %v requests a second (bursts of %d) for one client, %v (%d) for all together.\n"+
+			"For a load test: RATE_LIMIT_ENABLED=false make run", r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst)
+	}
+	return strings.NewReplacer("PORT", strconv.Itoa(s.Port), "LIMITS", limits).Replace(`
 aigateway is listening on http://localhost:PORT, with simulated backends. Try:
 
   curl http://localhost:PORT/healthz
@@ -59,7 +66,8 @@ aigateway is listening on http://localhost:PORT, with simulated backends. Try:
   curl -N -d '{"model":"sim-llm","stream":true,"messages":[{"role":"user","content":"tell me a story"}]}' \
        http://localhost:PORT/v1/chat/completions
 
-No rate limits are on in this build, so nothing has to be lifted for a load test. Ctrl-C ends it.
+LIMITS
+Ctrl-C ends it.
 
-`, "PORT", fmt.Sprint(port))
+`)
 }

@@ -119,7 +119,7 @@ func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
 	}
 	log.Info("listening", "port", s.Port, "version", version)
 	if demo {
-		fmt.Fprint(stdout, welcome(s.Port))
+		fmt.Fprint(stdout, welcome(s))
 	}
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(ln) }()

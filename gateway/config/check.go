@@ -29,6 +29,7 @@ func (d *draft) check() {
 	}
 	d.warnProxies()
 	d.warnUnusedPools()
+	d.warnLimits()
 }
 
 func (d *draft) checkPool(p filePool) {
@@ -101,6 +102,16 @@ func (d *draft) warnProxies() {
 			d.warnings = append(d.warnings, fmt.Sprintf(
 				"TRUSTED_PROXIES: with %v every client can name its own address in X-Forwarded-For", p))
 		}
+	}
+}
+
+// warnLimits names a client's limit that the global one makes pointless.
+func (d *draft) warnLimits() {
+	r := d.settings.RateLimit
+	if r.Enabled && (r.ClientRPS > r.GlobalRPS || r.ClientBurst > r.GlobalBurst) {
+		d.warnings = append(d.warnings, fmt.Sprintf(
+			"CLIENT_RPS and CLIENT_BURST (%v, %d) exceed GLOBAL_RPS and GLOBAL_BURST (%v, %d): one client can take everything",
+			r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst))
 	}
 }
 

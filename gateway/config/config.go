@@ -29,6 +29,8 @@ type Settings struct {
 	IdleTimeout     time.Duration  // silence inside a body or stream
 	ShutdownGrace   time.Duration  // for open requests after SIGTERM
 	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
+	RateLimit       RateLimit
+	Redis           Redis
 	LogLevel        slog.Level
 	Pools           []Pool  // sorted by name
 	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
@@ -73,7 +75,40 @@ type Route struct {
 	Fallback string   // the pool to use when Pool cannot serve; goes before the pool's own
 	Rewrite  string   // "/infer" for an exact path, "/static/*" for a prefix; "": the target as it came
 	Local    string   // "slow" or "limited": the gateway answers itself
-	Builtin  bool     // not from the file
+	Limit    Limit
+	Builtin  bool // not from the file
+}
+
+// RateLimit is what clients may ask for, together and one by one.
+type RateLimit struct {
+	Enabled        bool
+	GlobalRPS      float64 // tokens per second, 0 or 1e-6..1e9
+	GlobalBurst    int64   // tokens, 1..1e9
+	ClientRPS      float64
+	ClientBurst    int64
+	CleanupMinutes int
+	MaxClients     int
+	Backend        string // "memory" or "redis"
+}
+
+// Limit is a route's own limit of one client.
+type Limit struct {
+	Rate
+	Cost int // tokens a request costs; 0: one
+}
+
+// Rate is a bucket of one client; the zero Rate stands for that of RateLimit.
+type Rate struct {
+	ClientRPS   float64
+	ClientBurst int64
+}
+
+// Redis is where to find it.
+type Redis struct {
+	Addrs    []string // host:port; several are a cluster
+	TLS      bool
+	DB       int
+	Password string
 }
 
 // Input is what Load reads from.
@@ -109,6 +144,7 @@ type setting struct {
 const (
 	maxBodyBytes = 1 << 40 // 1 TiB: a bound against slips of the keyboard, not against use
 	maxDuration  = 24 * time.Hour
+	maxClients   = 100_000_000            // 2.4 GB
 	minDuration  = time.Millisecond       // less is not a time any network can keep
 	minInterval  = 100 * time.Millisecond // between two probes of an upstream; with less, probing is load
 )
@@ -131,6 +167,43 @@ func declarations() []setting {
 		{name: "TRUSTED_PROXIES", standard: "loopback,private",
 			meaning: "who may speak for a client in `X-Forwarded-For`: `loopback`, `private`, addresses and CIDRs, comma-separated, or `none`",
 			read:    into(func(s *Settings) *[]netip.Prefix { return &s.TrustedProxies }, prefixes)},
+		{name: "RATE_LIMIT_ENABLED", standard: "true",
+			meaning: "whether requests are limited at all",
+			read:    into(func(s *Settings) *bool { return &s.RateLimit.Enabled }, boolean)},
+		{name: "GLOBAL_RPS", standard: "200",
+			meaning: "tokens per second of all clients together; 0: what the bucket holds, once",
+			read:    into(func(s *Settings) *float64 { return &s.RateLimit.GlobalRPS }, rate)},
+		{name: "GLOBAL_BURST", standard: "100",
+			meaning: "tokens that the bucket of all clients holds",
+			read:    into(func(s *Settings) *int64 { return &s.RateLimit.GlobalBurst }, burst)},
+		{name: "CLIENT_RPS", standard: "20",
+			meaning: "the same for one client; may exceed the global one",
+			read:    into(func(s *Settings) *float64 { return &s.RateLimit.ClientRPS }, rate)},
+		{name: "CLIENT_BURST", standard: "40",
+			meaning: "the same for one client",
+			read:    into(func(s *Settings) *int64 { return &s.RateLimit.ClientBurst }, burst)},
+		{name: "RL_CLEANUP_MINUTES", standard: "10",
+			meaning: "an idle client is forgotten after this",
+			read:    into(func(s *Settings) *int { return &s.RateLimit.CleanupMinutes }, integer(1, 24*60, "number of minutes"))},
+		{name: "RL_MAX_CLIENTS", standard: "1000000",
+			meaning: "clients the table has room for, 24 bytes each; its memory is fixed",
+			read:    into(func(s *Settings) *int { return &s.RateLimit.MaxClients }, integer(1, maxClients, "number of clients"))},
+		{name: "RL_BACKEND", standard: "memory",
+			meaning: "`memory`: each replica limits by itself; `redis`: all replicas together",
+			read:    into(func(s *Settings) *string { return &s.RateLimit.Backend }, backend)},
+		{name: "REDIS_ADDR", standard: "redis:6379",
+			meaning: "host and port; several, comma-separated, are a cluster; `rediss://` before the first for TLS",
+			read: func(d *draft, text string) error {
+				r, err := redisAddrs(text)
+				d.settings.Redis.Addrs, d.settings.Redis.TLS = r.Addrs, r.TLS
+				return err
+			}},
+		{name: "REDIS_DB", standard: "0",
+			meaning: "number of the database",
+			read:    into(func(s *Settings) *int { return &s.Redis.DB }, integer(0, 1<<20, "database number"))},
+		{name: "REDIS_PASSWORD", secret: true,
+			meaning: "password, if one is needed",
+			read:    into(func(s *Settings) *string { return &s.Redis.Password }, anything)},
 		{name: "MAX_BODY_BYTES", standard: "16777216",
 			meaning: "a longer request body is answered 413",
 			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},

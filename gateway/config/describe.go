@@ -122,12 +122,27 @@ func (p *page) route(r Route) {
 	add("fallback", r.Fallback)
 	add("rewrite", r.Rewrite)
 	add("local", r.Local)
+	if limit := r.Limit.fields(); limit != "" {
+		fields = append(fields, "limit: {"+limit+"}")
+	}
 	line := "  - {" + strings.Join(fields, ", ") + "}"
 	if r.Builtin {
 		p.note(line, byDefault)
 		return
 	}
 	p.live(line, byFile)
+}
+
+// fields is a limit in the file's form.
+func (l Limit) fields() string {
+	var list []string
+	if l.ClientBurst > 0 {
+		list = append(list, fmt.Sprintf("client_rps: %v, client_burst: %d", l.ClientRPS, l.ClientBurst))
+	}
+	if l.Cost > 0 {
+		list = append(list, fmt.Sprintf("cost: %d", l.Cost))
+	}
+	return strings.Join(list, ", ")
 }
 
 // short writes a duration as an operator would: 1m, not 1m0s.

@@ -172,8 +172,26 @@ func readRoute(n node, r *Route) {
 		"fallback": func(n node) { r.Fallback = readReference(n) },
 		"rewrite":  to(&r.Rewrite, pattern),
 		"cache":    func(n node) { n.fault("this build has no response cache yet") },
-		"limit":    func(n node) { n.fault("this build has no rate limits yet") },
+		"limit":    func(n node) { readLimit(n, &r.Limit) },
 	})
+}
+
+// readLimit reads a route's own limit: its rate and its burst, or what a request costs, or both.
+func readLimit(n node, l *Limit) {
+	var rps *float64
+	before := len(n.draft.faults)
+	n.fields(map[string]func(node){
+		"client_rps":   to(&rps, func(text string) (*float64, error) { v, err := rate(text); return &v, err }),
+		"client_burst": to(&l.ClientBurst, burst),
+		"cost":         to(&l.Cost, integer(1, 1_000_000, "number of tokens")),
+	})
+	switch {
+	case len(n.draft.faults) > before:
+	case (rps == nil) != (l.ClientBurst == 0):
+		n.fault("client_rps and client_burst go together")
+	case rps != nil:
+		l.ClientRPS = *rps
+	}
 }
 
 // readReference reads the name of a pool, which may stand further down.

@@ -41,6 +41,68 @@ func duration(least time.Duration) func(string) (time.Duration, error) {
 	}
 }
 
+// boolean parses what operators write for yes and no.
+func boolean(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "1", "yes", "on":
+		return true, nil
+	case "false", "0", "no", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is none of true, false, 1, 0, yes, no, on, off", text)
+}
+
+// rate parses tokens per second, within what the limiter's arithmetic can keep exact.
+func rate(text string) (float64, error) {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v != 0 && !(v >= 1e-6 && v <= 1e9) {
+		return 0, fmt.Errorf("%q is not a rate: 0, or a number between 0.000001 and 1000000000", text)
+	}
+	return v, nil
+}
+
+// burst parses the size of a bucket.
+func burst(text string) (int64, error) {
+	return integer[int64](1, 1_000_000_000, "number of tokens")(text)
+}
+
+func backend(text string) (string, error) {
+	if text == "memory" || text == "redis" {
+		return text, nil
+	}
+	return "", fmt.Errorf("%q is none of memory, redis", text)
+}
+
+// anything takes a text as it is.
+func anything(text string) (string, error) { return text, nil }
+
+// redisAddrs parses host:port, comma-separated, each with redis:// or rediss:// before it or nothing.
+func redisAddrs(text string) (Redis, error) {
+	var r Redis
+	if strings.Contains(text, "@") {
+		return r, errors.New("has an @: the password goes into REDIS_PASSWORD")
+	}
+	var faults []error
+	for i, item := range strings.Split(text, ",") {
+		addr, secure := strings.CutPrefix(strings.TrimSpace(item), "rediss://")
+		addr = strings.TrimPrefix(addr, "redis://")
+		host, port, err := net.SplitHostPort(addr)
+		n, perr := strconv.ParseUint(port, 10, 16)
+		switch {
+		case err != nil || perr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ "):
+			faults = append(faults, fmt.Errorf("%q is not a host and port such as redis:6379", item))
+		case slices.Contains(r.Addrs, addr):
+			faults = append(faults, fmt.Errorf("%q is named twice", item))
+		case i > 0 && secure && !r.TLS:
+			faults = append(faults, fmt.Errorf("%q wants TLS and the first address does not", item))
+		default:
+			r.TLS = r.TLS || secure
+			r.Addrs = append(r.Addrs, addr)
+		}
+	}
+	return r, errors.Join(faults...)
+}
+
 func level(text string) (slog.Level, error) {
 	switch strings.ToLower(text) {
 	case "debug":

@@ -12,7 +12,7 @@ import (
 
 // answerRoom is kept free before what the upstream sends, so that the head for the client, which is a little
 // longer than the upstream's, finds its place right before the body.
-const answerRoom = 512
+const answerRoom = 1024
 
 // maxInterim bounds the 1xx responses before one answer.
 const maxInterim = 8

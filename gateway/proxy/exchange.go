@@ -12,8 +12,9 @@ type Exchange struct {
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Secure      bool // the client came over TLS
-	Trusted     bool // the peer may speak for a client: its X-Forwarded fields are continued
+	Fields      []byte // lines to add to the answer, CRLF after each
+	Secure      bool   // the client came over TLS
+	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
 	Pool        *Pool
 	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
 

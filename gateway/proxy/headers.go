@@ -101,6 +101,7 @@ func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 	}
 	dst = appendVia(dst, a.Minor)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = append(dst, x.Fields...)
 	switch {
 	case length == wire.ChunkedBody:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

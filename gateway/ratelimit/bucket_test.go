@@ -13,7 +13,10 @@ import (
 
 // rates are those that the tests of the arithmetic go through: round ones and odd ones, both ends, and where scale changes.
 func rates() []float64 {
-	return []float64{1e-6, 1e-3, 1.0 / 3, 0.1, 0.125, 1, 3, 7, 20, 200, 999.999, 1e4, 123456.789, 1e6, 1<<20 + 1, 1 << 24, 1<<24 + 1, 3.3e7, 7e8, 999999999.5, 1e9}
+	return []float64{
+		1e-6, 1e-3, 1.0 / 3, 0.1, 0.125, 1, 3, 7, 20, 200, 999.999, 1e4, 123456.789, 1e6,
+		1<<20 + 1, 1 << 24, 1<<24 + 1, 3.3e7, 7e8, 999999999.5, 1e9,
+	}
 }
 
 func TestBucket(t *testing.T) {
@@ -292,7 +295,8 @@ func TestClockIsSet(t *testing.T) {
 					least -= int64(min(-step, skew+time.Second/10).Seconds() * r.PerSecond)
 				}
 				if admitted > after+refill || admitted < least {
-					t.Errorf("%v, %d spent: %d admitted in %v after %v, want %d to %d", script, spent, admitted, run*pause, step, least, after+refill)
+					t.Errorf("%v, %d spent: %d admitted in %v after %v, want %d to %d",
+						script, spent, admitted, run*pause, step, least, after+refill)
 				}
 			}
 		}

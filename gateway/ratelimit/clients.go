@@ -8,19 +8,20 @@ import (
 
 // clients is the table of clients: a fixed number of buckets that change hands.
 //
-// A bucket lies in a slot, eight slots in a line. A client may live in any slot of two lines that its hash names, in the one
-// with more room when it came; so a line is crowded only if both are, and a table filled to two thirds has found room for all
-// (of a million random clients none was left over at 0.67, one at 0.71). Nothing is allocated after newClients, nothing
-// is cleaned up in the background, and the garbage collector has no pointer to follow.
+// A bucket lies in a slot, eight slots in a line. A client may live in any slot of two lines that its hash names, and moves
+// into the one with more room. So a line is crowded only if both are, and a table filled to two thirds has found room for all
+// (of a million random clients none was left over at 0.67, one at 0.71). Nothing is allocated after newClients, nothing is
+// cleaned up in the background, and the garbage collector has no pointer to follow.
 //
-// A slot is reclaimed for a newcomer when its bucket is full again, for a full bucket is what a client not seen before has
-// too, or when its client has not been seen for the cleanup time. If all sixteen are in use, the client that was seen least recently goes, of
-// equals the one that has spent least, and the newcomer inherits its bucket as it is, with what was spent of it. So nobody is let
-// in for free, however many names he goes by: all names together have no more than the buckets of the table. That is also why a
-// full table is no way to get rid of one's own debt: somebody inherits it, and who comes back inherits another one's. (The
-// alternative, one bucket for all who find no room, would let the attacker who filled the table starve every newcomer.)
+// A slot is free for a newcomer when its bucket is full again, since a full one is what a client gets that was never seen,
+// or when its client has not been seen for the cleanup time. If none of the sixteen is free, the client goes that was seen
+// least recently, of equals the one that has spent least, and the newcomer inherits its bucket as it is, with what is left
+// in it. So nobody is let in for free: however many names somebody goes by, they have no more than the buckets of
+// the table, and who comes back after he had to go gets what another one has left. (The alternative, one bucket for all who
+// find no room, would let the attacker who filled the table starve every newcomer.)
 //
-// Lookups and spending are lock-free, newcomers too: see enter.
+// Nothing here waits for another goroutine: a client that is in the table is found and charged without a lock, and a
+// newcomer moves in without one (enter.go).
 type clients struct {
 	lines   []line
 	gates   []atomic.Uint64 // one stands for many lines; see enter
@@ -31,10 +32,10 @@ type clients struct {
 
 // A line is two cache lines on amd64 and arm64, next to each other, as they are fetched: the keys, and the buckets.
 //
-// A slot's bucket is the word of package limit with two things in its lower bits: moving, while the slot has no tenant
-// because a newcomer is about to move in, and the generation, which is another one for every tenant. Thus a key that was read
-// while the word was not moving is the tenant's as long as the word is the same, and one swap of the word is
-// a swap of both: what a client spends is taken from its own bucket, whoever comes and goes at the same time.
+// A word is a bucket of limit.go with two things in its lower bits: moving, while the slot has no tenant because a newcomer
+// is about to move in, and the generation, another one for every tenant. A key that was read after a word that is not moving
+// is the tenant's as long as the word is the same. So one swap of the word is as good as a swap of both: what a client
+// spends is taken from its own bucket, whoever comes and goes meanwhile.
 type line struct {
 	keys  [slots]atomic.Uint64
 	words [slots]atomic.Uint64
@@ -47,9 +48,11 @@ const (
 	generation     = 1<<lowBits - 1 - moving
 	nextGeneration = 1 << 1
 
-	// A key is 32 bits of the client's hash, never all of them zero, 8 bits of its class and 24 bits of the time it was last
-	// seen, in ticks of 67 ms: they start over after 13 days, and until half of that tell before from after. Two clients whose
-	// lines and 32 bits are the same share a bucket; that happens to one client in 3e8, and nobody can choose his hash.
+	noSlot = -1
+
+	// A key is 32 bits of the client's hash, never all of them zero, 8 bits of its class, and 24 bits of the time it was
+	// last seen, in ticks of 67 ms: they start over after 13 days, and tell before from after for half of that. Two clients
+	// with a line and the 32 bits in common share a bucket; that happens to one in 3e8, and nobody can choose his hash.
 	tagShift   = 32
 	classShift = 24
 	maxClasses = 1 << (tagShift - classShift)
@@ -108,29 +111,29 @@ func mix(h uint64) uint64 {
 func (t *clients) key(slot int) *atomic.Uint64  { return &t.lines[slot/slots].keys[slot%slots] }
 func (t *clients) word(slot int) *atomic.Uint64 { return &t.lines[slot/slots].words[slot%slots] }
 
-// take spends cost tokens of a client and says in which slot, for refund; the slot is -1 if it found none.
+// take spends cost tokens of a client and says in which slot, for refund.
 func (t *clients) take(c caller, now time.Duration, cost int) (state, int) {
 	for range patience {
 		slot := t.find(c)
-		if slot < 0 {
+		if slot == noSlot {
 			slot = t.enter(c, now)
 		}
-		if slot < 0 {
+		if slot == noSlot {
 			break
 		}
-		if s, ok := t.spend(slot, c, now, cost); ok {
+		if s, here := t.spend(slot, c, now, cost); here {
 			return s, slot
 		}
 	}
-	// All sixteen slots were changing hands each time. That has not been seen outside of a test; refused is the safe side.
+	// The sixteen slots were changing hands all the time. To refuse is the safe side.
 	t.evicted.Add(1)
-	return state{wait: 1}, -1
+	return state{wait: 1}, noSlot
 }
 
-// patience is how often a client that is evicted while it comes in comes back.
+// patience is how often a client comes back that has to go before it could spend.
 const patience = 1000
 
-// find looks for the slot of a client, -1 for none. Whether it is still the client's when it is used, spend tells.
+// find looks for the slot of a client. Whether it is still the client's when it is used, spend tells.
 func (t *clients) find(c caller) int {
 	for _, n := range c.lines {
 		line := &t.lines[n]
@@ -140,7 +143,7 @@ func (t *clients) find(c caller) int {
 			}
 		}
 	}
-	return -1
+	return noSlot
 }
 
 // spend takes cost tokens from the bucket in a slot; here is false if the slot is not the client's any more.
@@ -162,6 +165,9 @@ func (t *clients) spend(slot int, c caller, now time.Duration, cost int) (s stat
 
 // refund gives tokens back to a client that still has the slot. If it has not, its bucket is gone and the tokens with it.
 func (t *clients) refund(slot int, c caller, cost int) {
+	if slot == noSlot {
+		return
+	}
 	word, limit := t.word(slot), &t.limits[c.class]
 	for {
 		before := word.Load()

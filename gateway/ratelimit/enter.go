@@ -7,34 +7,32 @@ import (
 	"time"
 )
 
-// A client moves in without a lock, and never into two slots, though many of its requests may try it at the same time.
+// A client moves in without a lock, and never into two slots, though many of its requests may try it at the same time:
 //
-//  1. A slot is cleared: one swap of its word puts it into the next generation and marks it moving. From now on
-//     it is the newcomer's alone: nobody finds it, nobody else clears it. The client's key is written into it.
-//  2. The ticket: one swap of the gate that stands for the client's first line, and so for all who would move the same
-//     client in. A ticket names the slot and is open until the slot is.
-//  3. The slot is opened (moving is taken back), and the ticket closed.
+//  1. A slot is cleared: one swap of its word gives it the next generation and marks it moving. From now on it belongs to
+//     this request alone: nobody finds it, nobody else clears it. The client's key is written into it.
+//  2. A ticket is issued: one swap of the gate of the client's first line, so it is the same gate for all requests of the
+//     client. The ticket names the slot.
+//  3. The slot is opened, by taking moving back, and the ticket closed.
 //
-// Before its own ticket, a newcomer completes step 3 for the open one before it, then looks whether the client has meanwhile moved
-// in. If so, it leaves the slot it has cleared; if not, its swap succeeds only when no other ticket was issued since. So
-// each ticket is issued in knowledge of all before it, and who sleeps between two steps holds up nobody.
+// Before step 2 a request does step 3 for the ticket before, if that is still open, and looks whether its client has moved in
+// meanwhile. If so, it leaves the slot it has cleared; if not, its swap succeeds only if no ticket was issued since it began
+// to look. So every ticket is issued in knowledge of all before it, and who falls asleep between two steps holds up nobody.
 
 // A ticket is a count (31 bits), a slot (28), its generation (4) and whether it is open (1).
 const (
-	open        = 1
-	slotShift   = lowBits
-	countShift  = slotShift + 28
-	slotMask    = 1<<28 - 1
-	maxLines    = (slotMask + 1) / slots
-	noSlot      = -1
-	roundsEntry = 100
+	open       = 1
+	slotShift  = lowBits
+	countShift = slotShift + 28
+	slotMask   = 1<<28 - 1
+	maxLines   = (slotMask + 1) / slots
 )
 
 // enter returns the slot that a client has moved into, noSlot if there was none to be had.
 func (t *clients) enter(c caller, now time.Duration) int {
 	gate := &t.gates[int(c.lines[0])&(len(t.gates)-1)]
 	own := noSlot
-	for range roundsEntry {
+	for range patience {
 		last := t.settle(gate, gate.Load())
 		if slot := t.find(c); slot != noSlot {
 			t.leave(own, c)
@@ -132,8 +130,8 @@ func (v victim) before(w victim) bool {
 	return v.spent < w.spent
 }
 
-// victim finds the slot to clear for a client: a free one in the line that has more of them, else the one whose client was seen
-// least recently in both.
+// victim finds the slot to clear for a client: a free one in the line that has more of them, else the one of both whose client
+// was seen least recently.
 func (t *clients) victim(c caller, now time.Duration) victim {
 	var best [2]victim
 	var free [2]int

@@ -16,8 +16,8 @@ const maxInteger = 999_999_999_999_999
 //
 //	"client";q=40;w=2, "global";q=100;w=1
 //
-// The quota q (§3.1.1) is the burst, the window w (§3.1.3) the whole seconds in which an empty bucket is full again. A bucket that
-// never fills has no window; it is optional.
+// The quota q (§3.1.1) is the burst, the window w (§3.1.3) the seconds in which an empty bucket is full again, rounded up. A
+// bucket that never fills has no window; it is optional.
 func (c *Class) AppendPolicy(dst []byte) []byte {
 	if c == nil {
 		return dst
@@ -42,9 +42,9 @@ func policy(client, global Rate) []byte {
 //
 //	"client";r=39;t=1
 //
-// It names the policy that refused, and the client's if none did: how much the others have left him is nobody's business
-// until it stops him (§8.2). The quota r (§4.1.1) is what remains; the window t (§4.1.2) ends when there is more, in whole seconds
-// like Retry-After and never later than that (§6). A full bucket and one that never fills have no window.
+// It names the policy that refused, or the client's if none did: how much all the others have left over is not told before it
+// stops somebody (§8.2). The quota r (§4.1.1) is what remains; the window t (§4.1.2) ends when there is more, and so together
+// with Retry-After (§6). A full bucket and one that never fills have no window.
 func (c *Class) AppendLimit(dst []byte, v Verdict) []byte {
 	if c == nil {
 		return dst
@@ -64,10 +64,10 @@ func appendItem(dst []byte, s Scope, parameter string, n int64) []byte {
 	return strconv.AppendInt(dst, n, 10)
 }
 
-// maxRetryAfter is 68 years. Some clients keep the seconds in 32 bits, and one that reads a negative number comes back at once.
+// maxRetryAfter is 68 years. Some clients keep the seconds in 32 bits; one that reads a negative number comes back at once.
 const maxRetryAfter = math.MaxInt32
 
-// RetryAfter is the value of Retry-After (RFC 9110 §10.2.3) after a refusal: whole seconds, at least 1, never earlier than the tokens.
+// RetryAfter is the value of Retry-After (RFC 9110 §10.2.3) after a refusal: whole seconds, at least 1, never too early.
 func (v Verdict) RetryAfter() int64 { return min(max(seconds(v.Wait), 1), maxRetryAfter) }
 
 // seconds rounds up.

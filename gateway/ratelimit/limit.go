@@ -34,9 +34,9 @@ func (r Rate) check() error {
 // Never is the wait for tokens that will not come, and for those that take longer than a time.Duration can tell.
 const Never = time.Duration(math.MaxInt64)
 
-// A bucket is one word. Its upper 59 bits are the theoretical arrival time of the generic cell rate algorithm (GCRA,
-// ITU-T I.371, in its form of virtual scheduling): the time at which the bucket will be full again. The lower five
-// bits belong to the table of clients: see there. The tokens spent lie between the limit's clock and that time.
+// A bucket is one word. Its upper 59 bits are the theoretical arrival time of the generic cell rate algorithm (GCRA, ITU-T
+// I.371, in its form of virtual scheduling): the time at which the bucket will be full again. What was spent of it lies
+// between the limit's clock and that time. The lower five bits belong to the table of clients: see there.
 const (
 	lowBits = 5
 	lowMask = 1<<lowBits - 1
@@ -52,12 +52,12 @@ const skew = 2 * time.Second
 
 // A limit is a rate made ready for use; it never changes.
 //
-// Time is counted in units of a token's part, not in nanoseconds: a nanosecond is too coarse for the interval between two
-// tokens (at 3 tokens a second it is a third of a nanosecond off at every token, at 7e8 as much as the interval itself).
-// A token is 2^scale units, with scale such that clock fits into 58 bits for as long as time.Duration lasts: 2^-27 tokens
-// up to a rate of 1/8, 2^-19 at 20, 2^-16 at 200, 2^-4 at 1e6, whole tokens from 2^24 on. A bucket is never wrong by more
-// than such a unit, and since clock is computed from the time itself and not summed up, it does not drift: the error of
-// mult adds 5e-6 units a day, and half a unit in the 292 years of a time.Duration.
+// Time is counted in parts of a token, not in nanoseconds, which are too coarse for the interval between two tokens: at 7e8
+// tokens a second a nanosecond is a third too short, and at 3 a second every token would add a third of a nanosecond.
+// A token is 2^scale units, with scale such that the clock fits into 58 bits for as long as a time.Duration lasts. A unit is
+// 2^-27 tokens up to a rate of 1/8, 2^-19 at 20, 2^-16 at 200, 2^-4 at 1e6, and a whole token from 2^24 on. A bucket is never
+// wrong by more than a unit, and since the clock is computed from the time itself and not summed up, it does not drift: the
+// error of mult makes 5e-6 units a day, and half a unit in the 292 years of a time.Duration.
 type limit struct {
 	mult  uint64 // units a nanosecond, times 2^64, rounded up
 	scale uint   // a token is 1<<scale units

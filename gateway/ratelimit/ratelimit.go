@@ -18,11 +18,11 @@ import (
 
 // Options says what New is to make.
 type Options struct {
-	Global     Rate
-	Client     Rate   // of class 0
-	Routes     []Rate // of one client in classes 1, 2, …: routes with a limit of their own
-	MaxClients int    // how many clients the table has room for
-	Cleanup    time.Duration
+	Global     Rate          // of all clients together
+	Client     Rate          // of one client in class 0
+	Routes     []Rate        // of one client in classes 1, 2, …: routes with a limit of their own
+	MaxClients int           // how many clients the table has room for
+	Cleanup    time.Duration // who was not seen for so long makes room for a newcomer; from 6 days on, only if nobody else does
 }
 
 // Scope tells which limit refused.
@@ -38,12 +38,15 @@ const (
 
 func (s Scope) String() string { return [scopes]string{"none", "client", "global"}[s] }
 
-// A Verdict is the answer to one request. Remaining and Wait are those of the bucket that refused, and of the client's if none did.
+// A Verdict is the answer to one request. It tells about the bucket that refused, or the client's if none did.
 type Verdict struct {
 	OK        bool
-	Scope     Scope         // who refused; None if OK
-	Remaining int64         // whole tokens left
-	Wait      time.Duration // refused: until the tokens asked for are there, if nobody else takes them, or Never. OK: until one more is left
+	Scope     Scope // who refused; None if OK
+	Remaining int64 // whole tokens left
+
+	// Wait is, if refused, the time until the tokens asked for are there, should nobody else take them; if OK, the time
+	// until Remaining grows. It is 0 for a full bucket, and Never for tokens that do not come.
+	Wait time.Duration
 }
 
 // A Limiter holds the buckets. A nil Limiter admits everyone.
@@ -118,9 +121,9 @@ func (l *Limiter) Admit(now time.Duration, client []byte, cost int) Verdict {
 	return l.Class(0).Admit(now, client, cost)
 }
 
-// Admit spends cost tokens of a client, if both its bucket and the global one have them; else it spends none. Now is
-// the time since any moment before the first request, the same for all, from a clock that is not set; client is borrowed. A cost
-// above the burst is never admitted, one below 1 is free as long as the bucket is not overdrawn.
+// Admit spends cost tokens if both the client's bucket and the global one have them; else it spends none. Now is the time
+// since a moment before the first request, the same for all of them, on a monotonic clock; client is borrowed. A cost above
+// the burst is never admitted, and one below 1 is free.
 func (c *Class) Admit(now time.Duration, client []byte, cost int) Verdict {
 	if c == nil {
 		return Verdict{OK: true}
@@ -151,9 +154,7 @@ func (c *Class) Refund(client []byte, cost int) {
 	}
 	l := c.limiter
 	who := l.clients.caller(maphash.Bytes(l.seed, client), c.id)
-	if slot := l.clients.find(who); slot != noSlot {
-		l.clients.refund(slot, who, cost)
-	}
+	l.clients.refund(l.clients.find(who), who, cost)
 	l.global.refund(&l.all, cost)
 }
 

@@ -117,7 +117,7 @@ func fill(rates []Rate, r Rate) {
 	}
 }
 
-// With the burst of a client, the global one or both in the way, exactly as many are admitted as there are tokens, by 64 goroutines.
+// Whichever limit is in the way, as many are admitted by 64 goroutines as there are tokens, and each refusal is counted.
 func TestExactAdmit(t *testing.T) {
 	f := func(global, client int64, clients int, want int64) {
 		t.Helper()
@@ -147,8 +147,8 @@ func TestExactAdmit(t *testing.T) {
 	f(1000, 300, 7, 1000)
 }
 
-// One client asks for 50 times its limit. Nineteen others, who ask for all of theirs, get it, though all twenty together are just
-// what the global limit admits.
+// One client asks for 50 times its limit. Nineteen others ask for theirs and get it, though the limits of all twenty together
+// are just what the global limit admits.
 func TestAbuserLeavesTheOthersTheirShare(t *testing.T) {
 	const clients, perSecond, seconds = 20, 20, 30
 	l := newLimiter(t, Options{Global: Rate{clients * perSecond, clients * 2}, Client: Rate{perSecond, 2}})
@@ -191,7 +191,7 @@ func TestRealClock(t *testing.T) {
 		}
 	})
 	most := 50 + int64(time.Since(base).Seconds()*10_000)
-	if got := admitted.Load(); got > most || got < 1000 {
-		t.Errorf("%d admitted, want at most %d and more than 1000", got, most)
+	if got := admitted.Load(); got > most || got < 100 {
+		t.Errorf("%d admitted, want at most %d and more than 100", got, most)
 	}
 }

@@ -25,9 +25,14 @@ type exchange struct {
 	last        bool // the client's connection ends with this answer
 	openAI      bool // faults have OpenAI's shape
 
+	// limit
+	key       []byte // what the limiter knows the client by
+	rateLimit []byte // the RateLimit field, if the route is limited
+
 	// fetch
 	target  []byte
 	forward proxy.Exchange
+	fields  []byte // lines that the gateway adds to an upstream's answer
 	scratch []byte
 }
 
@@ -36,5 +41,6 @@ func (x *exchange) reset() {
 	x.ctx, x.conn, x.route = nil, nil, nil
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
+	x.rateLimit = x.rateLimit[:0]
 	x.last, x.openAI = false, false
 }

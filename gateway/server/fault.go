@@ -24,9 +24,13 @@ var (
 	tooLong      = fault{413, "body_too_large", "the request body exceeds the limit"}
 	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}
+	tooMany      = fault{429, "too_many_requests", "too many requests; see the Retry-After field"}
 	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
 	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
 )
+
+// tooManyBody is the body of a refusal outside /v1.
+var tooManyBody = []byte(`{"error":"too_many_requests"}` + "\n")
 
 // ofViolation is the one table from the request policy's refusals to statuses; what is not in it is 400.
 func ofViolation(v wire.Violation) fault {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"aigateway/gateway/proxy"
@@ -18,7 +19,7 @@ import (
 func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
 	x := g.begin(ctx, r)
 	defer g.end(x)
-	if g.check(x) || g.resolve(x) || g.measure(x) || g.answer(x) {
+	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.answer(x) {
 		return
 	}
 	g.fetch(x)
@@ -90,6 +91,33 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	return false
 }
 
+// limit spends the request's tokens, or refuses it, before its body is read.
+func (g *Gateway) limit(x *exchange) (done bool) {
+	l := x.route.limit
+	if l == nil {
+		return false
+	}
+	x.key = appendClientKey(x.key[:0], g.client(x.conn.Peer(), x.head.ForwardedFor))
+	v := l.Admit(time.Since(g.started), x.key, x.route.cost)
+	x.rateLimit = l.AppendLimit(x.rateLimit, v)
+	if v.OK {
+		return false
+	}
+	h := &x.ctx.Response.Header
+	h.DisableNormalizing()
+	h.Set("RateLimit-Scope", v.Scope.String())
+	x.scratch = strconv.AppendInt(x.scratch[:0], v.Remaining, 10)
+	h.SetBytesV("RateLimit-Remaining", x.scratch)
+	x.scratch = strconv.AppendInt(x.scratch[:0], v.RetryAfter(), 10)
+	h.SetBytesV("Retry-After", x.scratch)
+	if x.openAI {
+		g.replyFault(x, &tooMany)
+	} else {
+		g.replyJSON(x, tooMany.status, tooManyBody)
+	}
+	return true
+}
+
 // measure refuses a body that announces to be too long, before a byte of it is read or 100 Continue is sent.
 func (g *Gateway) measure(x *exchange) (done bool) {
 	if x.head.ContentLength <= g.settings.MaxBodyBytes {
@@ -121,6 +149,12 @@ func (g *Gateway) fetch(x *exchange) {
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
 	f.Last = x.last
+	f.Fields = x.fields[:0]
+	if len(x.rateLimit) > 0 {
+		f.Fields = append(append(append(f.Fields, "RateLimit-Policy: "...), r.policy...), "\r\nRateLimit: "...)
+		f.Fields = append(append(f.Fields, x.rateLimit...), "\r\n"...)
+		x.fields = f.Fields
+	}
 	f.Pool, f.Fallback = r.pool, r.fallback
 	fault := g.proxy.Forward(f)
 	x.last = x.last || f.Last

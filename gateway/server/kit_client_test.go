@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"aigateway/gateway/config"
 )
 
 // Helpers of the tests of the client's side.
@@ -171,3 +174,6 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // linger0 makes Close reset the connection.
 func linger0(c *peer) { _ = c.Conn.(*net.TCPConn).SetLinger(0) }
+
+// settingsTrusting are settings of which only the trusted proxies matter.
+func settingsTrusting(p []netip.Prefix) *config.Settings { return &config.Settings{TrustedProxies: p} }

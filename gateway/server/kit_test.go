@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,7 +55,7 @@ func startGateway(t *testing.T, environ ...string) *testGateway {
 // startGatewayFile does the same with a configuration file of that text.
 func startGatewayFile(t *testing.T, file string, environ ...string) *testGateway {
 	t.Helper()
-	in := config.Input{Environ: environ}
+	in := config.Input{Environ: unlimited(environ)}
 	if file != "" {
 		in.File = "gateway.yaml"
 		in.ReadFile = func(string) ([]byte, error) { return []byte(file), nil }
@@ -90,6 +91,14 @@ func startGatewayFile(t *testing.T, file string, environ ...string) *testGateway
 		}
 	})
 	return tg
+}
+
+// unlimited switches the rate limit off for a test that does not set it: a test asks faster than a client may.
+func unlimited(environ []string) []string {
+	if slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "RATE_LIMIT_ENABLED=") }) {
+		return environ
+	}
+	return append([]string{"RATE_LIMIT_ENABLED=false"}, environ...)
 }
 
 // shutdown ends the gateway, once, and returns how many connections it had to cut.

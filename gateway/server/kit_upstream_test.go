@@ -175,7 +175,7 @@ func refusing(t *testing.T) string {
 // change is not nil.
 func startChanged(t *testing.T, o Options, change func(*Gateway), environ ...string) *testGateway {
 	t.Helper()
-	s, _, err := config.Load(config.Input{Environ: environ})
+	s, _, err := config.Load(config.Input{Environ: unlimited(environ)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,9 +37,13 @@ func (g *Gateway) replyJSON(x *exchange, status int, body []byte) {
 // sign puts what every answer of the gateway's own carries on it, and decides whether the connection ends
 // with it: a body that was not read stands before the next request.
 func (g *Gateway) sign(x *exchange) {
-	if len(x.id) > 0 {
-		x.ctx.Response.Header.SetBytesV("X-Request-ID", x.id)
+	h := &x.ctx.Response.Header
+	h.DisableNormalizing() // names as they are written here
+	if len(x.rateLimit) > 0 {
+		h.SetBytesV("RateLimit-Policy", x.route.policy)
+		h.SetBytesV("RateLimit", x.rateLimit)
 	}
+	h.SetBytesV("X-Request-ID", x.id)
 	if x.last || g.ops.Draining() {
 		x.conn.EndAfter()
 		x.ctx.SetConnectionClose()

@@ -18,6 +18,9 @@ type route struct {
 	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
 	pool     *proxy.Pool
 	fallback *proxy.Pool
+	limit    limit  // of one client and of all; nil: none
+	policy   []byte // the RateLimit-Policy field
+	cost     int    // tokens a request costs
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
@@ -32,6 +35,10 @@ func (g *Gateway) newRoute(c config.Route) *route {
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
 	}
 	r.allow = allow(c.Methods)
+	if r.limit = g.limits[c.Limit.Rate]; r.limit != nil {
+		r.policy = r.limit.AppendPolicy(nil)
+		r.cost = max(1, c.Limit.Cost)
+	}
 	switch c.Local {
 	case "slow":
 		r.answer = g.slow

@@ -32,6 +32,8 @@ const (
 // A Gateway serves clients on a listener.
 type Gateway struct {
 	settings  *config.Settings
+	started   time.Time
+	limits    map[config.Rate]limit
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -58,14 +60,17 @@ type Options struct {
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
-	g := &Gateway{settings: s, log: o.Log}
+	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
 	g.exchanges.New = func() any { return new(exchange) }
 	var err error
+	if g.limits, err = newLimits(s); err != nil {
+		return nil, err
+	}
 	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked, Dial: o.Dial, Draining: g.draining})
 	if err != nil {
 		return nil, err
 	}
-	g.ops = ops.New(time.Now(), g.poolsByName(), g.requiredPools())
+	g.ops = ops.New(g.started, g.poolsByName(), g.requiredPools())
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = &fasthttp.Server{
