@@ -138,7 +138,7 @@ func TestSlowButNeverSilent(t *testing.T) {
 					c.send("%s", f.end)
 					return false
 				})
-				g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=400ms", "IDLE_TIMEOUT=400ms")
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=1s", "IDLE_TIMEOUT=1s")
 				c := g.client(second)
 				c.send("%s", ask(method, "odd"))
 				r := c.readResponse()
@@ -169,7 +169,7 @@ func TestSlowReaderIsNotSilent(t *testing.T) {
 				c.Write(make([]byte, size))
 				return false
 			})
-			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=300ms")
+			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=1s")
 			c := g.dial()
 			smallBuffers(c.Conn)
 			c.send("%s", ask("GET", "odd"))
@@ -205,7 +205,7 @@ func TestSlowlyReadUploadIsNotSilent(t *testing.T) {
 		}
 	})
 	defer close(stop)
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=300ms")
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=1s")
 	c := g.dial()
 	go func() {
 		fmt.Fprintf(c.Conn, "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)

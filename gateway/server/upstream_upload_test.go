@@ -288,7 +288,7 @@ func TestResponseTimeBeginsAfterTheUpload(t *testing.T) {
 				c.send("%s", answer(fmt.Sprint(len(r.body))))
 				return true
 			})
-			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=400ms", "IDLE_TIMEOUT=5s")
+			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=1s", "IDLE_TIMEOUT=5s")
 			c := g.dial()
 			const pieces, size = 12, 30000
 			if framing == "length" {
