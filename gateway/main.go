@@ -106,7 +106,7 @@ func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	g, err := server.New(s, server.Options{Log: log})
+	g, err := server.New(s, server.Options{Log: log, Version: version})
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed

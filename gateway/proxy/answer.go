@@ -118,7 +118,7 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		// Some upstreams send a body here all the same, and late; nobody must get it.
 		x.dirty = true
 	}
-	x.Status = x.answer.Status
+	x.Status, x.HeadAt = x.answer.Status, time.Now()
 	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
 		return p.relayWhole(x, u, int(length))
 	}

@@ -1,6 +1,10 @@
 package proxy
 
-import "aigateway/gateway/wire"
+import (
+	"time"
+
+	"aigateway/gateway/wire"
+)
 
 // An Exchange is one request on its way up and its answer on the way down. The caller owns it, fills the
 // first part, calls [Proxy.Forward] and reads the last part; it may be reused after [Exchange.Reset].
@@ -21,9 +25,13 @@ type Exchange struct {
 	Last bool // the client's connection ends with this answer; Forward may set it
 
 	// Set by Forward.
-	Status   int       // of the answer passed on, 0 if none
-	Upstream *Upstream // the last one asked
-	Attempts int
+	Status       int       // of the answer passed on, 0 if none
+	Upstream     *Upstream // the last one asked
+	Attempts     int
+	Retried      bool          // a connection used before broke under this request, which was sent again
+	HeadAt       time.Time     // when the head of the answer was there; zero if it never was
+	UpstreamTime time.Duration // of all attempts together
+	ClientTime   time.Duration // waiting for the request's body
 
 	watched wire.Watched
 	answer  wire.ResponseHead
@@ -40,7 +48,6 @@ type Exchange struct {
 	end     int          // first free byte
 	heard   bool         // a byte of this attempt's answer has come
 	dirty   bool         // the connection must not be used again
-	broke   bool         // a connection used before broke under this request, which was sent again
 	tried   []*Upstream  // those that could not be reached
 	pump    *pump        // sends a body that is not whole; nil if none
 }

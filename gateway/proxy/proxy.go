@@ -22,6 +22,10 @@ type Options struct {
 	WatchEvery   time.Duration
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
+
+	// Observe is told of every attempt: its upstream, how it ended, the status of the answer (0: none) and how
+	// long it took. Nil: nobody wants to know.
+	Observe func(u *Upstream, f Fault, status int, took time.Duration)
 }
 
 // A Proxy forwards requests to its pools.
@@ -30,7 +34,9 @@ type Proxy struct {
 	pools   map[string]*Pool
 	watch   *wire.Watch
 	stop    chan struct{}
-	probes  sync.WaitGroup
+
+	upstreams int // how many there are
+	probes    sync.WaitGroup
 }
 
 // New makes a proxy and starts to probe the upstreams of its pools. Close ends it.
@@ -45,7 +51,10 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	for _, c := range pools {
 		pool := &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance}
 		for _, u := range c.Upstreams {
-			pool.Upstreams = append(pool.Upstreams, newUpstream(u, c, o.Dial))
+			up := newUpstream(u, c, o.Dial)
+			up.Index = p.upstreams
+			p.upstreams++
+			pool.Upstreams = append(pool.Upstreams, up)
 		}
 		if len(pool.Upstreams) == 0 {
 			return nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
@@ -115,13 +124,25 @@ func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
 	x.Upstream = u
 	u.inflight.Add(1)
 	defer u.inflight.Add(-1)
-	f, again := p.attempt(x, u)
-	if again && !x.broke {
-		x.broke = true
+	f, again := p.timed(x, u)
+	if again && !x.Retried {
+		x.Retried = true
 		u.close() // what broke one idle connection broke the others: the next is a new one
-		f, _ = p.attempt(x, u)
+		f, _ = p.timed(x, u)
 	}
 	return f
+}
+
+// timed makes an attempt and tells of it.
+func (p *Proxy) timed(x *Exchange, u *Upstream) (f Fault, again bool) {
+	began := time.Now()
+	f, again = p.attempt(x, u)
+	took := time.Since(began)
+	x.UpstreamTime += took
+	if p.options.Observe != nil {
+		p.options.Observe(u, f, x.Status, took)
+	}
+	return f, again
 }
 
 // attempt sends the request over one connection. again tells that the connection, used before, broke under

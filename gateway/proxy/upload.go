@@ -28,6 +28,8 @@ func (x *Exchange) collect() Fault {
 		return None
 	}
 	x.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
+	began := time.Now()
+	defer func() { x.ClientTime = time.Since(began) }()
 	long := x.Head.ContentLength > maxWhole
 	want := maxWhole
 	if n := x.Head.ContentLength; n >= 0 && !long {

@@ -27,7 +27,8 @@ type dialFunc = func(addr string) (net.Conn, error)
 
 // An Upstream is one server of a pool and the connections to it.
 type Upstream struct {
-	URL string // as configured
+	URL   string // as configured
+	Index int    // among all upstreams of the proxy, from 0
 
 	host     string // the Host the upstream gets: "name:port", or "name" for port 80
 	weight   int
@@ -65,6 +66,9 @@ func (u *Upstream) Healthy() bool { return u.healthy.Load() }
 
 // Probed tells whether the upstream's health is known at all.
 func (u *Upstream) Probed() bool { return u.probed.Load() }
+
+// Inflight is how many requests the upstream has and did not answer yet.
+func (u *Upstream) Inflight() int64 { return u.inflight.Load() }
 
 // busier compares the load of two upstreams by their weights: negative if u has less to do than v.
 func (u *Upstream) busier(v *Upstream) int64 {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 
@@ -15,6 +17,7 @@ type exchange struct {
 	conn  *wire.ClientConn
 	route *route // resolve completes it for prefix routes
 	epoch uint32
+	began time.Time
 
 	// check
 	head        wire.RequestHead
@@ -32,6 +35,7 @@ type exchange struct {
 	// fetch
 	target  []byte
 	forward proxy.Exchange
+	fault   proxy.Fault
 	fields  []byte // lines that the gateway adds to an upstream's answer
 	scratch []byte
 }
@@ -42,5 +46,5 @@ func (x *exchange) reset() {
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]
-	x.last, x.openAI = false, false
+	x.last, x.openAI, x.fault = false, false, proxy.None
 }

@@ -35,6 +35,7 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.epoch = g.epoch.Load()
 	g.open[x.epoch].Add(1)
+	x.began = time.Now()
 	return x
 }
 
@@ -158,6 +159,7 @@ func (g *Gateway) fetch(x *exchange) {
 	f.Pool, f.Fallback = r.pool, r.fallback
 	fault := g.proxy.Forward(f)
 	x.last = x.last || f.Last
+	x.fault = fault
 	switch {
 	case fault == proxy.None:
 		if x.last {
@@ -192,6 +194,7 @@ func (g *Gateway) end(x *exchange) {
 			g.replyFault(x, &internal)
 		}
 	}
+	g.record(x)
 	g.open[x.epoch].Add(-1)
 	x.reset()
 	g.exchanges.Put(x)
@@ -200,6 +203,7 @@ func (g *Gateway) end(x *exchange) {
 // panicked reports a panic with its stack.
 func (g *Gateway) panicked(r any) {
 	g.panics.Add(1)
+	g.metrics.Panic()
 	g.log.Error("panic", "value", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
@@ -222,11 +226,16 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	x.identify()
 	x.conn.Linger()
 	g.replyFault(x, &f)
+	g.noRoute.Done(nil, f.status, 0, 0)
 }
+
+// slowWork is what /slow simulates.
+const slowWork = 120 * time.Millisecond
 
 // slow is the demo route of a slow service.
 func (g *Gateway) slow(x *exchange) {
-	time.Sleep(120 * time.Millisecond)
+	time.Sleep(slowWork)
+	x.forward.UpstreamTime = slowWork
 	g.replyJSON(x, 200, []byte(`{"ok":true,"path":"/slow"}`+"\n"))
 }
 

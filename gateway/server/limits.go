@@ -5,6 +5,7 @@ import (
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/telemetry"
 )
 
 // A limit is what package ratelimit has for a route: of this replica, or of all together.
@@ -16,7 +17,7 @@ type limit interface {
 
 // newLimits makes the limits that the routes name, by their rate; the zero rate is that of a route without one of
 // its own.
-func newLimits(s *config.Settings) (map[config.Rate]limit, error) {
+func (g *Gateway) newLimits(s *config.Settings) (map[config.Rate]limit, error) {
 	if !s.RateLimit.Enabled {
 		return nil, nil
 	}
@@ -39,9 +40,21 @@ func newLimits(s *config.Settings) (map[config.Rate]limit, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.limiter = l
 	limits := make(map[config.Rate]limit)
 	for rate, class := range classes {
 		limits[rate] = l.Class(class)
 	}
 	return limits, nil
+}
+
+// rateLimitState is what metrics show of the limiter.
+func (g *Gateway) rateLimitState() (s telemetry.RateLimit) {
+	if g.limiter == nil {
+		return s
+	}
+	l := g.limiter.Stats(time.Since(g.started))
+	s.Clients, s.Overflow = l.Clients, l.Overflow
+	s.DroppedClient, s.DroppedGlobal = l.DroppedClient, l.DroppedGlobal
+	return s
 }

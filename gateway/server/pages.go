@@ -21,6 +21,12 @@ func (g *Gateway) pages() []*route {
 			g.sign(x)
 		}),
 		page("/healthz", func(x *exchange) { g.replyPage(x, 200, g.ops.Health(time.Now())) }),
+		page("/metrics", func(x *exchange) {
+			r := &x.ctx.Response
+			r.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+			g.metrics.WritePrometheus(r.BodyWriter())
+			g.sign(x)
+		}),
 		page("/livez", func(x *exchange) { g.replyPage(x, 200, g.ops.Live()) }),
 		page("/readyz", func(x *exchange) {
 			status := 503

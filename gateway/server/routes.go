@@ -7,6 +7,7 @@ import (
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/telemetry"
 )
 
 // A route is where a path leads. Provisioned once; read by every request.
@@ -25,6 +26,7 @@ type route struct {
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
 	ops      bool            // never limited, cached or counted as traffic
+	metrics  *telemetry.Route
 }
 
 // newRoute provisions a configured route.
@@ -35,6 +37,7 @@ func (g *Gateway) newRoute(c config.Route) *route {
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
 	}
 	r.allow = allow(c.Methods)
+	r.metrics = g.metrics.Route(c.Path)
 	if r.limit = g.limits[c.Limit.Rate]; r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)
 		r.cost = max(1, c.Limit.Cost)

@@ -15,6 +15,8 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
 	"github.com/fasthttp/router"
@@ -34,6 +36,7 @@ type Gateway struct {
 	settings  *config.Settings
 	started   time.Time
 	limits    map[config.Rate]limit
+	limiter   *ratelimit.Limiter
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -41,6 +44,9 @@ type Gateway struct {
 	server    *fasthttp.Server
 	exchanges sync.Pool
 	panics    atomic.Int64
+	metrics   *telemetry.Metrics
+	upstreams []*telemetry.Upstream // by proxy.Upstream.Index
+	noRoute   *telemetry.Route      // what found no route
 
 	// Requests under way, by epoch: those that began before the shutdown, and those after.
 	epoch atomic.Uint32
@@ -53,8 +59,9 @@ type Gateway struct {
 
 // Options are what a gateway needs besides its settings.
 type Options struct {
-	Log  *slog.Logger
-	Dial func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
+	Log     *slog.Logger
+	Version string                              // of the build, for metrics
+	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
 }
 
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
@@ -63,13 +70,21 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
 	g.exchanges.New = func() any { return new(exchange) }
 	var err error
-	if g.limits, err = newLimits(s); err != nil {
+	if g.limits, err = g.newLimits(s); err != nil {
 		return nil, err
 	}
-	g.proxy, err = proxy.New(s.Pools, proxy.Options{MaxHeadBytes: s.MaxHeaderBytes, OnPanic: g.panicked, Dial: o.Dial, Draining: g.draining})
+	g.measureWith(o.Version)
+	g.proxy, err = proxy.New(s.Pools, proxy.Options{
+		MaxHeadBytes: s.MaxHeaderBytes,
+		OnPanic:      g.panicked,
+		Dial:         o.Dial,
+		Draining:     g.draining,
+		Observe:      g.observe,
+	})
 	if err != nil {
 		return nil, err
 	}
+	g.upstreams = g.upstreamSeries()
 	g.ops = ops.New(g.started, g.poolsByName(), g.requiredPools())
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"time"
+
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/telemetry"
+)
+
+// measureWith makes the metrics of what the settings name.
+func (g *Gateway) measureWith(version string) {
+	o := telemetry.Options{
+		Version:       version,
+		Pools:         make(map[string][]string),
+		RetryReasons:  []string{retryReused},
+		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
+		UpstreamState: g.upstreamState,
+		RateLimit:     g.rateLimitState,
+	}
+	for _, r := range g.settings.Routes {
+		o.Routes = append(o.Routes, r.Path)
+	}
+	for _, p := range g.settings.Pools {
+		for _, u := range p.Upstreams {
+			o.Pools[p.Name] = append(o.Pools[p.Name], u.URL.String())
+		}
+	}
+	for f := proxy.None + 1; f <= proxy.Truncated; f++ {
+		o.ErrorKinds = append(o.ErrorKinds, f.String())
+	}
+	g.metrics = telemetry.New(o)
+	g.noRoute = g.metrics.Route("")
+}
+
+// Why a request was sent again, and when a client left.
+const (
+	retryReused   = "reused_connection"
+	cancelUpload  = "upload"
+	cancelWaiting = "waiting"
+	cancelAnswer  = "answer"
+)
+
+// upstreamSeries are the series of each upstream, by its index.
+func (g *Gateway) upstreamSeries() (all []*telemetry.Upstream) {
+	for _, p := range g.poolsByName() {
+		for _, u := range p.Upstreams {
+			for len(all) <= u.Index {
+				all = append(all, nil)
+			}
+			all[u.Index] = g.metrics.Upstream(p.Name, u.URL)
+		}
+	}
+	return all
+}
+
+func (g *Gateway) upstreamState(pool, url string) (s telemetry.UpstreamState) {
+	for _, u := range g.proxy.Pool(pool).Upstreams {
+		if u.URL == url {
+			s.Inflight, s.Healthy = u.Inflight(), u.Healthy()
+		}
+	}
+	return s
+}
+
+// observe counts an attempt at an upstream.
+func (g *Gateway) observe(u *proxy.Upstream, f proxy.Fault, status int, took time.Duration) {
+	series := g.upstreams[u.Index]
+	if f == proxy.None {
+		series.Done(status, took)
+	} else if f != proxy.ClientGone { // which says nothing about the upstream
+		series.Error(f.String())
+	}
+}
+
+// record counts a request at its end, once.
+func (g *Gateway) record(x *exchange) {
+	route := g.noRoute
+	if x.route != nil {
+		if x.route.ops {
+			return
+		}
+		route = x.route.metrics
+	}
+	total := time.Since(x.began)
+	f := &x.forward
+	route.Done(x.head.Method, x.code(), total, total-f.UpstreamTime-f.ClientTime)
+	if !f.HeadAt.IsZero() {
+		route.FirstByte(f.HeadAt.Sub(x.began))
+	}
+	if f.Retried {
+		g.metrics.Retry(retryReused)
+	}
+	switch {
+	case x.fault == proxy.Truncated:
+		g.metrics.Truncated()
+	case x.fault == proxy.ClientGone && f.Upstream == nil:
+		g.metrics.Cancel(cancelUpload)
+	case x.fault == proxy.ClientGone && f.HeadAt.IsZero():
+		g.metrics.Cancel(cancelWaiting)
+	case x.fault == proxy.ClientGone:
+		g.metrics.Cancel(cancelAnswer)
+	}
+}
+
+// code is the status that counts for a request: what the client got, or 499 if it left before.
+func (x *exchange) code() int {
+	switch {
+	case x.forward.Status != 0 && x.conn.Answered():
+		return x.forward.Status
+	case x.fault == proxy.ClientGone:
+		return 499
+	}
+	return x.ctx.Response.StatusCode()
+}

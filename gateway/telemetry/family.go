@@ -1,0 +1,77 @@
+package telemetry
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// A family is the series of one name. Each has a set of its own: the library's HELP lines are empty, are written for
+// families with a series only, and are switched on for the whole process; these are not.
+type family struct {
+	name, help, kind string
+
+	set        *metrics.Set
+	histograms []labelled
+}
+
+// labelled is histograms that are one series: their sum.
+type labelled struct {
+	labels string
+	parts  []*histogram
+}
+
+func (m *Metrics) counters(name, help string) *family { return m.family(name, help, "counter") }
+
+func (m *Metrics) gauges(name, help string) *family { return m.family(name, help, "gauge") }
+
+func (m *Metrics) histograms(name, help string) *family { return m.family(name, help, "histogram") }
+
+func (m *Metrics) family(name, help, kind string) *family {
+	f := &family{name: name, help: help, kind: kind, set: metrics.NewSet()}
+	m.families = append(m.families, f)
+	return f
+}
+
+// counter returns the counter with these labels; it makes it if need be.
+func (f *family) counter(labels string) *metrics.Counter {
+	return f.set.GetOrCreateCounter(f.series(labels))
+}
+
+func (f *family) gauge(labels string, read func() float64) {
+	f.set.GetOrCreateGauge(f.series(labels), read)
+}
+
+// histogram makes the sum of parts a series. Not to be called once the family is written.
+func (f *family) histogram(labels string, parts ...*histogram) {
+	f.histograms = append(f.histograms, labelled{labels, parts})
+}
+
+func (f *family) series(labels string) string {
+	if labels == "" {
+		return f.name
+	}
+	return f.name + "{" + labels + "}"
+}
+
+func (f *family) write(b *bytes.Buffer) {
+	writeHead(b, f.name, f.help, f.kind)
+	f.set.WritePrometheus(b)
+	for _, h := range f.histograms {
+		writeHistogram(b, f.name, h)
+	}
+}
+
+// writeHead writes the metadata that come before a family's series, which tell a scraper how to read them.
+func writeHead(w io.Writer, name, help, kind string) {
+	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// label quotes a label as the text format does, which is not how Go does: only these three are escaped.
+func label(name, value string) string {
+	value = strings.ToValidUTF8(value, "\uFFFD")
+	return name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value) + `"`
+}

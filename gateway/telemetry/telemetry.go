@@ -1,0 +1,142 @@
+// Package telemetry counts what happened and writes it down for Prometheus.
+//
+// Its door is [New]. [Metrics.Route] and [Metrics.Upstream] hand out the series of a route and of an upstream once, at
+// start; what a request does with them later is a few atomic additions: it takes no lock and looks nothing up.
+// [Metrics.WritePrometheus] is the page.
+//
+// No label has a value that a client chose: they come from [Options] and from fixed lists, and what is in none of them is
+// "other". So the number of series is bounded before the first request.
+//
+// The package does not know what a route, a pool or a limit is, nor where the page is served.
+package telemetry
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Options says what there is to be counted. Every value of a label comes from here.
+type Options struct {
+	Version string
+	Routes  []string            // templates, as configured
+	Pools   map[string][]string // the URLs of each pool's upstreams, as configured
+
+	ErrorKinds   []string // why an upstream gave no whole answer
+	RetryReasons []string // why a request was sent again
+	CancelPhases []string // when a client left
+
+	// These are asked at each scrape; nil has nothing to tell.
+	UpstreamState func(pool, url string) UpstreamState
+	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
+}
+
+// Metrics are the series of one gateway. Nil Metrics are off, and so is what they hand out.
+type Metrics struct {
+	families  []*family
+	rateLimit func() RateLimit
+
+	routes    map[string]*Route
+	upstreams map[upstreamName]*Upstream
+
+	retries   tally
+	cancels   tally
+	truncated *metrics.Counter
+	panics    *metrics.Counter
+}
+
+// noRoute is the label of requests that found no route. It cannot be a template: those begin with a slash.
+const noRoute = "none"
+
+// New registers every series but those of status codes, which appear when the code does.
+func New(o Options) *Metrics {
+	m := &Metrics{
+		rateLimit: o.RateLimit,
+		routes:    map[string]*Route{},
+		upstreams: map[upstreamName]*Upstream{},
+	}
+	m.addRoutes(o.Routes)
+	m.addUpstreams(o)
+	m.retries = newTally(m.counters("upstream_retries_total", "Requests sent to an upstream again, by reason."),
+		"", "reason", o.RetryReasons)
+	m.cancels = newTally(m.counters("client_cancel_total", "Requests whose client left before the answer was whole, by phase."),
+		"", "phase", o.CancelPhases)
+	m.truncated = m.counters("stream_truncated_total", "Answers cut short after they had begun.").counter("")
+	m.panics = m.counters("panics_total", "Bugs that cost one request each.").counter("")
+	m.gauges("build_info", "What is running; always 1.").gauge(label("version", o.Version)+","+label("goversion", runtime.Version()),
+		func() float64 { return 1 })
+	return m
+}
+
+// Route returns the series of a route; "" is what found no route. Its template must be in Options.Routes.
+func (m *Metrics) Route(template string) *Route {
+	if m == nil {
+		return nil
+	}
+	if template == "" {
+		template = noRoute
+	}
+	r := m.routes[template]
+	if r == nil {
+		panic(fmt.Sprintf("BUG: route %q was not announced to telemetry", template))
+	}
+	return r
+}
+
+// Upstream returns the series of an upstream. Its pool and URL must be in Options.Pools.
+func (m *Metrics) Upstream(pool, url string) *Upstream {
+	if m == nil {
+		return nil
+	}
+	u := m.upstreams[upstreamName{pool, url}]
+	if u == nil {
+		panic(fmt.Sprintf("BUG: upstream %q of pool %q was not announced to telemetry", url, pool))
+	}
+	return u
+}
+
+// Retry counts a request that is sent again.
+func (m *Metrics) Retry(reason string) {
+	if m != nil {
+		m.retries.inc(reason)
+	}
+}
+
+// Cancel counts a client that left.
+func (m *Metrics) Cancel(phase string) {
+	if m != nil {
+		m.cancels.inc(phase)
+	}
+}
+
+// Truncated counts an answer cut short after it had begun.
+func (m *Metrics) Truncated() {
+	if m != nil {
+		m.truncated.Inc()
+	}
+}
+
+// Panic counts a bug.
+func (m *Metrics) Panic() {
+	if m != nil {
+		m.panics.Inc()
+	}
+}
+
+// WritePrometheus writes every series, and those of the Go runtime and the process, with one write. The format is
+// Prometheus' text format 0.0.4: "text/plain; version=0.0.4; charset=utf-8".
+func (m *Metrics) WritePrometheus(w io.Writer) {
+	if m == nil {
+		return
+	}
+	var b bytes.Buffer
+	for _, f := range m.families {
+		f.write(&b)
+	}
+	m.writeRateLimit(&b)
+	writeProcess(&b)
+	_, _ = w.Write(b.Bytes()) // a scraper that left needs no answer
+}
