@@ -24,7 +24,7 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 	}
 	x.from, x.end = answerRoom, answerRoom
 	limit := answerRoom + p.options.MaxHeadBytes
-	by := time.Now().Add(u.timeouts.Response)
+	by := wire.Now() + u.timeouts.Response
 	wait := u.timeouts.Response
 	for looked, interim := 0, 0; ; {
 		if n := wire.FindHeadEnd(x.down.B[x.from:x.end], looked); n > 0 {
@@ -52,7 +52,7 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 			return BrokenAnswer // it will never be a good one
 		}
 		if x.heard {
-			if wait = time.Until(by); wait <= 0 { // the whole head has one deadline
+			if wait = by - wire.Now(); wait <= 0 { // the whole head has one deadline
 				return TimeoutResponse
 			}
 		}
@@ -63,7 +63,7 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 			// The time for the answer begins when the request is sent, all of it.
 			if x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded) && x.end == x.from {
 				if wait = x.pump.left(u.timeouts.Response); wait > 0 {
-					by = time.Now().Add(wait)
+					by = wire.Now() + wait
 					continue
 				}
 			}
@@ -118,7 +118,7 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		// Some upstreams send a body here all the same, and late; nobody must get it.
 		x.dirty = true
 	}
-	x.Status, x.HeadAt = x.answer.Status, time.Now()
+	x.Status, x.HeadAt = x.answer.Status, wire.Now()
 	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
 		return p.relayWhole(x, u, int(length))
 	}

@@ -29,7 +29,7 @@ type Exchange struct {
 	Upstream     *Upstream // the last one asked
 	Attempts     int
 	Retried      bool          // a connection used before broke under this request, which was sent again
-	HeadAt       time.Time     // when the head of the answer was there; zero if it never was
+	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together
 	ClientTime   time.Duration // waiting for the request's body
 

@@ -135,9 +135,9 @@ func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
 
 // timed makes an attempt and tells of it.
 func (p *Proxy) timed(x *Exchange, u *Upstream) (f Fault, again bool) {
-	began := time.Now()
+	began := wire.Now()
 	f, again = p.attempt(x, u)
-	took := time.Since(began)
+	took := wire.Now() - began
 	x.UpstreamTime += took
 	if p.options.Observe != nil {
 		p.options.Observe(u, f, x.Status, took)

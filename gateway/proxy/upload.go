@@ -28,8 +28,8 @@ func (x *Exchange) collect() Fault {
 		return None
 	}
 	x.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
-	began := time.Now()
-	defer func() { x.ClientTime = time.Since(began) }()
+	began := wire.Now()
+	defer func() { x.ClientTime = wire.Now() - began }()
 	long := x.Head.ContentLength > maxWhole
 	want := maxWhole
 	if n := x.Head.ContentLength; n >= 0 && !long {
@@ -104,7 +104,7 @@ type pump struct {
 
 	fault atomic.Uint32 // why the body has no end, as a Fault
 	whole atomic.Bool   // the last of the body has been read, and nothing speaks against its going out
-	ended atomic.Int64  // when the sending ended, in ns since epoch; 0 while it goes on
+	ended atomic.Int64  // when the sending ended, as wire.Now; 0 while it goes on
 	done  chan struct{} // receives one value when run has returned
 }
 
@@ -129,7 +129,7 @@ func (m *pump) run() {
 			m.onPanic(r)
 			m.stop(BrokenAnswer)
 		}
-		m.ended.Store(time.Now().UnixNano())
+		m.ended.Store(int64(wire.Now()))
 		m.done <- struct{}{}
 	}()
 	b := wire.GetBuffer(wire.LargeBuffer)
@@ -188,7 +188,7 @@ func (m *pump) left(of time.Duration) time.Duration {
 	if ended == 0 {
 		return of
 	}
-	return of - time.Since(time.Unix(0, ended))
+	return of - (wire.Now() - time.Duration(ended))
 }
 
 // uploading tells whether a part of the request's body is still to come.

@@ -17,7 +17,7 @@ type exchange struct {
 	conn  *wire.ClientConn
 	route *route // resolve completes it for prefix routes
 	epoch uint32
-	began time.Time
+	began time.Duration // as wire.Now
 
 	// check
 	head        wire.RequestHead

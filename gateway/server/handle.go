@@ -35,7 +35,7 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.epoch = g.epoch.Load()
 	g.open[x.epoch].Add(1)
-	x.began = time.Now()
+	x.began = wire.Now()
 	return x
 }
 
@@ -99,7 +99,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 		return false
 	}
 	x.key = appendClientKey(x.key[:0], g.client(x.conn.Peer(), x.head.ForwardedFor))
-	v := l.Admit(time.Since(g.started), x.key, x.route.cost)
+	v := l.Admit(x.began, x.key, x.route.cost)
 	x.rateLimit = l.AppendLimit(x.rateLimit, v)
 	if v.OK {
 		return false

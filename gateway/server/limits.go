@@ -6,6 +6,7 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
 )
 
 // A limit is what package ratelimit has for a route: of this replica, or of all together.
@@ -53,7 +54,7 @@ func (g *Gateway) rateLimitState() (s telemetry.RateLimit) {
 	if g.limiter == nil {
 		return s
 	}
-	l := g.limiter.Stats(time.Since(g.started))
+	l := g.limiter.Stats(wire.Now())
 	s.Clients, s.Overflow = l.Clients, l.Overflow
 	s.DroppedClient, s.DroppedGlobal = l.DroppedClient, l.DroppedGlobal
 	return s

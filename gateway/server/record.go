@@ -5,6 +5,7 @@ import (
 
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
 )
 
 // measureWith makes the metrics of what the settings name.
@@ -81,11 +82,11 @@ func (g *Gateway) record(x *exchange) {
 		}
 		route = x.route.metrics
 	}
-	total := time.Since(x.began)
+	total := wire.Now() - x.began
 	f := &x.forward
 	route.Done(x.head.Method, x.code(), total, total-f.UpstreamTime-f.ClientTime)
-	if !f.HeadAt.IsZero() {
-		route.FirstByte(f.HeadAt.Sub(x.began))
+	if f.HeadAt > 0 {
+		route.FirstByte(f.HeadAt - x.began)
 	}
 	if f.Retried {
 		g.metrics.Retry(retryReused)
@@ -95,7 +96,7 @@ func (g *Gateway) record(x *exchange) {
 		g.metrics.Truncated()
 	case x.fault == proxy.ClientGone && f.Upstream == nil:
 		g.metrics.Cancel(cancelUpload)
-	case x.fault == proxy.ClientGone && f.HeadAt.IsZero():
+	case x.fault == proxy.ClientGone && f.HeadAt == 0:
 		g.metrics.Cancel(cancelWaiting)
 	case x.fault == proxy.ClientGone:
 		g.metrics.Cancel(cancelAnswer)

@@ -187,7 +187,7 @@ const maxEmptyLines = 16
 // readForHead reads from the connection under the deadline of the phase.
 func (c *ClientConn) readForHead(p []byte) (int, error) {
 	o := &c.listener.options
-	now := time.Now()
+	now := Now()
 	wait := o.KeepAlive
 	switch {
 	case c.state == inHead:
@@ -204,8 +204,8 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if !c.begun.Load() && c.listener.draining.Load() {
-		c.reads.at = time.Time{}
-		_ = c.Conn.SetReadDeadline(now.Add(time.Second))
+		c.reads.at = 0
+		_ = c.Conn.SetReadDeadline(time.Now().Add(time.Second))
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -219,7 +219,7 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 
 // beginHead sets the absolute time for the rest of a head.
 func (c *ClientConn) beginHead() {
-	c.reads.at = time.Time{}
+	c.reads.at = 0
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.HeadTimeout))
 }
 
@@ -383,7 +383,7 @@ func (c *ClientConn) readChunks(p []byte) (n int, err error) {
 }
 
 func (c *ClientConn) readForBody(p []byte) (int, error) {
-	if err := c.reads.extend(time.Now(), c.listener.options.Idle, c.Conn.SetReadDeadline); err != nil {
+	if err := c.reads.extend(Now(), c.listener.options.Idle, c.Conn.SetReadDeadline); err != nil {
 		return 0, ErrBodyCut
 	}
 	if c.interrupted.Load() || c.stopped.Load() {

@@ -41,7 +41,7 @@ func (c *UpstreamConn) Send(p []byte, idle time.Duration) (int, error) {
 
 // Receive reads into p, waiting at most the given time.
 func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
-	if err := c.reads.extend(time.Now(), wait, c.Conn.SetReadDeadline); err != nil {
+	if err := c.reads.extend(Now(), wait, c.Conn.SetReadDeadline); err != nil {
 		return 0, err
 	}
 	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.

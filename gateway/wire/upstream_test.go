@@ -133,13 +133,12 @@ func TestUpstreamTimeouts(t *testing.T) {
 }
 
 func TestRollingDeadline(t *testing.T) {
-	start := time.Unix(1_000_000, 0)
 	var d rollingDeadline
 	var set []time.Duration
 	f := func(now, by time.Duration, want ...time.Duration) {
 		t.Helper()
 		set = set[:0]
-		err := d.extend(start.Add(now), by, func(at time.Time) error { set = append(set, at.Sub(start)); return nil })
+		err := d.extend(now, by, func(at time.Time) error { set = append(set, at.Sub(began)); return nil })
 		if err != nil || len(set) != len(want) || len(want) > 0 && set[0] != want[0] {
 			t.Errorf("at %v by %v: set to %v; want %v", now, by, set, want)
 		}
@@ -153,7 +152,7 @@ func TestRollingDeadline(t *testing.T) {
 	f(s+1, 8*s, 10*s+1)  // a shorter one
 	f(60*s, 8*s, 69*s)   // long passed
 	broken := errors.New("broken")
-	if err := d.extend(start.Add(120*s), s, func(time.Time) error { return broken }); err != broken {
+	if err := d.extend(120*s, s, func(time.Time) error { return broken }); err != broken {
 		t.Error(err)
 	}
 }
