@@ -21,7 +21,7 @@ func startSimulators(environ []string) (simulators, error) {
 	} {
 		if slices.ContainsFunc(environ, func(e string) bool {
 			v, ok := strings.CutPrefix(e, service.variable+"=")
-			return ok && v != ""
+			return ok && strings.TrimSpace(v) != "" // as config reads it
 		}) {
 			continue
 		}

@@ -154,6 +154,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: '/*/b'"), `3: routes[1].path: "/*/b" has a "*" elsewhere than in a "/*" at the end`)
 	f(route("path: '/*/*'"), `3: routes[1].path: "/*/*" has a "*" elsewhere than in a "/*" at the end`)
 	f(route("path: '/b?c'"), `3: routes[1].path: "/b?c" holds '?', which a path holds only percent-encoded`)
+	f(route("path: '/u/{id}'"), `3: routes[1].path: "/u/{id}" holds '{', which a path holds only percent-encoded`)
 	f(route("path: /ä"), `3: routes[1].path: "/ä" holds 'ä', which a path holds only percent-encoded`)
 	f(route("path: /healthz"), `3: routes[1].path: "/healthz" is the gateway's own page`)
 	f(route("path: /"), `3: routes[1].path: "/" is the gateway's own page`)

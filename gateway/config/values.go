@@ -305,11 +305,15 @@ func plainPath(text string) (string, error) {
 	return text, nil
 }
 
-// pattern parses the path of a route or a rewrite: exact, or a prefix.
+// pattern parses the path of a route or a rewrite: exact, or a prefix. Braces, which RFC 3986 keeps out of paths, are
+// variables to the router.
 func pattern(text string) (string, error) {
 	path, err := plainPath(text)
 	if err != nil {
 		return "", err
+	}
+	if i := strings.IndexAny(path, "{}"); i >= 0 {
+		return "", fmt.Errorf("%q holds %q, which a path holds only percent-encoded", text, path[i])
 	}
 	if strings.Contains(strings.TrimSuffix(path, "/*"), "*") {
 		return "", fmt.Errorf(`%q has a "*" elsewhere than in a "/*" at the end`, text)

@@ -20,7 +20,7 @@ const maxInterim = 8
 // await reads the response head, with whatever has come behind it.
 func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 	if x.down == nil {
-		x.down = wire.GetBuffer(answerRoom + p.options.MaxHeadBytes + chunkTail)
+		x.down = wire.GetBuffer(wire.SmallBuffer) // and a larger one for a head that needs it
 	}
 	x.from, x.end = answerRoom, answerRoom
 	limit := answerRoom + p.options.MaxHeadBytes
@@ -56,7 +56,10 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 				return TimeoutResponse
 			}
 		}
-		n, err := x.receive(x.down.B[x.end:limit], wait)
+		if x.end == len(x.down.B)-chunkTail {
+			x.growDown(min(2*len(x.down.B), limit+chunkTail))
+		}
+		n, err := x.receive(x.down.B[x.end:min(limit, len(x.down.B)-chunkTail)], wait)
 		x.end += n
 		x.heard = x.heard || n > 0
 		if err != nil {
@@ -70,6 +73,14 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 			return x.readFault(err, TimeoutResponse)
 		}
 	}
+}
+
+// growDown moves what the upstream has sent to a larger buffer.
+func (x *Exchange) growDown(size int) {
+	larger := wire.GetBuffer(size)
+	copy(larger.B[x.from:], x.down.B[x.from:x.end])
+	x.down.Put()
+	x.down = larger
 }
 
 // bareLF tells whether a line of an unfinished head ends without CR.
@@ -208,7 +219,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		n, err := x.receive(x.down.B[x.from:len(x.down.B)-chunkTail], u.timeouts.Idle)
 		// While the request is still being sent, its reset may have been reported to the sender already, and
 		// what looks like an end here is none.
-		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() {
+		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() {
 			s.ended = true
 		} else if err != nil {
 			return x.cut(x.readFault(err, TimeoutIdle))

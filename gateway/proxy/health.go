@@ -15,14 +15,8 @@ const probeTimeout = 3 * time.Second
 // answer below 500 is a sign of life: many OpenAI-compatible servers have no health page.
 func (p *Proxy) probe(u *Upstream) {
 	defer p.probes.Done()
-	defer func() {
-		if r := recover(); r != nil {
-			p.options.OnPanic(r)
-		}
-	}()
 	for {
-		u.healthy.Store(p.alive(u))
-		u.probed.Store(true)
+		p.probeOnce(u)
 		// A little jitter, so that replicas do not probe in step.
 		wait := u.probing.Interval + rand.N(u.probing.Interval/10+1)
 		select {
@@ -30,6 +24,21 @@ func (p *Proxy) probe(u *Upstream) {
 			return
 		case <-time.After(wait):
 		}
+	}
+}
+
+// probeOnce makes one probe and notes what it found. A panic costs this probe, not the ones to come.
+func (p *Proxy) probeOnce(u *Upstream) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.options.OnPanic(r)
+		}
+	}()
+	healthy := p.alive(u)
+	changed := u.healthy.Swap(healthy) != healthy || !u.probed.Load()
+	u.probed.Store(true)
+	if changed && p.options.OnHealth != nil {
+		p.options.OnHealth(u, healthy)
 	}
 }
 

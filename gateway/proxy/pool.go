@@ -56,71 +56,81 @@ func (p *Pool) pick(tried []*Upstream) *Upstream {
 }
 
 func (p *Pool) pickWhere(fits func(*Upstream) bool) *Upstream {
-	switch n := len(p.Upstreams); {
-	case n == 1:
+	switch {
+	case len(p.Upstreams) == 1:
 		if u := p.Upstreams[0]; fits(u) {
 			return u
 		}
 		return nil
 	case p.balance == roundRobin:
 		return p.pickInTurn(fits)
-	case p.balance == leastRequests || n == 2:
+	case p.balance == leastRequests:
 		return p.pickLeast(fits)
 	}
 	return p.pickOfTwo(fits)
 }
 
-// pickOfTwo takes the less busy of two random upstreams that fit: close to the best of all, and no herd.
+// pickOfTwo takes the less busy of two upstreams drawn by their weights: close to the best of all, and no herd.
 func (p *Pool) pickOfTwo(fits func(*Upstream) bool) *Upstream {
-	var chosen *Upstream
-	for range 2 {
-		u := p.probe(rand.IntN(len(p.Upstreams)), fits)
-		if u == nil {
-			return nil
-		}
-		if chosen == nil || u.busier(chosen) < 0 {
-			chosen = u
-		}
+	first := p.draw(fits)
+	if first == nil {
+		return nil
 	}
-	return chosen
+	second := p.draw(func(u *Upstream) bool { return u != first && fits(u) })
+	if second != nil && second.load(first) < 0 {
+		return second
+	}
+	return first
 }
 
-// pickLeast takes the least busy of all, from a random start so that equals share.
+// pickLeast takes the least busy of all, and draws among equals.
 func (p *Pool) pickLeast(fits func(*Upstream) bool) *Upstream {
-	var chosen *Upstream
-	n := len(p.Upstreams)
-	start := rand.IntN(n)
-	for i := range n {
-		u := p.Upstreams[(start+i)%n]
-		if fits(u) && (chosen == nil || u.busier(chosen) < 0) {
+	var least *Upstream
+	for _, u := range p.Upstreams {
+		if fits(u) && (least == nil || u.load(least) < 0) {
+			least = u
+		}
+	}
+	if least == nil {
+		return nil
+	}
+	chosen := p.draw(func(u *Upstream) bool { return fits(u) && u.load(least) <= 0 })
+	if chosen == nil {
+		return least // which has got something to do meanwhile
+	}
+	return chosen
+}
+
+// draw takes one of those that fit at random, by their weights.
+func (p *Pool) draw(fits func(*Upstream) bool) (chosen *Upstream) {
+	total := 0
+	for _, u := range p.Upstreams {
+		if !fits(u) {
+			continue
+		}
+		if total += u.weight; rand.IntN(total) < u.weight {
 			chosen = u
 		}
 	}
 	return chosen
 }
 
-// pickInTurn goes around by weight: an upstream of weight 2 has two turns.
+// pickInTurn goes around by weight: an upstream of weight 2 has two turns. The turn of one that does not fit is
+// drawn for.
 func (p *Pool) pickInTurn(fits func(*Upstream) bool) *Upstream {
 	total := 0
 	for _, u := range p.Upstreams {
 		total += u.weight
 	}
 	turn := int(p.turn.Add(1) % uint32(total))
-	for i, u := range p.Upstreams {
-		if turn -= u.weight; turn < 0 {
-			return p.probe(i, fits)
+	for _, u := range p.Upstreams {
+		if turn -= u.weight; turn >= 0 {
+			continue
 		}
-	}
-	panic("BUG: weights do not add up")
-}
-
-// probe is the first upstream that fits, from index i on.
-func (p *Pool) probe(i int, fits func(*Upstream) bool) *Upstream {
-	for range p.Upstreams {
-		if u := p.Upstreams[i%len(p.Upstreams)]; fits(u) {
+		if fits(u) {
 			return u
 		}
-		i++
+		return p.draw(fits)
 	}
-	return nil
+	panic("BUG: weights do not add up")
 }

@@ -6,6 +6,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -23,6 +24,9 @@ type Options struct {
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
+	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
+	OnHealth func(u *Upstream, healthy bool)
+
 	// Observe is told of every attempt: its upstream, how it ended, the status of the answer (0: none) and how
 	// long it took. Nil: nobody wants to know.
 	Observe func(u *Upstream, f Fault, status int, took time.Duration)
@@ -33,10 +37,11 @@ type Proxy struct {
 	options Options
 	pools   map[string]*Pool
 	watch   *wire.Watch
-	stop    chan struct{}
+	stop    <-chan struct{} // closed by end
+	end     context.CancelFunc
+	probes  sync.WaitGroup
 
 	upstreams int // how many there are
-	probes    sync.WaitGroup
 }
 
 // New makes a proxy and starts to probe the upstreams of its pools. Close ends it.
@@ -47,16 +52,22 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	if o.Draining == nil {
 		o.Draining = func() bool { return false }
 	}
-	p := &Proxy{options: o, pools: make(map[string]*Pool), stop: make(chan struct{})}
+	running, end := context.WithCancel(context.Background())
+	p := &Proxy{options: o, pools: make(map[string]*Pool), stop: running.Done(), end: end}
 	for _, c := range pools {
 		pool := &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance}
+		dial := o.Dial
+		if dial == nil {
+			dial = dialTCP(running, c.Timeouts.Connect)
+		}
 		for _, u := range c.Upstreams {
-			up := newUpstream(u, c, o.Dial)
+			up := newUpstream(u, c, dial)
 			up.Index = p.upstreams
 			p.upstreams++
 			pool.Upstreams = append(pool.Upstreams, up)
 		}
 		if len(pool.Upstreams) == 0 {
+			end()
 			return nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
 		}
 		p.pools[c.Name] = pool
@@ -79,7 +90,7 @@ func (p *Proxy) Cut() { p.watch.InterruptAll() }
 
 // Close ends probes and the watch and closes the pooled connections. No Forward may be under way.
 func (p *Proxy) Close() {
-	close(p.stop)
+	p.end() // and with it every attempt to connect
 	p.probes.Wait()
 	p.watch.Close()
 	for _, pool := range p.pools {
@@ -159,6 +170,7 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 	if !used && x.Client.HungUp() {
 		return ClientGone, false // while the connection was made
 	}
+	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn)
 	f, unsent := x.send(u)
 	if f != None {
 		return f, used && unsent
@@ -169,7 +181,6 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 		x.up.Put() // it will not be sent again; a generation may take a minute
 		x.up = nil
 	}
-	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn)
 	if f = p.await(x, u); f != None {
 		return f, f == BrokenAnswer && used && x.whole && !x.heard && idempotent(x.Head.Method)
 	}

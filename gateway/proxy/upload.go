@@ -103,12 +103,20 @@ type pump struct {
 	onPanic func(any)
 
 	fault atomic.Uint32 // why the body has no end, as a Fault
-	whole atomic.Bool   // the last of the body has been read, and nothing speaks against its going out
+	read  atomic.Bool   // the last of the body has been read; the client's connection is the exchange's again
+	stuck atomic.Bool   // the upstream did not take all of it
 	ended atomic.Int64  // when the sending ended, as wire.Now; 0 while it goes on
 	done  chan struct{} // receives one value when run has returned
+	timer *time.Timer   // of stopPump
+	start func()        // run, bound once: `go m.run()` would allocate
 }
 
-var pumps = sync.Pool{New: func() any { return &pump{done: make(chan struct{}, 1)} }}
+var pumps = sync.Pool{New: func() any {
+	m := &pump{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	m.timer.Stop()
+	m.start = m.run
+	return m
+}}
 
 // startPump begins to send what follows the first part.
 func (p *Proxy) startPump(x *Exchange, u *Upstream) {
@@ -117,10 +125,11 @@ func (p *Proxy) startPump(x *Exchange, u *Upstream) {
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))
-	m.whole.Store(false)
+	m.read.Store(false)
+	m.stuck.Store(false)
 	m.ended.Store(0)
 	x.pump = m
-	go m.run()
+	go m.start()
 }
 
 func (m *pump) run() {
@@ -142,11 +151,11 @@ func (m *pump) run() {
 		}
 		// Told before the last bytes go out: the answer to them may be there before this goroutine runs again.
 		last := m.client.BodyDone()
-		m.whole.Store(last)
+		m.read.Store(last)
 		from, to := m.frame(b.B, n, last)
 		if _, err := m.conn.Send(b.B[from:to], m.up.timeouts.Idle); err != nil {
 			// An upstream that has answered may refuse the rest: whoever waits for the answer will see.
-			m.whole.Store(false)
+			m.stuck.Store(true)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				m.stop(TimeoutIdle)
 			}
@@ -192,7 +201,10 @@ func (m *pump) left(of time.Duration) time.Duration {
 }
 
 // uploading tells whether a part of the request's body is still to come.
-func (x *Exchange) uploading() bool { return x.pump != nil && !x.pump.whole.Load() }
+func (x *Exchange) uploading() bool { return x.pump != nil && !x.pump.read.Load() }
+
+// stuck tells whether the upstream did not take all of the request's body.
+func (x *Exchange) stuck() bool { return x.pump != nil && x.pump.stuck.Load() }
 
 // sendingEnds is how long an answer waits for the last bytes of its request, which are all with the gateway,
 // to go out.
@@ -206,19 +218,25 @@ func (x *Exchange) stopPump() {
 		return
 	}
 	ended := false
-	if m.whole.Load() {
+	read := m.read.Load()
+	if read {
+		m.timer.Reset(sendingEnds)
 		select {
 		case <-m.done:
 			ended = true
-		case <-time.After(sendingEnds):
+		case <-m.timer.C:
 		}
+		m.timer.Stop()
 	}
 	if !ended {
 		x.dirty = true
 		x.conn.Interrupt()
-		x.Client.StopBody()
+		if !read {
+			x.Client.StopBody()
+		}
 		<-m.done
 	}
+	x.dirty = x.dirty || m.stuck.Load()
 	x.pump = nil
 	m.client, m.conn, m.up = nil, nil, nil
 	pumps.Put(m)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -28,6 +29,7 @@ type dialFunc = func(addr string) (net.Conn, error)
 // An Upstream is one server of a pool and the connections to it.
 type Upstream struct {
 	URL   string // as configured
+	Pool  string // its pool's name
 	Index int    // among all upstreams of the proxy, from 0
 
 	host     string // the Host the upstream gets: "name:port", or "name" for port 80
@@ -42,13 +44,16 @@ type Upstream struct {
 	probed   atomic.Bool
 }
 
+// dialTCP connects within the given time, and gives up when ctx ends: a shutdown waits for no black hole.
+func dialTCP(ctx context.Context, within time.Duration) dialFunc {
+	dialer := net.Dialer{Timeout: within, KeepAlive: 30 * time.Second}
+	return func(addr string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", addr) }
+}
+
 func newUpstream(c config.Upstream, pool config.Pool, dial dialFunc) *Upstream {
-	if dial == nil {
-		dialer := net.Dialer{Timeout: pool.Timeouts.Connect, KeepAlive: 30 * time.Second}
-		dial = func(addr string) (net.Conn, error) { return dialer.Dial("tcp", addr) }
-	}
 	u := &Upstream{
-		URL: c.URL.String(), host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight), timeouts: pool.Timeouts, probing: pool.Health, dial: dial,
+		URL: c.URL.String(), Pool: pool.Name, host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight),
+		timeouts: pool.Timeouts, probing: pool.Health, dial: dial,
 		hc: &fasthttp.HostClient{
 			Addr:                c.URL.Host, // settings always have a port
 			Dial:                wire.Upstream(dial),
@@ -61,7 +66,7 @@ func newUpstream(c config.Upstream, pool config.Pool, dial dialFunc) *Upstream {
 	return u
 }
 
-// Healthy tells whether the last probe, or the last attempt to connect, found the upstream.
+// Healthy tells whether the last probe found the upstream well, and nobody has failed to connect since.
 func (u *Upstream) Healthy() bool { return u.healthy.Load() }
 
 // Probed tells whether the upstream's health is known at all.
@@ -70,9 +75,9 @@ func (u *Upstream) Probed() bool { return u.probed.Load() }
 // Inflight is how many requests the upstream has and did not answer yet.
 func (u *Upstream) Inflight() int64 { return u.inflight.Load() }
 
-// busier compares the load of two upstreams by their weights: negative if u has less to do than v.
-func (u *Upstream) busier(v *Upstream) int64 {
-	return (u.inflight.Load()+1)*int64(v.weight) - (v.inflight.Load()+1)*int64(u.weight)
+// load compares what two upstreams have to do, by their weights: negative if u has less than v.
+func (u *Upstream) load(v *Upstream) int64 {
+	return u.inflight.Load()*int64(v.weight) - v.inflight.Load()*int64(u.weight)
 }
 
 // acquire returns a connection that is fit for a request: new, or checked to be open and silent.

@@ -72,9 +72,10 @@ func TestAllocExchange(t *testing.T) {
 	f("get", get, answer("result!"))
 	f("post 1 KB", post(1<<10), answer(strings.Repeat("y", 1<<10)+"result!"))
 	f("post 64 KB", post(64<<10), answer(strings.Repeat("y", 64<<10-7)+"result!"))
+	f("post 200 KB", post(200<<10), answer("result!"))
 	f("post in /v1", strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1), answer("{} result!"))
 	f("stream of 20 events", get, chunks)
-	f("stream of 1 MB", get, answer(strings.Repeat("y", 192<<10)+"result!"))
+	f("stream of 192 KB", get, answer(strings.Repeat("y", 192<<10)+"result!"))
 }
 
 // startCannedUpstream answers every request with the same response, without allocating. Every

@@ -54,7 +54,7 @@ var ofProxy = map[proxy.Fault]fault{
 	proxy.BodyTimeout:     {408, proxy.BodyTimeout.String(), "the request body did not arrive in time"},
 	proxy.NoUpstream:      {503, proxy.NoUpstream.String(), "no upstream can take the request"},
 	proxy.Busy:            {503, proxy.Busy.String(), "all connections to the upstream are in use"},
-	proxy.Unreachable:     {502, proxy.Unreachable.String(), "cannot connect to the upstream"},
+	proxy.Unreachable:     {503, proxy.Unreachable.String(), "no upstream can be reached"},
 	proxy.TimeoutConnect:  {504, proxy.TimeoutConnect.String(), "no connection to the upstream in time"},
 	proxy.TimeoutResponse: {504, proxy.TimeoutResponse.String(), "the upstream did not begin to answer in time"},
 	proxy.TimeoutIdle:     {504, proxy.TimeoutIdle.String(), "the upstream fell silent in the middle"},
@@ -70,5 +70,5 @@ func (f *fault) kind() string {
 	case f.status < 500:
 		return "invalid_request_error"
 	}
-	return "api_error"
+	return "server_error"
 }

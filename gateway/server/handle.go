@@ -162,7 +162,7 @@ func (g *Gateway) fetch(x *exchange) {
 	x.fault = fault
 	switch {
 	case fault == proxy.None:
-		if x.last {
+		if x.last || !x.conn.KeepsAlive() {
 			x.conn.EndAfter()
 			x.ctx.SetConnectionClose()
 		}

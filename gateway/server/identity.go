@@ -135,13 +135,13 @@ func (x *exchange) identify() {
 		x.traceStates = x.head.TraceStates
 		return
 	}
-	// https://www.w3.org/TR/trace-context/: version, trace-id, parent-id, flags (not sampled: nothing here
-	// records spans).
+	// https://www.w3.org/TR/trace-context/: version, trace-id, parent-id, flags. Nothing here records spans; the
+	// flag says sampled, because common samplers take "not sampled" for an order to record nothing behind us.
 	x.trace = append(x.trace[:0], "00-"...)
 	x.trace = hex.AppendEncode(x.trace, x.random[:16])
 	x.trace = append(x.trace, '-')
 	x.trace = hex.AppendEncode(x.trace, x.random[16:])
-	x.trace = append(x.trace, "-00"...)
+	x.trace = append(x.trace, "-01"...)
 	x.traceStates = nil
 }
 

@@ -113,3 +113,12 @@ func (x *exchange) code() int {
 	}
 	return x.ctx.Response.StatusCode()
 }
+
+// noteHealth logs that an upstream turned out to be well or sick.
+func (g *Gateway) noteHealth(u *proxy.Upstream, healthy bool) {
+	if healthy {
+		g.log.Info("upstream is healthy", "pool", u.Pool, "upstream", u.URL)
+	} else {
+		g.log.Warn("upstream is not healthy", "pool", u.Pool, "upstream", u.URL)
+	}
+}

@@ -25,7 +25,7 @@ import (
 
 // Limits that no operator needs to set. nginx's defaults are of the same order.
 const (
-	headTimeout10s = 10 * time.Second
+	headTime       = 10 * time.Second
 	keepAlive      = 75 * time.Second
 	maxConnections = 65536
 	writeBuffer    = 2 << 10 // for the gateway's own short answers; what is proxied does not go through it
@@ -80,6 +80,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Dial:         o.Dial,
 		Draining:     g.draining,
 		Observe:      g.observe,
+		OnHealth:     g.noteHealth,
 	})
 	if err != nil {
 		return nil, err
@@ -175,7 +176,7 @@ func (g *Gateway) requiredPools() [][]*proxy.Pool {
 // Serve answers the connections of ln until Shutdown, and then returns nil.
 func (g *Gateway) Serve(ln net.Listener) error {
 	l := wire.Listen(ln, wire.ClientOptions{
-		HeadTimeout: headTimeout10s,
+		HeadTimeout: headTime,
 		KeepAlive:   keepAlive,
 		Idle:        g.settings.IdleTimeout,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
@@ -196,7 +197,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	g.ops.Drain()
 	g.epoch.Store(1)
-	g.awaitIdle(ctx)
+	g.await(ctx, func() bool { return g.open[0].Load() == 0 }) // the requests from before
 	g.mu.Lock()
 	l := g.listener
 	g.ended = true
@@ -207,9 +208,10 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	if g.server.ShutdownWithContext(ctx) != nil && l != nil {
 		cut = l.ResetAll()
 		g.proxy.Cut()
+		// What was cut notices now. fasthttp does not wait a second time: its listeners are closed.
 		last, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = g.server.ShutdownWithContext(last)
+		g.await(last, func() bool { return g.open[0].Load()+g.open[1].Load() == 0 })
 	}
 	g.Close()
 	return cut
@@ -217,11 +219,11 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 
 func (g *Gateway) draining() bool { return g.ops.Draining() }
 
-// awaitIdle waits for the requests that were under way when the shutdown began.
-func (g *Gateway) awaitIdle(ctx context.Context) {
+// await waits until the condition holds or ctx ends.
+func (g *Gateway) await(ctx context.Context, condition func() bool) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for g.open[0].Load() > 0 {
+	for !condition() {
 		select {
 		case <-ctx.Done():
 			return

@@ -232,7 +232,7 @@ func TestFaultsBelowV1(t *testing.T) {
 		"long":     {"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 20000) + "\r\n\r\n", "upstream_header_too_large", 502},
 		"silent":   {"hold", "timeout_response", 504},
 		"half":     {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhold", "timeout_idle", 504},
-		"refusing": {"refuse", "upstream_unreachable", 502},
+		"refusing": {"refuse", "upstream_unreachable", 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

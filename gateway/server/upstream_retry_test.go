@@ -220,7 +220,7 @@ func TestFallbackOnlyBeforeTheRequestIsSeen(t *testing.T) {
 			}
 			// Without a fallback of its own, the route to python is a 502.
 			c.send("%s", ask(method, "x"))
-			wantFault(t, c.readResponse(), 502, "upstream_unreachable", false)
+			wantFault(t, c.readResponse(), 503, "upstream_unreachable", false)
 		})
 		for name, odd := range map[string]func(c *peer){
 			"500":     func(c *peer) { c.send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n") },

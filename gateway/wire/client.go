@@ -295,10 +295,13 @@ func (c *ClientConn) BodyDone() bool {
 // KeepsAlive tells whether the connection can carry another request once this one is answered: its body is
 // read, or what is left of it is cheap to skip.
 func (c *ClientConn) KeepsAlive() bool {
+	if c.stopped.Load() {
+		return false // for good: the next request's body could not be read
+	}
 	if c.BodyDone() {
 		return true
 	}
-	return c.failed == nil && !c.stopped.Load() && c.length != ChunkedBody && c.length <= c.limit &&
+	return c.failed == nil && c.length != ChunkedBody && c.length <= c.limit &&
 		c.left <= maxDrain && !c.expects
 }
 

@@ -83,6 +83,20 @@ func TestClientLingerIsBounded(t *testing.T) {
 	})
 }
 
+// Once the reading of a body was stopped, the connection has no other request.
+func TestClientStoppedDoesNotKeepAlive(t *testing.T) {
+	c, client := tcpClient(t)
+	_, _ = client.Write([]byte(anyHead + "abc"))
+	mustTakeHead(t, c)
+	c.ExpectBody(3, 10, false)
+	if got, err := readBody(c, 64); err != nil || got != "abc" || !c.KeepsAlive() {
+		t.Fatalf("%q, %v, keeps alive: %v", got, err, c.KeepsAlive())
+	}
+	if c.StopBody(); c.KeepsAlive() {
+		t.Error("it keeps alive, but the next body could not be read")
+	}
+}
+
 // In memory there is nothing to reset or to half-close; Close works all the same.
 func TestClientCloseInMemory(t *testing.T) {
 	for _, use := range []func(*ClientConn){(*ClientConn).Linger, (*ClientConn).Reset, func(*ClientConn) {}} {

@@ -39,7 +39,7 @@ func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent i
 	var moved time.Duration
 	for queued := -1; ; {
 		now := Now()
-		if err := d.extend(now, idle/4, s.Conn.SetWriteDeadline); err != nil {
+		if err := d.extend(now, idle/8, s.Conn.SetWriteDeadline); err != nil {
 			return sent, err
 		}
 		if s.interrupted.Load() {

@@ -33,6 +33,36 @@ func (f *fields) keep(from, to int) {
 	f.kept = append(f.kept, span{from, to})
 }
 
+// scan reads the field lines of block, has take judge each, and keeps those that travel on.
+func (f *fields) scan(block []byte, take func(name, value []byte) (keep bool, v Violation)) Violation {
+	f.block = block
+	for from := 0; from < len(block); {
+		name, value, rest, v := cutField(block[from:])
+		if v != None {
+			return v
+		}
+		if len(name) == 0 {
+			if len(rest) != 0 {
+				return BadFraming
+			}
+			break
+		}
+		keep, v := take(name, value)
+		if v != None {
+			return v
+		}
+		if len(f.nominated) > maxNominated {
+			return TooManyNominated
+		}
+		to := len(block) - len(rest)
+		if keep {
+			f.keep(from, to)
+		}
+		from = to
+	}
+	return None
+}
+
 // AppendKept appends the lines that travel on, byte for byte, to dst.
 func (f *fields) AppendKept(dst []byte) []byte {
 	for _, s := range f.kept {

@@ -4,7 +4,7 @@ import "bytes"
 
 // Body lengths that are not a number of bytes.
 const (
-	// Chunked is the length of a body that announces none: it is sent in chunks.
+	// ChunkedBody is the length of a body that announces none: it is sent in chunks.
 	ChunkedBody = -1
 	// UntilClose is the length of a response body that ends with its connection (RFC 9112 §6.3, case 8).
 	UntilClose = -2
@@ -38,30 +38,13 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	}
 	var seen requestSeen
 	keepAlive := false
-	for from := 0; from < len(block); {
-		name, value, rest, v := cutField(block[from:])
-		if v != None {
-			return v
-		}
-		if len(name) == 0 {
-			if len(rest) != 0 {
-				return BadFraming
-			}
-			break
-		}
-		to := len(block) - len(rest)
+	v := h.fields.scan(block, func(name, value []byte) (bool, Violation) {
 		keep, keeps, v := h.take(name, value, &seen)
-		if v != None {
-			return v
-		}
-		if len(h.nominated) > maxNominated {
-			return TooManyNominated
-		}
 		keepAlive = keepAlive || keeps
-		if keep {
-			h.fields.keep(from, to)
-		}
-		from = to
+		return keep, v
+	})
+	if v != None {
+		return v
 	}
 	if v := h.checkFraming(&seen); v != None {
 		return v

@@ -45,30 +45,13 @@ func (h *ResponseHead) Scan(head []byte) Violation {
 	h.block = block
 	var seen responseSeen
 	keepAlive := false
-	for from := 0; from < len(block); {
-		name, value, rest, v := cutField(block[from:])
-		if v != None {
-			return v
-		}
-		if len(name) == 0 {
-			if len(rest) != 0 {
-				return BadFraming
-			}
-			break
-		}
-		to := len(block) - len(rest)
+	v := h.fields.scan(block, func(name, value []byte) (bool, Violation) {
 		keep, keeps, v := h.take(name, value, &seen)
-		if v != None {
-			return v
-		}
-		if len(h.nominated) > maxNominated {
-			return TooManyNominated
-		}
 		keepAlive = keepAlive || keeps
-		if keep {
-			h.fields.keep(from, to)
-		}
-		from = to
+		return keep, v
+	})
+	if v != None {
+		return v
 	}
 	if seen.encoding {
 		if seen.length {
