@@ -11,7 +11,7 @@ root=$PWD
 logs=$root/.bin/log
 mkdir -p "$logs"
 
-parts=(cc staticcheck python node)
+parts=(cc staticcheck redis python node)
 
 # The race detector needs cgo, and cgo a C compiler.
 setup_cc() {
@@ -20,6 +20,11 @@ setup_cc() {
 
 setup_staticcheck() {
 	"${MAKE:-make}" -s .bin/staticcheck || cannot "staticcheck cannot be built from scripts/tools"
+}
+
+# Debian starts the server that it installs; the tests start their own, on a port of their own.
+setup_redis() {
+	have redis-server || RUNLEVEL=1 apt_install redis-server || cannot "no redis-server, and it cannot be installed ($why)"
 }
 
 setup_python() {

@@ -34,6 +34,7 @@ lint() {
 # The allocation tests wait for test-alloc: under -race everything allocates.
 test_go() {
 	with_race
+	ready redis || why redis # tests that need it skip by name
 	go_test "${race[@]}" -skip Alloc "${packages[@]}"
 }
 
@@ -88,6 +89,7 @@ test_integration() {
 	[ -d gateway/integration ] || skip "gateway/integration is not there"
 	with_race
 	unset AIGATEWAY_PYTHON AIGATEWAY_NODE_DIR
+	ready redis || why redis
 	if ready python; then export AIGATEWAY_PYTHON=$root/backends/python/.venv/bin/python; else why python; fi
 	if ready node; then export AIGATEWAY_NODE_DIR=$root/backends/node; else why node; fi
 	go_test -count=1 "${race[@]}" -tags=integration ./gateway/integration/...

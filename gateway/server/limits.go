@@ -16,13 +16,20 @@ type limit interface {
 	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
 }
 
-// newLimits makes the limits that the routes name, by their rate; the zero rate is that of a route without one of
+// A limiter is where the limits of the routes come from.
+type limiter struct {
+	class func(i int) limit
+	state func() telemetry.RateLimit
+	close func()
+}
+
+// limitRoutes makes the limits that the routes name, by their rate; the zero rate is that of a route without one of
 // its own.
-func (g *Gateway) newLimits(s *config.Settings) (map[config.Rate]limit, error) {
-	if !s.RateLimit.Enabled {
-		return nil, nil
+func (g *Gateway) limitRoutes() error {
+	r := g.settings.RateLimit
+	if !r.Enabled {
+		return nil
 	}
-	r := s.RateLimit
 	o := ratelimit.Options{
 		Global:     ratelimit.Rate{PerSecond: r.GlobalRPS, Burst: r.GlobalBurst},
 		Client:     ratelimit.Rate{PerSecond: r.ClientRPS, Burst: r.ClientBurst},
@@ -30,32 +37,63 @@ func (g *Gateway) newLimits(s *config.Settings) (map[config.Rate]limit, error) {
 		Cleanup:    time.Duration(r.CleanupMinutes) * time.Minute,
 	}
 	classes := map[config.Rate]int{{}: 0}
-	for _, route := range s.Routes {
+	for _, route := range g.settings.Routes {
 		rate := route.Limit.Rate
 		if _, known := classes[rate]; !known {
 			o.Routes = append(o.Routes, ratelimit.Rate{PerSecond: rate.ClientRPS, Burst: rate.ClientBurst})
 			classes[rate] = len(o.Routes)
 		}
 	}
-	l, err := ratelimit.New(o)
-	if err != nil {
-		return nil, err
+	newLimiter := newOwnLimiter
+	if r.Backend == "redis" {
+		newLimiter = g.newSharedLimiter
 	}
-	g.limiter = l
-	limits := make(map[config.Rate]limit)
+	var err error
+	if g.limiter, err = newLimiter(o); err != nil {
+		return err
+	}
+	g.limits = make(map[config.Rate]limit)
 	for rate, class := range classes {
-		limits[rate] = l.Class(class)
+		g.limits[rate] = g.limiter.class(class)
 	}
-	return limits, nil
+	return nil
 }
 
-// rateLimitState is what metrics show of the limiter.
-func (g *Gateway) rateLimitState() (s telemetry.RateLimit) {
-	if g.limiter == nil {
-		return s
+// newOwnLimiter limits what comes to this replica.
+func newOwnLimiter(o ratelimit.Options) (limiter, error) {
+	l, err := ratelimit.New(o)
+	return limiter{
+		class: func(i int) limit { return l.Class(i) },
+		state: func() telemetry.RateLimit { return rateLimitState(l.Stats(wire.Now())) },
+		close: func() {},
+	}, err
+}
+
+// newSharedLimiter limits what comes to all replicas together.
+func (g *Gateway) newSharedLimiter(o ratelimit.Options) (limiter, error) {
+	redis := g.settings.Redis
+	l, err := ratelimit.NewShared(ratelimit.SharedOptions{
+		Options: o, Addrs: redis.Addrs, DB: redis.DB, Password: redis.Password, TLS: redis.TLS,
+		OnFault: func(err error) { g.log.Debug("cannot ask Redis about limits", "error", err.Error()) },
+	})
+	if err != nil {
+		return limiter{}, err
 	}
-	l := g.limiter.Stats(wire.Now())
-	s.Clients, s.Overflow = l.Clients, l.Overflow
-	s.DroppedClient, s.DroppedGlobal = l.DroppedClient, l.DroppedGlobal
-	return s
+	return limiter{
+		class: func(i int) limit { return l.Class(i) },
+		state: func() telemetry.RateLimit {
+			all := l.Stats(wire.Now())
+			s := rateLimitState(all.Stats)
+			s.Leases, s.LeaseTokens, s.Fallback = all.Asked, all.Granted, all.Fallback
+			return s
+		},
+		close: l.Close,
+	}, nil
+}
+
+// rateLimitState is what metrics show of a limiter.
+func rateLimitState(s ratelimit.Stats) telemetry.RateLimit {
+	return telemetry.RateLimit{
+		Clients: s.Clients, Overflow: s.Overflow, DroppedClient: s.DroppedClient, DroppedGlobal: s.DroppedGlobal,
+	}
 }

@@ -16,7 +16,7 @@ func (g *Gateway) measureWith(version string) {
 		RetryReasons:  []string{retryReused},
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
 		UpstreamState: g.upstreamState,
-		RateLimit:     g.rateLimitState,
+		RateLimit:     g.limiter.state,
 	}
 	for _, r := range g.settings.Routes {
 		o.Routes = append(o.Routes, r.Path)

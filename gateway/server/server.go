@@ -15,7 +15,6 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
-	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
@@ -36,7 +35,7 @@ type Gateway struct {
 	settings  *config.Settings
 	started   time.Time
 	limits    map[config.Rate]limit
-	limiter   *ratelimit.Limiter
+	limiter   limiter
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -70,7 +69,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
 	g.exchanges.New = func() any { return new(exchange) }
 	var err error
-	if g.limits, err = g.newLimits(s); err != nil {
+	if err = g.limitRoutes(); err != nil {
 		return nil, err
 	}
 	g.measureWith(o.Version)
@@ -233,7 +232,12 @@ func (g *Gateway) await(ctx context.Context, condition func() bool) {
 }
 
 // Close ends what New began. Serve must have ended.
-func (g *Gateway) Close() { g.proxy.Close() }
+func (g *Gateway) Close() {
+	g.proxy.Close()
+	if g.limiter.close != nil {
+		g.limiter.close()
+	}
+}
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator.
 type fasthttpLog struct{ log *slog.Logger }

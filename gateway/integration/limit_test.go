@@ -1,0 +1,161 @@
+//go:build integration
+
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// One limit for all replicas: 1, 2, 4 and 8 gateways that share a Redis admit together what one would, and losing
+// Redis neither opens the gate nor fails a request.
+func TestSharedLimits(t *testing.T) {
+	const rps, burst, during = 400, 100, 10 * time.Second
+	for _, replicas := range []int{1, 2, 4, 8} {
+		t.Run(fmt.Sprintf("replicas=%d", replicas), func(t *testing.T) {
+			r := startRedis(t)
+			gateways := shareLimits(t, r, replicas, rps, burst)
+			admitted, failed, took := overload(t, gateways, during)
+			want := burst + rps*took.Seconds()
+			share := float64(admitted) / want
+			t.Logf("%d replicas: %d admitted, %.0f configured: %.4f", replicas, admitted, want, share)
+			if share < 0.99 || share > 1.01 || failed > 0 {
+				t.Errorf("%d admitted of %.0f configured (%.4f), %d failed", admitted, want, share, failed)
+			}
+		})
+	}
+}
+
+// Redis goes away in the middle, and comes back.
+func TestSharedLimitsWithoutRedis(t *testing.T) {
+	const rps, burst = 400, 100
+	r := startRedis(t)
+	gateways := shareLimits(t, r, 4, rps, burst)
+	began := time.Now()
+	var admitted, failed int64
+	for phase, change := range []func(){func() {}, r.kill, func() { r.start(t) }} {
+		change()
+		a, f, _ := overload(t, gateways, 4*time.Second)
+		admitted, failed = admitted+a, failed+f
+		if a < rps {
+			t.Errorf("phase %d: only %d admitted", phase, a)
+		}
+	}
+	// A switch-over may cost tokens that were lost with Redis, and the burst of a Redis that has forgotten
+	// everything; it never lets everybody in.
+	most := 2*burst + 1.05*rps*time.Since(began).Seconds()
+	t.Logf("%d admitted, at most %.0f allowed", admitted, most)
+	if float64(admitted) > most || failed > 0 {
+		t.Errorf("%d admitted, at most %.0f allowed; %d failed", admitted, most, failed)
+	}
+}
+
+// shareLimits starts gateways that share the global limit and whose clients have none worth speaking of.
+func shareLimits(t *testing.T, r *redisServer, n, rps, burst int) []*gateway {
+	t.Helper()
+	var all []*gateway
+	for range n {
+		all = append(all, startGateway(t, options{env: []string{
+			"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "REDIS_ADDR=" + r.addr(),
+			fmt.Sprintf("GLOBAL_RPS=%d", rps), fmt.Sprintf("GLOBAL_BURST=%d", burst), "CLIENT_RPS=1000000", "CLIENT_BURST=1000000",
+		}}))
+	}
+	return all
+}
+
+// overload asks every gateway over two connections, some four times as much as is admitted, and counts.
+func overload(t *testing.T, gateways []*gateway, during time.Duration) (admitted, failed int64, took time.Duration) {
+	t.Helper()
+	const offered = 1600 // requests a second, all together
+	var in, bad atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	pause := time.Second * time.Duration(2*len(gateways)) / offered
+	for _, g := range gateways {
+		for range 2 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
+				if err != nil {
+					bad.Add(1)
+					return
+				}
+				defer conn.Close()
+				answers := bufio.NewReader(conn)
+				for next := began; time.Since(began) < during; next = next.Add(pause) {
+					time.Sleep(time.Until(next)) // a constant rate of arrival
+					_ = conn.SetDeadline(time.Now().Add(patience))
+					fmt.Fprint(conn, "GET /limited HTTP/1.1\r\nHost: a\r\n\r\n")
+					a, err := http.ReadResponse(answers, nil)
+					if err != nil {
+						bad.Add(1)
+						return
+					}
+					_, _ = answers.Discard(int(a.ContentLength))
+					switch a.StatusCode {
+					case 200:
+						in.Add(1)
+					case 429:
+					default:
+						bad.Add(1)
+					}
+				}
+			}()
+		}
+	}
+	wg.Wait()
+	return in.Load(), bad.Load(), time.Since(began)
+}
+
+// A redisServer is a real one, on a port of its own.
+type redisServer struct {
+	port int
+	cmd  *exec.Cmd
+}
+
+func startRedis(t *testing.T) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("there is no redis-server here")
+	}
+	r := &redisServer{port: freePort(t)}
+	r.start(t)
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *redisServer) addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
+
+func (r *redisServer) start(t *testing.T) {
+	t.Helper()
+	r.cmd = exec.Command("redis-server", "--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "redis-server answers", func() bool {
+		conn, err := net.Dial("tcp", r.addr())
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		fmt.Fprint(conn, "PING\r\n")
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		return err == nil && line == "+PONG\r\n"
+	})
+}
+
+// kill ends it without a good-bye.
+func (r *redisServer) kill() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+}

@@ -1,0 +1,729 @@
+package ratelimit
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// A redis is a real one, on a port of its own, without a disk.
+type redis struct {
+	t    testing.TB
+	addr string
+	args []string
+	cmd  *exec.Cmd
+}
+
+func startRedis(t testing.TB, args ...string) *redis {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skipf("%s: no redis-server here (apt-get install redis-server)", t.Name())
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &redis{t: t, addr: l.Addr().String(), args: args}
+	l.Close()
+	r.start()
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *redis) start() {
+	r.t.Helper()
+	_, port, _ := net.SplitHostPort(r.addr)
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}, r.args...)
+	r.cmd = exec.Command("redis-server", args...)
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	for range 500 {
+		if reply, err := r.try("PING"); err == nil && reply == "+PONG" {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.t.Fatal("redis does not start")
+}
+
+func (r *redis) kill() {
+	if r.cmd != nil {
+		r.cmd.Process.Kill()
+		r.cmd.Wait()
+		r.cmd = nil
+	}
+}
+
+func (r *redis) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// try sends one command and returns the first line of the reply.
+func (r *redis) try(words ...string) (string, error) {
+	c, err := net.DialTimeout("tcp", r.addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(2 * time.Second))
+	fmt.Fprintf(c, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(c, "$%d\r\n%s\r\n", len(w), w)
+	}
+	in := bufio.NewReader(c)
+	line, err := in.ReadString('\n')
+	line = strings.TrimSpace(line)
+	if n, e := strconv.Atoi(strings.TrimPrefix(line, "*")); e == nil && line[0] == '*' {
+		var all []string
+		for range n {
+			in.ReadString('\n')
+			word, _ := in.ReadString('\n')
+			all = append(all, strings.TrimSpace(word))
+		}
+		line = strings.Join(all, " ")
+	} else if n, e := strconv.Atoi(strings.TrimPrefix(line, "$")); e == nil && n >= 0 && line[0] == '$' {
+		line, _ = in.ReadString('\n')
+		line = strings.TrimSpace(line)
+	}
+	return line, err
+}
+
+func (r *redis) do(words ...string) string {
+	r.t.Helper()
+	line, err := r.try(words...)
+	if err != nil || strings.HasPrefix(line, "-") {
+		r.t.Fatalf("%s: %s %v", words, line, err)
+	}
+	return line
+}
+
+// noLeak fails if a goroutine outlives what is begun after it. Redis is still there then: what waits for it waits.
+func noLeak(t *testing.T) {
+	t.Helper()
+	current := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, current) })
+}
+
+func newReplicas(t testing.TB, addr string, n int, o SharedOptions) []*Shared {
+	t.Helper()
+	o.Addrs = []string{addr}
+	if o.MaxClients == 0 {
+		o.MaxClients = 1000
+	}
+	o.Cleanup = 10 * time.Minute
+	if o.Replicas == 0 {
+		o.Replicas = n
+	}
+	if o.OnFault == nil {
+		faults := new(atomic.Int64)
+		o.OnFault = func(err error) {
+			if faults.Add(1) <= 3 {
+				t.Log(err)
+			}
+		}
+	}
+	all := make([]*Shared, n)
+	var wait sync.WaitGroup
+	for i := range all {
+		wait.Go(func() {
+			s, err := NewShared(o)
+			if err != nil {
+				panic(err)
+			}
+			all[i] = s
+		})
+	}
+	wait.Wait()
+	t.Cleanup(func() {
+		for _, s := range all {
+			s.Close()
+		}
+	})
+	return all
+}
+
+// A load asks all replicas, in turn, for so many tokens a second, as so many clients, until it is stopped.
+type load struct {
+	began    time.Time
+	admitted atomic.Int64
+	refused  atomic.Int64
+	slow     atomic.Int64 // took longer than 25 ms
+	slowest  atomic.Int64
+	end      context.CancelFunc
+	done     sync.WaitGroup
+}
+
+// tardy is a request that was held up for longer than Timeout and what the scheduler of a busy machine may add.
+const tardy = 25 * time.Millisecond
+
+func startLoad(all []*Shared, perSecond, clients int) *load {
+	ctx, end := context.WithCancel(context.Background())
+	l := &load{began: time.Now(), end: end}
+	const workers = 4
+	for i, s := range all {
+		for j := range workers {
+			pace := float64(perSecond) / float64(len(all)*workers)
+			l.done.Go(func() { l.run(ctx, s, pace, i+j*len(all), float64(i+j*len(all))/float64(len(all)*workers), clients) })
+		}
+	}
+	return l
+}
+
+func (l *load) run(ctx context.Context, s *Shared, perSecond float64, seed int, phase float64, clients int) {
+	key := make([]byte, 16)
+	sent := 0
+	for ctx.Err() == nil {
+		for due := int(time.Since(l.began).Seconds()*perSecond + phase); sent < due; sent++ {
+			binary.LittleEndian.PutUint64(key, uint64((sent*7+seed)%clients))
+			began := time.Now()
+			if s.Admit(time.Since(l.began), key, 1).OK {
+				l.admitted.Add(1)
+			} else {
+				l.refused.Add(1)
+			}
+			took := time.Since(began)
+			if took > tardy {
+				l.slow.Add(1)
+			}
+			if took > time.Duration(l.slowest.Load()) {
+				l.slowest.Store(int64(took))
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stop returns what was admitted, and in which time.
+func (l *load) stop() (int64, time.Duration) {
+	took := time.Since(l.began)
+	l.end()
+	l.done.Wait()
+	return l.admitted.Load(), took
+}
+
+func configured(r Rate, d time.Duration) float64 { return float64(r.Burst) + r.PerSecond*d.Seconds() }
+
+// tolerance is what is promised; the race detector on a small machine makes calls late, and so the gate a little narrower.
+func tolerance() float64 {
+	if effort > 1 {
+		return 0.05
+	}
+	return 0.01
+}
+
+func duration() time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("SHARED_SECONDS")); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	return 5 * time.Second
+}
+
+var unlimited = Rate{1e6, 1e6}
+
+// All replicas together admit what one would, of the global limit and of one client's, under four times as much load. With -v
+// it prints a table; with SHARED_SECONDS=10 it runs so long, and one line after the other.
+func TestSharedTable(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	replicas := []int{1, 2, 4, 8}
+	row := func(scope Scope, n int) string {
+		limit, clients := Rate{1000, 100}, 16
+		o := SharedOptions{Options: Options{Global: limit, Client: unlimited}, Prefix: fmt.Sprintf("gw:v1:rl:%v%d", scope, n)}
+		if scope == Client {
+			limit, clients = Rate{200, 40}, 1
+			o.Global, o.Client = unlimited, limit
+		}
+		all := newReplicas(t, r.addr, n, o)
+		l := startLoad(all, int(4*limit.PerSecond), clients)
+		admitted, took := l.stopAfter(duration())
+		want := configured(limit, took)
+		var asked, failed uint64
+		for _, s := range all {
+			st := s.Stats(0)
+			asked, failed = asked+st.Asked, failed+st.Failed
+			s.Close()
+		}
+		ratio := float64(admitted) / want
+		least := 1 - tolerance()
+		if failed > 0 {
+			least -= 0.1 // this machine was busy elsewhere; what a call that failed had leased is lost
+		}
+		if ratio < least || ratio > 1+tolerance() {
+			t.Errorf("%v, %d replicas: %.2f %% admitted, %d calls failed", scope, n, 100*ratio, failed)
+		}
+		return fmt.Sprintf("| %v, %v/s, burst %d | %d | %.0f | %d | %.2f %% | %d of %d |", scope, limit.PerSecond, limit.Burst, n, want,
+			admitted, 100*ratio, asked, admitted+l.refused.Load())
+	}
+	t.Logf("| limit | replicas | configured | admitted | admitted / configured | calls to Redis, of requests |")
+	t.Logf("|---|---|---|---|---|---|")
+	for _, scope := range []Scope{Global, Client} {
+		rows := make([]string, len(replicas))
+		var wait sync.WaitGroup
+		for i, n := range replicas {
+			wait.Go(func() { rows[i] = row(scope, n) })
+			if os.Getenv("SHARED_SECONDS") != "" {
+				wait.Wait()
+			}
+		}
+		wait.Wait()
+		for _, line := range rows {
+			t.Log(line)
+		}
+	}
+}
+
+func (l *load) stopAfter(d time.Duration) (int64, time.Duration) {
+	time.Sleep(d - time.Since(l.began))
+	return l.stop()
+}
+
+// A burst of n is n, when nothing is refilled, over all replicas.
+func TestSharedExactBurst(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	f := func(name string, global, client Rate, n, clients int, want int64) {
+		t.Helper()
+		all := newReplicas(t, r.addr, n, SharedOptions{Options: Options{Global: global, Client: client}, Prefix: name})
+		var admitted atomic.Int64
+		end := time.Now().Add(2500 * time.Millisecond) // what is left unspent somewhere comes back after a second
+		together(8*n, func(i int) {
+			key := make([]byte, 16)
+			key[0] = byte(i % clients)
+			for time.Now().Before(end) {
+				if all[i%n].Admit(0, key, 1).OK {
+					admitted.Add(1)
+				} else {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+		if got := admitted.Load(); got != want {
+			t.Errorf("%s: %d admitted, want %d", name, got, want)
+		}
+		for _, s := range all {
+			s.Close()
+		}
+	}
+	f("global", Rate{0, 1000}, unlimited, 4, 8, 1000)
+	f("client", unlimited, Rate{0, 500}, 4, 1, 500)
+	f("both", Rate{0, 100}, Rate{0, 60}, 2, 2, 100)
+}
+
+// A spike that the bucket has room for is admitted, though no more than a small batch was leased.
+func TestSharedSpike(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{1, 1000}, Client: Rate{1, 100}}})
+	var admitted atomic.Int64
+	together(64, func(i int) {
+		for range 10 {
+			if all[0].Admit(0, []byte{byte(i % 8)}, 1).OK {
+				admitted.Add(1)
+			}
+		}
+	})
+	if got := admitted.Load(); got != 640 {
+		t.Errorf("%d of 640 admitted", got)
+	}
+}
+
+// Redis is killed and comes back, empty. The gate neither opens nor closes, and nobody waits.
+func TestSharedKilled(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	trouble(t, r, "killed", r.kill, r.start)
+}
+
+// Redis hangs, and goes on.
+func TestSharedStopped(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	trouble(t, r, "stopped", func() { r.signal(syscall.SIGSTOP) }, func() { r.signal(syscall.SIGCONT) })
+}
+
+// Redis answers after half a second.
+func TestSharedPaused(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	trouble(t, r, "paused", func() { r.do("CLIENT", "PAUSE", "1500", "ALL") }, func() {})
+}
+
+// Everything is deleted in the middle.
+func TestSharedFlushed(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	global, client := Rate{500, 2000}, Rate{100, 400}
+	all := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}})
+	one := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one"})
+	l, m := startLoad(all, 2500, 10), startLoad(one, 1000, 1)
+	for range 4 {
+		time.Sleep(time.Second)
+		r.do("FLUSHALL")
+	}
+	time.Sleep(500 * time.Millisecond)
+	f := func(name string, l *load, rate Rate) {
+		admitted, took := l.stop()
+		want := configured(rate, took)
+		t.Logf("%s: %d admitted, %.0f configured", name, admitted, want)
+		if ratio := float64(admitted) / want; ratio > 1.03 || ratio < 0.9 {
+			t.Errorf("%s: %d admitted, %.0f configured", name, admitted, want)
+		}
+	}
+	f("global", l, global)
+	f("client", m, client)
+}
+
+// trouble loads three replicas, for all clients together and for one, while Redis breaks and comes back.
+func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
+	t.Helper()
+	global, client := Rate{1000, 300}, Rate{200, 100}
+	o := SharedOptions{Options: Options{Global: global, Client: unlimited}}
+	all := newReplicas(t, r.addr, 3, o)
+	one := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one"})
+	l, m := startLoad(all, 4000, 16), startLoad(one, 800, 1)
+	time.Sleep(1500 * time.Millisecond)
+	breaks()
+	time.Sleep(500 * time.Millisecond)
+	for _, s := range append(all, one...) {
+		if !s.Stats(0).Fallback {
+			t.Errorf("%s: no fallback", name)
+		}
+	}
+	before := l.admitted.Load()
+	time.Sleep(time.Second)
+	during := l.admitted.Load() - before
+	mends()
+	time.Sleep(4 * time.Second)
+	for _, s := range append(all, one...) {
+		if st := s.Stats(0); st.Fallback || st.Replicas != 3 {
+			t.Errorf("%s: no recovery: %+v", name, st)
+		}
+	}
+	f := func(scope string, l *load, rate Rate) {
+		admitted, took := l.stop()
+		want := configured(rate, took)
+		t.Logf("%s, %s: %d admitted, %.0f configured, %.1f %%; %d of %d slower than %v, slowest %v", name, scope, admitted, want,
+			100*float64(admitted)/want, l.slow.Load(), l.admitted.Load()+l.refused.Load(), tardy, time.Duration(l.slowest.Load()))
+		// Too many: a token for each client and replica when the fallback begins, and what a call in flight may add. Too few: what
+		// was leased on the way, and the time until Redis is trusted again.
+		if float64(admitted) > want*1.02+3 || float64(admitted) < want*0.85 {
+			t.Errorf("%s, %s: %d admitted, %.0f configured", name, scope, admitted, want)
+		}
+		// Each of the twelve goroutines may have been held up once.
+		if l.slow.Load() > 12 && effort == 1 {
+			t.Errorf("%s, %s: %d slower than %v", name, scope, l.slow.Load(), tardy)
+		}
+	}
+	f("global", l, global)
+	f("client", m, client)
+	if during < 700 || during > 1100 {
+		t.Errorf("%s: %d admitted by the fallbacks in a second, want about 1000", name, during)
+	}
+}
+
+// Somebody else's keys lie where the buckets should.
+func TestSharedWrongKeys(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	now := time.Duration(0)
+	f := func(name string, set []string, fallback bool) {
+		t.Helper()
+		r.do("FLUSHALL")
+		r.do(set...)
+		s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{10, 20}, Client: Rate{5, 10}}})[0]
+		admitted := 0
+		began := time.Now()
+		for range 50 {
+			if s.Admit(now, []byte("a"), 1).OK {
+				admitted++
+			}
+		}
+		st := s.Stats(0)
+		if admitted > 10 || st.Fallback != fallback || fallback && st.Failed == 0 || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("%s: %d admitted in %v, %+v", name, admitted, time.Since(began), st)
+		}
+		s.Close()
+	}
+	const bucket = "gw:v1:rl:{all}"
+	f("nothing wrong", []string{"SET", "other", "1"}, false)
+	f("a list", []string{"LPUSH", bucket, "1"}, true)
+	f("replicas are a string", []string{"SET", bucket + ":replicas", "1"}, true)
+	f("garbage", []string{"SET", bucket, "garbage"}, true)
+	f("huge", []string{"SET", bucket, "1e300 1"}, true)
+	f("not a number", []string{"SET", bucket, "nan 1"}, true)
+	f("infinite", []string{"SET", bucket, "inf 1"}, true)
+	f("negative", []string{"SET", bucket, "-1e11 1"}, true)
+	f("long", []string{"SET", bucket, strings.Repeat("1", 1e6)}, true)
+	f("from the future", []string{"SET", bucket, "3 99999999999999999"}, false)
+	f("fuller than full", []string{"SET", bucket, "1000000 1"}, false)
+
+	// A client's key spoils it for him only.
+	r.do("FLUSHALL")
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{5, 10}}})[0]
+	s.Admit(now, []byte("a"), 1)
+	key := ""
+	for _, k := range strings.Fields(r.do("KEYS", "*:c0")) {
+		key = k
+	}
+	r.do("DEL", key)
+	r.do("LPUSH", key, "x")
+	admitted := 0
+	for range 50 {
+		if s.Admit(now, []byte("a"), 1).OK {
+			admitted++
+		}
+	}
+	if st := s.Stats(0); admitted > 10 || st.Fallback || st.Failed == 0 || !s.Admit(now, []byte("b"), 1).OK {
+		t.Errorf("a client's list: %d admitted, %+v", admitted, st)
+	}
+	s.Close()
+}
+
+// Every key has a time to live.
+func TestSharedKeysExpire(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	for i, rate := range []Rate{{10, 20}, {0, 5}, {1e-6, 1e9}, {1e9, 1}} {
+		s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: rate, Client: rate}, Prefix: fmt.Sprint("p", i)})[0]
+		s.Admit(0, []byte("a"), 1)
+		s.Close()
+	}
+	keys := strings.Fields(r.do("KEYS", "*"))
+	if len(keys) < 8 {
+		t.Errorf("only %q", keys)
+	}
+	for _, k := range keys {
+		if ttl, _ := strconv.Atoi(strings.TrimPrefix(r.do("PTTL", k), ":")); ttl <= 0 {
+			t.Errorf("%s lives for ever: %d", k, ttl)
+		}
+	}
+}
+
+// What nobody spends goes back.
+func TestSharedReturns(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 50}}})
+	for i := range 20 {
+		all[0].Admit(0, []byte{byte(i % 2)}, 1)
+	}
+	time.Sleep(2 * time.Second)
+	if st := all[0].Stats(0); st.Clients != 0 || st.Granted-st.Returned != 40 || all[0].pool.Load() != 0 {
+		t.Errorf("%+v, %d in the pool", st, all[0].pool.Load())
+	}
+	admitted := 0
+	for range 200 {
+		for client := range 3 {
+			if all[1].Admit(0, []byte{byte(client)}, 1).OK {
+				admitted++
+			}
+		}
+	}
+	if admitted != 80 {
+		t.Errorf("%d admitted of the 80 that were left", admitted)
+	}
+}
+
+// Without Redis it starts with its share, and finds Redis later.
+func TestSharedStartsWithoutRedis(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	r.kill()
+	began := time.Now()
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{100, 50}, Client: unlimited}, Replicas: 2})[0]
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %v to start", took)
+	}
+	l := startLoad([]*Shared{s}, 400, 4)
+	time.Sleep(2 * time.Second)
+	if n := l.admitted.Load(); n < 90 || n > 110 {
+		t.Errorf("%d admitted in 2 s by one of two replicas without Redis, want about 100", n)
+	}
+	r.start()
+	time.Sleep(2500 * time.Millisecond)
+	if st := s.Stats(0); st.Fallback || st.Failed == 0 {
+		t.Errorf("%+v", st)
+	}
+	l.stop()
+}
+
+// There is never more than the table has room for, and who has to go takes nothing along.
+func TestSharedBounded(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{0, 10}, MaxClients: 50}})[0]
+	admitted := map[int]int{}
+	for range 15 {
+		for client := range 200 {
+			if s.Admit(0, []byte{byte(client)}, 1).OK {
+				admitted[client]++
+			}
+		}
+	}
+	st := s.Stats(0)
+	for client, n := range admitted {
+		if n > 10 {
+			t.Errorf("%d admitted of client %d", n, client)
+		}
+	}
+	if st.Clients > 50 || st.Overflow == 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestSharedNil(t *testing.T) {
+	var s *Shared
+	c := s.Class(3)
+	if !s.Admit(0, nil, 1).OK || len(c.AppendPolicy(nil))+len(c.AppendLimit(nil, Verdict{})) > 0 || s.Stats(0) != (SharedStats{}) {
+		t.Error("nil is not off")
+	}
+	c.Refund(nil, 1)
+	s.Close()
+}
+
+func TestSharedVerdicts(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{1, 12}, Client: Rate{0.5, 5}, Routes: []Rate{{0, 3}}}})[0]
+	f := func(class int, client string, cost int, want string) {
+		t.Helper()
+		v := s.Class(class).Admit(0, []byte(client), cost)
+		wait := v.Wait.Round(time.Second).String()
+		if v.Wait == Never {
+			wait = "never"
+		}
+		if got := fmt.Sprintf("%v %s %d %s", v.OK, v.Scope, v.Remaining, wait); got != want {
+			t.Errorf("class %d, %s, %d: got %q, want %q", class, client, cost, got, want)
+		}
+	}
+	f(0, "a", 1, "true none 4 2s")
+	f(0, "a", 6, "false client 4 never")
+	f(0, "a", 0, "true none 4 2s")
+	f(0, "a", 3, "true none 1 2s")
+	f(0, "a", 2, "false client 1 2s")
+	f(0, "a", 1, "true none 0 2s") // the last one is still there for who asks for less
+	f(1, "a", 2, "true none 1 never")
+	f(1, "a", 2, "false client 1 never")
+	f(0, "b", 5, "true none 0 2s")
+	f(0, "c", 5, "false global 0 5s")
+	if got, want := string(s.Class(1).AppendPolicy(nil)), `"client";q=3, "global";q=12;w=12`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A cluster of one is a cluster: it refuses keys that do not belong together.
+func TestSharedCluster(t *testing.T) {
+	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-config-file", t.TempDir()+"/nodes.conf")
+	noLeak(t)
+	r.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	for r.line("SET", "x", "1") != "+OK" {
+		time.Sleep(50 * time.Millisecond)
+	}
+	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 30}}})
+	admitted := 0
+	for range 100 {
+		for client := range 5 {
+			if all[client%2].Admit(0, []byte{byte(client)}, 1).OK {
+				admitted++
+			}
+		}
+	}
+	time.Sleep(1500 * time.Millisecond)
+	for range 100 {
+		for client := range 5 {
+			if all[client%2].Admit(0, []byte{byte(client)}, 1).OK {
+				admitted++
+			}
+		}
+	}
+	if st := all[0].Stats(0); admitted != 100 || st.Failed > 0 || st.Fallback || st.Replicas != 2 {
+		t.Errorf("%d admitted, %+v", admitted, st)
+	}
+	for _, s := range all {
+		s.Close()
+	}
+	time.Sleep(1100 * time.Millisecond) // rueidis' cluster client lets a goroutine sleep for a second
+}
+
+func (r *redis) line(words ...string) string {
+	line, _ := r.try(words...)
+	return line
+}
+
+// When Redis hangs, a crowd of clients that were not here before is held up once, for as long as one call, and then no more.
+// (What is more than 20 ms here is 1500 goroutines that wake up at the same time.)
+func TestSharedHangsBeforeACrowd(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{10, 10}, MaxClients: 10000}})[0]
+	r.signal(syscall.SIGSTOP)
+	const crowd = 1500
+	var first, second [crowd]time.Duration
+	together(crowd, func(i int) {
+		key := []byte{byte(i), byte(i >> 8)}
+		began := time.Now()
+		s.Admit(0, key, 1)
+		first[i] = time.Since(began)
+		began = time.Now()
+		s.Admit(0, key, 1)
+		second[i] = time.Since(began)
+	})
+	r.signal(syscall.SIGCONT)
+	const most = tardy * effortOf
+	if a, b := slices.Max(first[:]), slices.Max(second[:]); a > 2*most || b > most {
+		t.Errorf("held up for %v, and then for %v", a, b)
+	} else {
+		t.Logf("held up for %v, and then for %v", a, b)
+	}
+}
+
+// effortOf is what a deadline may be late under the race detector.
+const effortOf = 1 + effort/6
+
+// Close ends everything, at once, also while Redis hangs; what was leased is back, and the gate stays as it is without Redis.
+func TestSharedClose(t *testing.T) {
+	r := startRedis(t)
+	noLeak(t)
+	o := SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 50}}}
+	s := newReplicas(t, r.addr, 1, o)[0]
+	for range 10 {
+		s.Admit(0, []byte("a"), 1)
+	}
+	s.Close()
+	s.Close()
+	if st := s.Stats(0); st.Granted-st.Returned != 20 || !st.Fallback || st.Clients != 0 {
+		t.Errorf("%+v", st)
+	}
+	if v := s.Admit(0, []byte("b"), 1); v.OK {
+		t.Errorf("%+v after Close", v)
+	}
+	s = newReplicas(t, r.addr, 1, o)[0]
+	s.Admit(0, []byte("a"), 1)
+	r.signal(syscall.SIGSTOP)
+	defer r.signal(syscall.SIGCONT)
+	began := time.Now()
+	s.Close()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %v", took)
+	} else {
+		t.Logf("it took %v", took)
+	}
+}
