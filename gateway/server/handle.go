@@ -105,7 +105,6 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 		return false
 	}
 	h := &x.ctx.Response.Header
-	h.DisableNormalizing()
 	h.Set("RateLimit-Scope", v.Scope.String())
 	x.scratch = strconv.AppendInt(x.scratch[:0], v.Remaining, 10)
 	h.SetBytesV("RateLimit-Remaining", x.scratch)

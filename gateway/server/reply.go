@@ -38,7 +38,6 @@ func (g *Gateway) replyJSON(x *exchange, status int, body []byte) {
 // with it: a body that was not read stands before the next request.
 func (g *Gateway) sign(x *exchange) {
 	h := &x.ctx.Response.Header
-	h.DisableNormalizing() // names as they are written here
 	if len(x.rateLimit) > 0 {
 		h.SetBytesV("RateLimit-Policy", x.route.policy)
 		h.SetBytesV("RateLimit", x.rateLimit)

@@ -89,18 +89,20 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = &fasthttp.Server{
-		Handler:                      g.routes().Handler,
-		ErrorHandler:                 g.refuse,
-		HeaderReceived:               hideBody,
-		ReadBufferSize:               s.MaxHeaderBytes, // the longest head; a longer one is 431
-		WriteBufferSize:              writeBuffer,
-		Concurrency:                  maxConnections,
-		CloseOnShutdown:              true,
-		NoDefaultServerHeader:        true,
-		NoDefaultContentType:         true,
-		DisablePreParseMultipartForm: true,
-		SecureErrorLogMessage:        true,
-		Logger:                       fasthttpLog{o.Log},
+		Handler:               g.routes().Handler,
+		ErrorHandler:          g.refuse,
+		HeaderReceived:        hideBody,
+		ReadBufferSize:        s.MaxHeaderBytes, // the longest head; a longer one is 431
+		WriteBufferSize:       writeBuffer,
+		Concurrency:           maxConnections,
+		CloseOnShutdown:       true,
+		NoDefaultServerHeader: true,
+		// Fields are read from the wire and written as they are named here: nobody needs them recased.
+		DisableHeaderNamesNormalizing: true,
+		NoDefaultContentType:          true,
+		DisablePreParseMultipartForm:  true,
+		SecureErrorLogMessage:         true,
+		Logger:                        fasthttpLog{o.Log},
 		// No timeouts here: fasthttp's are absolute. wire.ClientConn has one for each phase.
 	}
 	return g, nil
