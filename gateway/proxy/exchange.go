@@ -25,9 +25,8 @@ type Exchange struct {
 	Last bool // the client's connection ends with this answer; Forward may set it
 
 	// Set by Forward.
-	Status       int       // of the answer passed on, 0 if none
-	Upstream     *Upstream // the last one asked
-	Attempts     int
+	Status       int           // of the answer passed on, 0 if none
+	Upstream     *Upstream     // the last one asked
 	Retried      bool          // a connection used before broke under this request, which was sent again
 	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together

@@ -160,7 +160,6 @@ func (p *Proxy) timed(x *Exchange, u *Upstream) (f Fault, again bool) {
 // it before a byte of an answer, and that nothing of the request was written or it is idempotent: RFC 9110
 // §9.2.2, RFC 9112 §9.3.1.
 func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
-	x.Attempts++
 	x.dirty, x.heard = false, false
 	if x.conn, f = u.acquire(); f != None {
 		return f, false
@@ -172,7 +171,10 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 	}
 	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn)
 	f, unsent := x.send(u)
-	if f != None {
+	switch {
+	case x.Gone():
+		return ClientGone, false
+	case f != None:
 		return f, used && unsent
 	}
 	if !x.whole {

@@ -48,8 +48,8 @@ func (w *Watch) Close() {
 	<-w.done
 }
 
-// Add puts the exchange between client and upstream under watch until Remove. When the client leaves, both
-// connections are interrupted and [Watched.Gone] turns true, in this order's reverse: whoever wakes sees it.
+// Add puts the exchange between client and upstream under watch until Remove. When the client leaves,
+// [Watched.Gone] turns true and then both connections are interrupted, so that whoever wakes knows why.
 func (w *Watch) Add(e *Watched, client *ClientConn, upstream *UpstreamConn) {
 	if client.fd < 0 {
 		return
