@@ -55,6 +55,18 @@ func startGateway(t *testing.T, environ ...string) *testGateway {
 // startGatewayFile does the same with a configuration file of that text.
 func startGatewayFile(t *testing.T, file string, environ ...string) *testGateway {
 	t.Helper()
+	return serve(t, loadSettings(t, file, environ), Options{}, nil)
+}
+
+// startChanged starts a gateway with options of its own (its log is the kit's), changed before it serves if
+// change is not nil.
+func startChanged(t *testing.T, o Options, change func(*Gateway), environ ...string) *testGateway {
+	t.Helper()
+	return serve(t, loadSettings(t, "", environ), o, change)
+}
+
+func loadSettings(t *testing.T, file string, environ []string) *config.Settings {
+	t.Helper()
 	in := config.Input{Environ: unlimited(environ)}
 	if file != "" {
 		in.File = "gateway.yaml"
@@ -69,10 +81,19 @@ func startGatewayFile(t *testing.T, file string, environ ...string) *testGateway
 			p.Upstreams[0].URL.Host = "127.0.0.1:1"
 		}
 	}
+	return s
+}
+
+func serve(t *testing.T, s *config.Settings, o Options, change func(*Gateway)) *testGateway {
+	t.Helper()
 	log := &lockedBuffer{}
-	g, err := New(s, Options{Log: slog.New(slog.NewJSONHandler(log, nil))})
+	o.Log = slog.New(slog.NewJSONHandler(log, nil))
+	g, err := New(s, o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if change != nil {
+		change(g)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,16 +1,12 @@
 package server
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"aigateway/gateway/config"
 )
 
 // Helpers of the tests in which the upstream misbehaves.
@@ -169,41 +165,6 @@ func refusing(t *testing.T) string {
 	}
 	defer ln.Close()
 	return "http://" + ln.Addr().String()
-}
-
-// startChanged starts a gateway with options of its own (its log is the kit's), changed before it serves if
-// change is not nil.
-func startChanged(t *testing.T, o Options, change func(*Gateway), environ ...string) *testGateway {
-	t.Helper()
-	s, _, err := config.Load(config.Input{Environ: unlimited(environ)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := &lockedBuffer{}
-	o.Log = slog.New(slog.NewJSONHandler(log, nil))
-	g, err := New(s, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if change != nil {
-		change(g)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tg := &testGateway{Gateway: g, t: t, addr: ln.Addr().String(), log: log}
-	served := make(chan error, 1)
-	go func() { served <- g.Serve(ln) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		g.Shutdown(ctx)
-		if err := <-served; err != nil {
-			t.Errorf("Serve returned %v", err)
-		}
-	})
-	return tg
 }
 
 // settle waits until the gateway has noticed that its clients have closed. fasthttp's shutdown looks for

@@ -58,7 +58,7 @@ var violations = [...]string{
 	UnderscoreName:      "a field name contains an underscore",
 	BadValue:            "a field value contains a control character",
 	BadMethod:           "the method is not a token in upper case",
-	UnknownMethod:       "the method is not implemented",
+	UnknownMethod:       "the method is none that is passed on",
 	BadTarget:           "the request target is not a path that starts with a single slash",
 	BadVersion:          "the protocol version is neither HTTP/1.1 nor HTTP/1.0",
 	BadHost:             "the Host field is missing or not a host and port",
