@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 )
 
 // span is one run of consecutive field lines of a block, as offsets.
@@ -69,6 +70,28 @@ func (f *fields) AppendKept(dst []byte) []byte {
 		dst = append(dst, f.block[s.from:s.to]...)
 	}
 	return dst
+}
+
+// Lines yields name and value of each line that travels on, in order, as they were written.
+func (f *fields) Lines() iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for _, s := range f.kept {
+			for b := f.block[s.from:s.to]; len(b) > 0; {
+				name, value, rest, _ := cutField(b)
+				if !yield(name, value) {
+					return
+				}
+				b = rest
+			}
+		}
+	}
+}
+
+// CutField cuts the first line off a block of field lines: its name, its value without surrounding white
+// space, and the rest. ok is false at the end of the block, at its empty line, and where it is malformed.
+func CutField(block []byte) (name, value, rest []byte, ok bool) {
+	name, value, rest, v := cutField(block)
+	return name, value, rest, v == None && len(name) > 0
 }
 
 // Field returns the value of the first line of that name (in lower case) among those that travel on.
