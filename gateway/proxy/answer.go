@@ -130,6 +130,11 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		x.dirty = true
 	}
 	x.Status, x.HeadAt = x.answer.Status, wire.Now()
+	if x.Taker != nil && x.Taker.Take(&x.answer, length) {
+		p.watch.Detach(&x.watched)
+		x.Held, x.length = true, length
+		return None
+	}
 	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
 		return p.relayWhole(x, u, int(length))
 	}
@@ -303,6 +308,50 @@ func (s *stream) frame(b []byte, from, data int) (int, int) {
 		to += copy(b[to:], wire.LastChunk)
 	}
 	return from, to
+}
+
+// Receive reads the body of an answer that was taken and gives it to sink, in pieces that are borrowed until it
+// returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
+func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
+	u := x.Upstream
+	f := p.receiveAll(x, u, sink)
+	x.Held = false
+	if f == None {
+		p.finish(x, u)
+	} else {
+		p.abandon(x, u)
+	}
+	p.observe(x, u, f)
+	u.inflight.Add(-1)
+	x.release()
+	return f
+}
+
+func (p *Proxy) receiveAll(x *Exchange, u *Upstream, sink func(piece []byte) error) Fault {
+	s := stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
+	x.dirty = x.dirty || x.length == wire.UntilClose
+	from, to := x.body, x.end
+	for {
+		data, ok := s.take(x, from, to)
+		if !ok {
+			return BrokenAnswer
+		}
+		if data > 0 && sink(x.down.B[from:from+data]) != nil {
+			return ClientGone
+		}
+		if s.ended {
+			return None
+		}
+		from = x.from
+		n, err := x.receive(x.down.B[from:], u.timeouts.Idle)
+		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
+			return None
+		}
+		if err != nil {
+			return x.readFault(err, TimeoutIdle)
+		}
+		to = from + n
+	}
 }
 
 // cut ends an answer that has no end: the client's connection is reset, so that nobody takes it for whole.

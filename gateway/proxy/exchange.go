@@ -10,12 +10,15 @@ import (
 // first part, calls [Proxy.Forward] and reads the last part; it may be reused after [Exchange.Reset].
 // Slices are borrowed until Forward returns.
 type Exchange struct {
-	Client      *wire.ClientConn
+	Client      *wire.ClientConn // nil: nobody in particular waits, and Taker takes every answer
+	Peer        []byte           // the client's address as text
+	Taker       Taker            // nil: every answer goes to Client
 	Head        *wire.RequestHead
 	Target      []byte // as the upstream gets it
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
+	Extra       []byte // lines to add to the request, CRLF after each
 	Fields      []byte // lines to add to the answer, CRLF after each
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
@@ -30,8 +33,11 @@ type Exchange struct {
 	Retried      bool          // a connection used before broke under this request, which was sent again
 	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together
+	Held         bool          // Taker has taken the answer: call [Proxy.Receive]
 	ClientTime   time.Duration // waiting for the request's body
 
+	length  int64         // of the answer's body, once it is held
+	began   time.Duration // when the attempt did, as wire.Now
 	watched wire.Watched
 	answer  wire.ResponseHead
 	head    []byte       // scratch: a head being written
@@ -49,6 +55,16 @@ type Exchange struct {
 	dirty   bool         // the connection must not be used again
 	tried   []*Upstream  // those that could not be reached
 	pump    *pump        // sends a body that is not whole; nil if none
+}
+
+// A Taker may take an answer that is not for one client alone.
+type Taker interface {
+	wire.Stayer
+
+	// Take is asked when the head of an answer is there, with the length of the body that follows: bytes,
+	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns None with x.Held set, and the body is
+	// the caller's to read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
+	Take(head *wire.ResponseHead, length int64) bool
 }
 
 // Reset readies x for another request; it keeps its scratch memory.

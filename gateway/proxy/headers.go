@@ -26,6 +26,7 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	dst = append(dst, u.host...)
 	dst = append(dst, "\r\n"...)
 	dst = h.AppendKept(dst)
+	dst = append(dst, x.Extra...)
 	dst = appendForwarded(dst, x)
 	dst = appendVia(dst, h.Minor)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
@@ -65,7 +66,7 @@ func appendForwarded(dst []byte, x *Exchange) []byte {
 			}
 		}
 	}
-	dst = append(append(dst, x.Client.PeerText()...), "\r\n"...)
+	dst = append(append(dst, x.Peer...), "\r\n"...)
 	if x.Trusted && len(h.ForwardedProto) > 0 {
 		dst = appendField(dst, "X-Forwarded-Proto: ", h.ForwardedProto)
 	} else if x.Secure {

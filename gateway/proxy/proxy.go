@@ -104,7 +104,11 @@ func (p *Proxy) Close() {
 // a whole answer. Any other fault means that it has none yet, so that the caller answers, unless
 // x.Client.Answered(): then the connection is at its end.
 func (p *Proxy) Forward(x *Exchange) Fault {
-	defer x.release()
+	defer func() {
+		if !x.Held {
+			x.release()
+		}
+	}()
 	f := x.collect()
 	if f != None {
 		return f
@@ -134,7 +138,11 @@ func (p *Proxy) Forward(x *Exchange) Fault {
 func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
 	x.Upstream = u
 	u.inflight.Add(1)
-	defer u.inflight.Add(-1)
+	defer func() {
+		if !x.Held {
+			u.inflight.Add(-1)
+		}
+	}()
 	f, again := p.timed(x, u)
 	if again && !x.Retried {
 		x.Retried = true
@@ -146,14 +154,20 @@ func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
 
 // timed makes an attempt and tells of it.
 func (p *Proxy) timed(x *Exchange, u *Upstream) (f Fault, again bool) {
-	began := wire.Now()
-	f, again = p.attempt(x, u)
-	took := wire.Now() - began
+	x.began = wire.Now()
+	if f, again = p.attempt(x, u); !x.Held {
+		p.observe(x, u, f)
+	}
+	return f, again
+}
+
+// observe tells of an attempt that has come to its end.
+func (p *Proxy) observe(x *Exchange, u *Upstream, f Fault) {
+	took := wire.Now() - x.began
 	x.UpstreamTime += took
 	if p.options.Observe != nil {
 		p.options.Observe(u, f, x.Status, took)
 	}
-	return f, again
 }
 
 // attempt sends the request over one connection. again tells that the connection, used before, broke under
@@ -166,10 +180,10 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 	}
 	defer p.abandon(x, u)
 	used := x.conn.Used()
-	if !used && x.Client.HungUp() {
+	if !used && x.Taker == nil && x.Client.HungUp() {
 		return ClientGone, false // while the connection was made
 	}
-	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn)
+	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn, stayer(x.Taker))
 	f, unsent := x.send(u)
 	switch {
 	case x.Gone():
@@ -188,6 +202,27 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 	}
 	return p.relay(x, u), false
 }
+
+// stayer is what a taker is for the watch; no taker is none.
+func stayer(t Taker) wire.Stayer {
+	if t == nil {
+		return nil
+	}
+	return t
+}
+
+// Cancel ends the exchange's request to its upstream, as if its client had left. It may be called from any
+// goroutine as long as the exchange is not reused.
+func (p *Proxy) Cancel(x *Exchange) { p.watch.Interrupt(&x.watched) }
+
+// Watch calls work.Interrupt when the client leaves, until Unwatch: for a client that waits for an exchange that is
+// not its own.
+func (p *Proxy) Watch(e *wire.Watched, client *wire.ClientConn, work wire.Interrupter) {
+	p.watch.Add(e, client, work, nil)
+}
+
+// Unwatch ends what Watch began.
+func (p *Proxy) Unwatch(e *wire.Watched) { p.watch.Remove(e) }
 
 func idempotent(method []byte) bool {
 	switch string(method) {
@@ -213,7 +248,7 @@ func (p *Proxy) finish(x *Exchange, u *Upstream) {
 // abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
 // waits any more.
 func (p *Proxy) abandon(x *Exchange, u *Upstream) {
-	if x.conn.pooled == nil {
+	if x.conn.pooled == nil || x.Held {
 		return
 	}
 	x.dirty = true

@@ -145,7 +145,7 @@ func (g *Gateway) fetch(x *exchange) {
 		return
 	}
 	f := &x.forward
-	f.Client, f.Head, f.Target = x.conn, &x.head, x.target
+	f.Client, f.Peer, f.Head, f.Target = x.conn, x.conn.PeerText(), &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
 	f.Last = x.last

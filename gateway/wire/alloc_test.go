@@ -97,11 +97,11 @@ func TestAllocWatch(t *testing.T) {
 	c, u := &ClientConn{socket: socket{fd: 0}}, &UpstreamConn{socket: socket{fd: -1}}
 	var e Watched
 	for range 2 * len(w.shards) { // every shard's slices have grown
-		w.Add(&e, c, u)
+		w.Add(&e, c, u, nil)
 		w.Remove(&e)
 	}
 	noAllocs(t, "Add and Remove", func() {
-		w.Add(&e, c, u)
+		w.Add(&e, c, u, nil)
 		if e.Gone() {
 			t.Fatal("gone")
 		}

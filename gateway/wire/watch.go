@@ -28,12 +28,21 @@ type watchShard struct {
 
 // A Watched is one request under watch; it is part of the exchange, and reused with it.
 type Watched struct {
-	client   *ClientConn
-	upstream *UpstreamConn
-	shard    *watchShard
-	index    int
-	gone     atomic.Bool
+	client *ClientConn // nil: nobody in particular waits
+	work   Interrupter
+	stay   Stayer
+	left   bool // stay has been told
+	at     atomic.Pointer[watchShard]
+	index  int
+	gone   atomic.Bool
 }
+
+// An Interrupter is what goes on for a client: it is told, from another goroutine, that the client has left.
+type Interrupter interface{ Interrupt() }
+
+// A Stayer may let the work go on for others when its client leaves. It is asked once, from another
+// goroutine, and must not call the Watch.
+type Stayer interface{ ClientLeft() (goOn bool) }
 
 // NewWatch starts watching, every so often.
 func NewWatch(every time.Duration) *Watch {
@@ -48,19 +57,52 @@ func (w *Watch) Close() {
 	<-w.done
 }
 
-// Add puts the exchange between client and upstream under watch until Remove. When the client leaves,
-// [Watched.Gone] turns true and then both connections are interrupted, so that whoever wakes knows why.
-func (w *Watch) Add(e *Watched, client *ClientConn, upstream *UpstreamConn) {
-	if client.fd < 0 {
-		return
+// Add puts the work for a client under watch until Remove. When the client leaves, [Watched.Gone] turns true
+// and then the work and the client's connection are interrupted, so that whoever wakes knows why; unless stay,
+// which may be nil, lets the work go on. Without a client only [Watch.Interrupt] and [Watch.InterruptAll] do.
+func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stay Stayer) {
+	fd := -1 // poll(2) passes over it
+	if client != nil {
+		fd = client.fd
 	}
-	e.client, e.upstream = client, upstream
+	e.client, e.work, e.stay, e.left = client, work, stay, false
 	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
 	s.mu.Lock()
-	e.shard, e.index = s, len(s.entries)
+	e.index = len(s.entries)
+	e.at.Store(s)
 	s.entries = append(s.entries, e)
-	s.polls = append(s.polls, unix.PollFd{Fd: int32(client.fd), Events: hangUp})
+	s.polls = append(s.polls, unix.PollFd{Fd: int32(fd), Events: hangUp})
 	s.mu.Unlock()
+}
+
+// Detach goes on watching the work, but no longer for its client.
+func (w *Watch) Detach(e *Watched) {
+	s := e.at.Load()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	e.client, e.stay = nil, nil
+	s.polls[e.index].Fd = -1
+	s.mu.Unlock()
+}
+
+// Interrupt treats the client of e as gone, whatever stay says. It may be called from any goroutine as long as e is
+// not reused.
+func (w *Watch) Interrupt(e *Watched) {
+	for {
+		s := e.at.Load()
+		if s == nil {
+			return
+		}
+		s.mu.Lock()
+		if e.at.Load() == s {
+			e.interrupt()
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+	}
 }
 
 // InterruptAll treats every client under watch as gone.
@@ -77,15 +119,30 @@ func (w *Watch) InterruptAll() {
 
 // interrupt wakes whoever works on the exchange. The shard is locked.
 func (e *Watched) interrupt() {
-	if !e.gone.Swap(true) {
-		e.upstream.Interrupt()
+	if e.gone.Swap(true) {
+		return
+	}
+	e.work.Interrupt()
+	if e.client != nil {
 		e.client.Interrupt()
 	}
 }
 
+// clientLeft interrupts the exchange unless it goes on for others. The shard is locked.
+func (e *Watched) clientLeft() {
+	if e.left {
+		return
+	}
+	if e.stay != nil && e.stay.ClientLeft() {
+		e.left = true
+		return
+	}
+	e.interrupt()
+}
+
 // Remove ends the watch of an exchange; after it, nobody touches its connections. It is safe to call twice.
 func (w *Watch) Remove(e *Watched) {
-	s := e.shard
+	s := e.at.Load()
 	if s == nil {
 		return
 	}
@@ -95,8 +152,9 @@ func (w *Watch) Remove(e *Watched) {
 	s.entries[e.index].index = e.index
 	s.entries[last] = nil
 	s.entries, s.polls = s.entries[:last], s.polls[:last]
+	e.at.Store(nil)
 	s.mu.Unlock()
-	e.shard, e.client, e.upstream = nil, nil, nil
+	e.client, e.work, e.stay = nil, nil, nil
 }
 
 // Gone tells whether the client has left.
@@ -140,6 +198,6 @@ func (s *watchShard) sweep() {
 			continue
 		}
 		s.polls[i].Revents = 0
-		s.entries[i].interrupt()
+		s.entries[i].clientLeft()
 	}
 }

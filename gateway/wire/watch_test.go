@@ -43,7 +43,7 @@ func TestWatchNoticesTheClientThatLeaves(t *testing.T) {
 	f := func(name string, leave func(v *visit)) {
 		t.Run(name, func(t *testing.T) {
 			w, v := newTestWatch(t), newVisit(t)
-			w.Add(&v.Watched, v.conn, v.upstream)
+			w.Add(&v.Watched, v.conn, v.upstream, nil)
 			time.Sleep(3 * testTick)
 			if v.Gone() || v.woken() > 0 {
 				t.Fatal("gone before it left")
@@ -85,7 +85,7 @@ func TestWatchNoticesTheClientThatLeaves(t *testing.T) {
 // A client that only sends stays.
 func TestWatchIgnoresBytes(t *testing.T) {
 	w, v := newTestWatch(t), newVisit(t)
-	w.Add(&v.Watched, v.conn, v.upstream)
+	w.Add(&v.Watched, v.conn, v.upstream, nil)
 	_, _ = v.client.Write(make([]byte, 10_000))
 	time.Sleep(10 * testTick)
 	if v.Gone() || v.woken() > 0 {
@@ -98,7 +98,7 @@ func TestWatchIgnoresBytes(t *testing.T) {
 func TestWatchNoticesLate(t *testing.T) {
 	w, v := newTestWatch(t), newVisit(t)
 	_ = v.client.Close()
-	w.Add(&v.Watched, v.conn, v.upstream)
+	w.Add(&v.Watched, v.conn, v.upstream, nil)
 	eventually(t, "the client is gone", v.Gone)
 	w.Remove(&v.Watched)
 	w.Remove(&v.Watched) // twice is safe
@@ -108,7 +108,7 @@ func TestWatchNoticesLate(t *testing.T) {
 func TestWatchLeave(t *testing.T) {
 	w, v := newTestWatch(t), newVisit(t)
 	v.Leave()
-	w.Add(&v.Watched, v.conn, v.upstream)
+	w.Add(&v.Watched, v.conn, v.upstream, nil)
 	_ = v.client.Close()
 	time.Sleep(10 * testTick)
 	if !v.Gone() || v.woken() > 0 {
@@ -122,13 +122,13 @@ func TestWatchInMemory(t *testing.T) {
 	w := newTestWatch(t)
 	c, _ := scriptedClient()
 	var e Watched
-	w.Add(&e, c, upstreamOf(&recorder{silent: true}))
+	w.Add(&e, c, upstreamOf(&recorder{silent: true}), nil)
 	time.Sleep(3 * testTick)
 	if e.Gone() {
 		t.Error("gone")
 	}
 	w.Remove(&e)
-	if e.client != nil || e.upstream != nil {
+	if e.client != nil || e.work != nil {
 		t.Error("what was removed is still held")
 	}
 }
@@ -137,7 +137,7 @@ func TestWatchWakesAReader(t *testing.T) {
 	w, v := newTestWatch(t), newVisit(t)
 	near, _ := tcpPair(t)
 	up := upstreamOf(near)
-	w.Add(&v.Watched, v.conn, up)
+	w.Add(&v.Watched, v.conn, up, nil)
 	time.AfterFunc(5*testTick, func() { _ = v.client.Close() })
 	within(t, patience, "Receive", func() {
 		if n, err := up.Receive(make([]byte, 9), time.Hour); err == nil {
@@ -166,8 +166,8 @@ func TestWatchRemoved(t *testing.T) {
 			}
 			for range 150 {
 				v := visits[random.IntN(len(visits))]
-				if v.shard == nil {
-					w.Add(&v.Watched, v.conn, v.upstream)
+				if v.at.Load() == nil {
+					w.Add(&v.Watched, v.conn, v.upstream, nil)
 				} else {
 					w.Remove(&v.Watched)
 				}
@@ -179,8 +179,8 @@ func TestWatchRemoved(t *testing.T) {
 				if v.Gone() || v.woken() > 0 {
 					t.Errorf("a client that stayed: gone %v, woken %d", v.Gone(), v.woken())
 				}
-				if v.shard == nil && i%2 == 0 {
-					w.Add(&v.Watched, v.conn, v.upstream)
+				if v.at.Load() == nil && i%2 == 0 {
+					w.Add(&v.Watched, v.conn, v.upstream, nil)
 				} else if i%2 == 1 {
 					w.Remove(&v.Watched)
 				}
@@ -223,7 +223,7 @@ func TestWatchModel(t *testing.T) {
 			w.Remove(&v.Watched)
 			delete(under, v)
 		} else {
-			w.Add(&v.Watched, v.conn, nil)
+			w.Add(&v.Watched, v.conn, nil, nil)
 			under[v] = true
 		}
 		n := 0
@@ -233,7 +233,7 @@ func TestWatchModel(t *testing.T) {
 				t.Fatalf("%d polls, %d entries", len(s.polls), len(s.entries))
 			}
 			for j, e := range s.entries {
-				if e.index != j || e.shard != s || int(s.polls[j].Fd) != e.client.fd {
+				if e.index != j || e.at.Load() != s || int(s.polls[j].Fd) != e.client.fd {
 					t.Fatalf("entry %d says %d, descriptor %d of %d", j, e.index, s.polls[j].Fd, e.client.fd)
 				}
 			}
@@ -249,7 +249,7 @@ func TestWatchClose(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	w := NewWatch(testTick)
 	v := newVisit(t)
-	w.Add(&v.Watched, v.conn, v.upstream)
+	w.Add(&v.Watched, v.conn, v.upstream, nil)
 	w.Close()
 	goleak.VerifyNone(t, before)
 	_ = v.client.Close()

@@ -180,7 +180,7 @@ func BenchmarkWatch(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			var e Watched
 			for pb.Next() {
-				w.Add(&e, c, u)
+				w.Add(&e, c, u, nil)
 				w.Remove(&e)
 			}
 		})
@@ -190,7 +190,7 @@ func BenchmarkWatch(b *testing.B) {
 		conn := &ClientConn{socket: socket{fd: descriptor(near)}}
 		entries := make([]Watched, 1000)
 		for i := range entries {
-			w.Add(&entries[i], conn, u)
+			w.Add(&entries[i], conn, u, nil)
 		}
 		for b.Loop() {
 			for i := range w.shards {
