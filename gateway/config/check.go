@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,9 +28,21 @@ func (d *draft) check() {
 			d.fault(r.where, fmt.Sprintf("the path %q has a route already, routes[%d]", r.Path, first))
 		}
 	}
+	d.checkAdmin()
 	d.warnProxies()
 	d.warnUnusedPools()
 	d.warnLimits()
+}
+
+// checkAdmin refuses two listeners on one port: the main one listens on every address.
+func (d *draft) checkAdmin() {
+	_, port, _ := strings.Cut(d.settings.Admin.Addr, ":")
+	if i := strings.LastIndexByte(port, ':'); i >= 0 { // an IPv6 address has more of them
+		port = port[i+1:]
+	}
+	if port != "" && port == strconv.Itoa(d.settings.Port) {
+		d.fault("ADMIN_ADDR", "has the port of PORT; it needs one of its own")
+	}
 }
 
 func (d *draft) checkPool(p filePool) {

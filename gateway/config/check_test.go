@@ -43,6 +43,14 @@ func TestFaultsOfEnvironment(t *testing.T) {
 	f("SHUTDOWN_GRACE=25h", `SHUTDOWN_GRACE: "25h"`+asDuration)
 	f("LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of debug, info, warn, error`)
 
+	f("CACHE_TTL_SECONDS=5m", `CACHE_TTL_SECONDS: "5m" is not a number of seconds between 0 and 31536000`)
+	f("CACHE_MEMORY_BYTES=1000", `CACHE_MEMORY_BYTES: "1000" is not a number of bytes between 33554432 and 1099511627776`)
+	f("CACHE_BACKEND=disk", `CACHE_BACKEND: "disk" is none of memory, redis`)
+	f("ADMIN_ADDR=9090", `ADMIN_ADDR: "9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
+	f("ADMIN_ADDR=a b:9090", `ADMIN_ADDR: "a b:9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
+	f("ADMIN_ADDR=[::1]:8080", `ADMIN_ADDR: has the port of PORT; it needs one of its own`)
+	f("ADMIN_TOKEN=my secret", `ADMIN_TOKEN: is not made of printable characters without spaces`)
+
 	const asProxy = ` is not loopback, private, none, an address or a CIDR such as 10.0.0.0/8`
 	f("TRUSTED_PROXIES=public", `TRUSTED_PROXIES: "public"`+asProxy)
 	f("TRUSTED_PROXIES=10.0.0.0/33,fe80::1%eth0,", `TRUSTED_PROXIES: "10.0.0.0/33"`+asProxy,
@@ -166,7 +174,8 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, methods: [GET, get]"), `3: routes[1].methods[1]: GET is named twice`)
 	f(route("path: /b, methods: [TRACE]"), `3: routes[1].methods[0]: "TRACE" is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY`)
 	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, fallback, limit, methods, path, pool, rewrite`)
-	f(route("path: /b, cache: {ttl: 60s}"), `3: routes[1].cache: this build has no response cache yet`)
+	f(route("path: /b, cache: {ttl: soon}"), `3: routes[1].cache.ttl: "soon" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
+	f(route("path: /b, cache: {ttl: 60s, enabled: no}"), `3: routes[1].cache: a ttl and enabled: false contradict each other`)
 	f(route("path: /b, limit: {client_rps: 5}"), `3: routes[1].limit: client_rps and client_burst go together`)
 	f(route("path: /b, limit: {client_rps: -5, client_burst: 10}"),
 		`3: routes[1].limit.client_rps: "-5" is not a rate: 0, or a number between 0.000001 and 1000000000`)

@@ -30,7 +30,9 @@ type Settings struct {
 	ShutdownGrace   time.Duration  // for open requests after SIGTERM
 	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
 	RateLimit       RateLimit
+	Cache           Cache
 	Redis           Redis
+	Admin           Admin
 	LogLevel        slog.Level
 	Pools           []Pool  // sorted by name
 	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
@@ -76,7 +78,30 @@ type Route struct {
 	Rewrite  string   // "/infer" for an exact path, "/static/*" for a prefix; "": the target as it came
 	Local    string   // "slow" or "limited": the gateway answers itself
 	Limit    Limit
+	Cache    RouteCache
 	Builtin  bool // not from the file
+}
+
+// RouteCache is what a route says about the cache.
+type RouteCache struct {
+	Off bool          // nothing of this route is stored or answered from the cache
+	TTL time.Duration // freshness of an answer that states none; 0: by its Last-Modified, at most Cache.TTL
+}
+
+// Cache is what may be kept of answers, and where.
+type Cache struct {
+	Enabled      bool
+	Backend      string        // "memory" or "redis"
+	TTL          time.Duration // freshness of an answer that states none, whole seconds
+	MaxEntries   int
+	MemoryBytes  int64
+	MaxBodyBytes int64
+}
+
+// Admin is how an operator reaches what clients must not.
+type Admin struct {
+	Addr  string // host:port of a listener for the operations pages, or "": they are on the main one
+	Token string // lets DELETE /cachez in; "": only on the admin listener
 }
 
 // RateLimit is what clients may ask for, together and one by one.
@@ -143,6 +168,7 @@ type setting struct {
 
 const (
 	maxBodyBytes = 1 << 40 // 1 TiB: a bound against slips of the keyboard, not against use
+	maxEntries   = 100_000_000
 	maxDuration  = 24 * time.Hour
 	maxClients   = 100_000_000            // 2.4 GB
 	minDuration  = time.Millisecond       // less is not a time any network can keep
@@ -191,6 +217,24 @@ func declarations() []setting {
 		{name: "RL_BACKEND", standard: "memory",
 			meaning: "`memory`: each replica limits by itself; `redis`: all replicas together",
 			read:    into(func(s *Settings) *string { return &s.RateLimit.Backend }, backend)},
+		{name: "CACHE_ENABLED", standard: "true",
+			meaning: "whether answers are kept and used again",
+			read:    into(func(s *Settings) *bool { return &s.Cache.Enabled }, boolean)},
+		{name: "CACHE_BACKEND", standard: "memory",
+			meaning: "`memory`: each replica by itself; `redis`: memory in front of a Redis that all replicas share",
+			read:    into(func(s *Settings) *string { return &s.Cache.Backend }, backend)},
+		{name: "CACHE_TTL_SECONDS", standard: "300",
+			meaning: "seconds that an answer which states no freshness is fresh",
+			read:    into(func(s *Settings) *time.Duration { return &s.Cache.TTL }, seconds(0, 365*24*3600))},
+		{name: "CACHE_MAX_ENTRIES", standard: "10000",
+			meaning: "answers in memory; a soft cap",
+			read:    into(func(s *Settings) *int { return &s.Cache.MaxEntries }, integer(1, maxEntries, "number of entries"))},
+		{name: "CACHE_MEMORY_BYTES", standard: "268435456",
+			meaning: "what the cache takes of memory, at most; not less than 32 MiB",
+			read:    into(func(s *Settings) *int64 { return &s.Cache.MemoryBytes }, integer[int64](32<<20, 1<<40, "number of bytes"))},
+		{name: "CACHE_MAX_BODY_BYTES", standard: "1048576",
+			meaning: "an answer with a longer body passes and is not kept",
+			read:    into(func(s *Settings) *int64 { return &s.Cache.MaxBodyBytes }, integer[int64](1, 64<<20, "number of bytes"))},
 		{name: "REDIS_ADDR", standard: "redis:6379",
 			meaning: "host and port; several, comma-separated, are a cluster; `rediss://` before the first for TLS",
 			read: func(d *draft, text string) error {
@@ -222,6 +266,12 @@ func declarations() []setting {
 		{name: "SHUTDOWN_GRACE", standard: "30s",
 			meaning: "time for open requests after SIGTERM",
 			read:    into(func(s *Settings) *time.Duration { return &s.ShutdownGrace }, duration(minDuration))},
+		{name: "ADMIN_ADDR",
+			meaning: "address of a listener of its own for `/metrics`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
+			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},
+		{name: "ADMIN_TOKEN", secret: true,
+			meaning: "who shows it as `Authorization: Bearer` may purge the cache",
+			read:    into(func(s *Settings) *string { return &s.Admin.Token }, token)},
 		{name: "LOG_LEVEL", standard: "info",
 			meaning: "`debug`, `info`, `warn` or `error`",
 			read:    into(func(s *Settings) *slog.Level { return &s.LogLevel }, level)},
@@ -260,14 +310,15 @@ func intoPool(name string) func(*draft, string) error {
 
 // builtinRoutes is what the gateway routes without a file. The route of
 // /v1/* is there without its pool too: the server has an answer for that.
-func builtinRoutes() []Route {
+func builtinRoutes(s *Settings) []Route {
+	kept := RouteCache{TTL: s.Cache.TTL}
 	get, both := []string{"GET"}, []string{"GET", "POST"}
 	return []Route{
-		{Path: "/infer/python", Methods: both, Pool: "python", Rewrite: "/infer", Builtin: true},
-		{Path: "/infer/node", Methods: both, Pool: "node", Rewrite: "/infer", Builtin: true},
-		{Path: "/infer", Methods: both, Pool: "python", Fallback: "node", Builtin: true},
+		{Path: "/infer/python", Methods: both, Pool: "python", Rewrite: "/infer", Cache: kept, Builtin: true},
+		{Path: "/infer/node", Methods: both, Pool: "node", Rewrite: "/infer", Cache: kept, Builtin: true},
+		{Path: "/infer", Methods: both, Pool: "python", Fallback: "node", Cache: kept, Builtin: true},
 		{Path: "/v1/*", Pool: "llm", Builtin: true},
-		{Path: "/slow", Methods: get, Local: "slow", Builtin: true},
-		{Path: "/limited", Methods: get, Local: "limited", Builtin: true},
+		{Path: "/slow", Methods: get, Local: "slow", Cache: kept, Builtin: true},
+		{Path: "/limited", Methods: get, Local: "limited", Cache: RouteCache{Off: true}, Builtin: true},
 	}
 }

@@ -125,6 +125,9 @@ func (p *page) route(r Route) {
 	if limit := r.Limit.fields(); limit != "" {
 		fields = append(fields, "limit: {"+limit+"}")
 	}
+	if cache := r.Cache.fields(); cache != "" {
+		fields = append(fields, "cache: {"+cache+"}")
+	}
 	line := "  - {" + strings.Join(fields, ", ") + "}"
 	if r.Builtin {
 		p.note(line, byDefault)
@@ -143,6 +146,17 @@ func (l Limit) fields() string {
 		list = append(list, fmt.Sprintf("cost: %d", l.Cost))
 	}
 	return strings.Join(list, ", ")
+}
+
+// fields is a route's cache in the file's form.
+func (c RouteCache) fields() string {
+	switch {
+	case c.Off:
+		return "enabled: false"
+	case c.TTL > 0:
+		return "ttl: " + short(c.TTL)
+	}
+	return ""
 }
 
 // short writes a duration as an operator would: 1m, not 1m0s.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -171,7 +172,7 @@ func readRoute(n node, r *Route) {
 		"pool":     func(n node) { r.Pool = readReference(n) },
 		"fallback": func(n node) { r.Fallback = readReference(n) },
 		"rewrite":  to(&r.Rewrite, pattern),
-		"cache":    func(n node) { n.fault("this build has no response cache yet") },
+		"cache":    func(n node) { readCache(n, &r.Cache) },
 		"limit":    func(n node) { readLimit(n, &r.Limit) },
 	})
 }
@@ -191,6 +192,18 @@ func readLimit(n node, l *Limit) {
 		n.fault("client_rps and client_burst go together")
 	case rps != nil:
 		l.ClientRPS = *rps
+	}
+}
+
+// readCache reads what a route says about the cache.
+func readCache(n node, c *RouteCache) {
+	on := true
+	n.fields(map[string]func(node){
+		"enabled": to(&on, boolean),
+		"ttl":     to(&c.TTL, duration(time.Second)),
+	})
+	if c.Off = !on; c.Off && c.TTL > 0 {
+		n.fault("a ttl and enabled: false contradict each other")
 	}
 }
 

@@ -198,7 +198,7 @@ func (d *draft) makeRoutes() {
 	for _, r := range d.routes {
 		d.settings.Routes = append(d.settings.Routes, r.Route)
 	}
-	for _, r := range builtinRoutes() {
+	for _, r := range builtinRoutes(d.settings) {
 		same := func(of fileRoute) bool { return of.Path == r.Path }
 		if !slices.ContainsFunc(d.routes, same) {
 			d.settings.Routes = append(d.settings.Routes, r)

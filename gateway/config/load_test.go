@@ -44,6 +44,10 @@ func TestDefaults(t *testing.T) {
 			Enabled: true, GlobalRPS: 200, GlobalBurst: 100, ClientRPS: 20, ClientBurst: 40,
 			CleanupMinutes: 10, MaxClients: 1_000_000, Backend: "memory",
 		},
+		Cache: Cache{
+			Enabled: true, Backend: "memory", TTL: 5 * time.Minute, MaxEntries: 10_000,
+			MemoryBytes: 256 << 20, MaxBodyBytes: 1 << 20,
+		},
 		Redis: Redis{Addrs: []string{"redis:6379"}},
 	}
 	got := *s

@@ -42,6 +42,40 @@ func duration(least time.Duration) func(string) (time.Duration, error) {
 }
 
 // boolean parses what operators write for yes and no.
+// seconds reads a whole number of seconds.
+func seconds(least, most int) func(string) (time.Duration, error) {
+	parse := integer(least, most, "number of seconds")
+	return func(text string) (time.Duration, error) {
+		n, err := parse(text)
+		return time.Duration(n) * time.Second, err
+	}
+}
+
+// listenAddr reads where to listen: host and port; no host is every address.
+func listenAddr(text string) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = integer(1, 65535, "port number")(port)
+	}
+	if err == nil && host != "" && !wordOf(host) && net.ParseIP(host) == nil {
+		err = errors.New("no host")
+	}
+	if err != nil {
+		return "", fmt.Errorf("%q is not an address to listen on, as 127.0.0.1:9090 or :9090", text)
+	}
+	return text, nil
+}
+
+// token reads what a client shows in an Authorization field, and never quotes it.
+func token(text string) (string, error) {
+	for _, c := range []byte(text) {
+		if c <= ' ' || c >= 0x7f {
+			return "", errors.New("is not made of printable characters without spaces")
+		}
+	}
+	return text, nil
+}
+
 func boolean(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "true", "1", "yes", "on":
