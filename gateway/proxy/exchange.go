@@ -18,7 +18,7 @@ type Exchange struct {
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Extra       []byte // lines to add to the request, CRLF after each
+	Lines       []byte // of the request, CRLF after each, in place of those of Head that travel on; nil: those
 	Fields      []byte // lines to add to the answer, CRLF after each
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued

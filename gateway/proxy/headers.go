@@ -25,8 +25,11 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, u.host...)
 	dst = append(dst, "\r\n"...)
-	dst = h.AppendKept(dst)
-	dst = append(dst, x.Extra...)
+	if x.Lines != nil {
+		dst = append(dst, x.Lines...)
+	} else {
+		dst = h.AppendKept(dst)
+	}
 	dst = appendForwarded(dst, x)
 	dst = appendVia(dst, h.Minor)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)

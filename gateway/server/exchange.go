@@ -34,7 +34,7 @@ type exchange struct {
 
 	// fetch
 	target  []byte
-	forward proxy.Exchange
+	forward *proxy.Exchange
 	fault   proxy.Fault
 	fields  []byte // lines that the gateway adds to an upstream's answer
 	scratch []byte

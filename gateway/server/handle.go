@@ -144,7 +144,7 @@ func (g *Gateway) fetch(x *exchange) {
 		g.replyFault(x, &outsideRoute)
 		return
 	}
-	f := &x.forward
+	f := x.forward
 	f.Client, f.Peer, f.Head, f.Target = x.conn, x.conn.PeerText(), &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()

@@ -83,7 +83,7 @@ func (g *Gateway) record(x *exchange) {
 		route = x.route.metrics
 	}
 	total := wire.Now() - x.began
-	f := &x.forward
+	f := x.forward
 	route.Done(x.head.Method, x.code(), total, total-f.UpstreamTime-f.ClientTime)
 	if f.HeadAt > 0 {
 		route.FirstByte(f.HeadAt - x.began)

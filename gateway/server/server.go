@@ -67,7 +67,7 @@ type Options struct {
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
-	g.exchanges.New = func() any { return new(exchange) }
+	g.exchanges.New = func() any { return &exchange{forward: new(proxy.Exchange)} }
 	var err error
 	if err = g.limitRoutes(); err != nil {
 		return nil, err

@@ -29,9 +29,14 @@ type Options struct {
 	RetryReasons []string // why a request was sent again
 	CancelPhases []string // when a client left
 
+	CacheTiers   []string // of the cache; none: there is no cache
+	CacheReasons []string // why an answer did not come from the cache
+	CacheSources []string // who wants a stored answer gone
+
 	// These are asked at each scrape; nil has nothing to tell.
 	UpstreamState func(pool, url string) UpstreamState
 	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
+	Cache         func() CacheState
 }
 
 // Metrics are the series of one gateway. Nil Metrics are off, and so is what they hand out.
@@ -41,6 +46,10 @@ type Metrics struct {
 
 	routes    map[string]*Route
 	upstreams map[upstreamName]*Upstream
+
+	cache          *Cache
+	cacheState     func() CacheState
+	tiers, sources []string
 
 	retries   tally
 	cancels   tally
@@ -60,6 +69,9 @@ func New(o Options) *Metrics {
 	}
 	m.addRoutes(o.Routes)
 	m.addUpstreams(o)
+	if len(o.CacheTiers) > 0 {
+		m.addCache(o)
+	}
 	m.retries = newTally(m.counters("upstream_retries_total", "Requests sent to an upstream again, by reason."),
 		"", "reason", o.RetryReasons)
 	m.cancels = newTally(m.counters("client_cancel_total", "Requests whose client left before the answer was whole, by phase."),
@@ -137,6 +149,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 		f.write(&b)
 	}
 	m.writeRateLimit(&b)
+	m.writeCache(&b)
 	writeProcess(&b)
 	_, _ = w.Write(b.Bytes()) // a scraper that left needs no answer
 }

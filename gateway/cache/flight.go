@@ -1,0 +1,450 @@
+package cache
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Flights are the fetches under way, at most one a key: requests for one resource that nobody has yet are
+// collapsed into one (RFC 9111 §4, RFC 9211 §2.7). The first request leads; the others wait for what it finds.
+// The zero value is not ready: see [NewFlights].
+type Flights struct {
+	maxBody int64
+	shards  [64]flightShard
+	marks   [4096]atomic.Uint64 // see Mark
+}
+
+type flightShard struct {
+	mu      sync.Mutex
+	flights map[Key]*Flight
+	_       [40]byte // a cache line of its own
+}
+
+// maxFailures is how many leaders of one flight may fail before those who wait are told so.
+const maxFailures = 3
+
+// NewFlights makes an empty table. An answer whose body grows beyond maxBody bytes is still shared by those
+// who are reading it, but found by nobody else.
+func NewFlights(maxBody int64) *Flights {
+	f := &Flights{maxBody: maxBody}
+	for i := range f.shards {
+		f.shards[i].flights = map[Key]*Flight{}
+	}
+	return f
+}
+
+// A Flight is one fetch and those who want its answer. Its methods may be called from any goroutine.
+type Flight struct {
+	mu      *sync.Mutex // of the shard, or its own
+	table   *Flights
+	key     Key
+	private bool // nobody else can find it
+
+	stage    stage
+	led      bool // somebody is fetching
+	fault    int  // why it failed, in the caller's numbers
+	failures int
+	waiting  []*Waiter // all who want the answer, the leader among them
+	cancel   func()    // ends the fetch; nil: none is under way
+
+	answer   Answer
+	base     int64 // where in the body answer.Body begins: 0 unless the answer is too large
+	tooLarge bool
+	room     chan struct{} // wakes the writer of an answer that is too large
+}
+
+// An Answer is what a flight shares, from the moment its head is there. Body grows until Whole; its bytes never
+// change.
+type Answer struct {
+	Meta   Meta
+	Lines  []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
+	Length int64  // of the body in bytes, or -1 if the upstream announced none
+	Body   []byte
+	Whole  bool   // Body is all of it
+	Broken bool   // it will never be
+	Record []byte // the answer as a record, once it is whole and if it is kept
+}
+
+type stage uint8
+
+const (
+	seeking stage = iota // no answer yet
+	landed               // there is an answer to share
+	open                 // there is one that must not be shared: everyone for himself
+	failed               // there is none
+)
+
+// An Outcome is what a request learns from a flight.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Lead   Outcome = iota // fetch, and tell the flight
+	Landed                // read the answer with Next
+	Alone                 // the answer cannot be shared: fetch without a flight
+	Failed                // the fetch failed too often
+	Late                  // no answer in time
+	Left                  // the request's client has left
+)
+
+// A Waiter is one request's seat in a flight. It is reused from request to request.
+type Waiter struct {
+	wake  chan struct{}
+	timer *time.Timer
+	left  atomic.Bool
+	read  int64 // bytes of the body taken
+}
+
+// NewWaiter makes a seat.
+func NewWaiter() *Waiter {
+	w := &Waiter{wake: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	w.timer.Stop()
+	return w
+}
+
+// Interrupt tells that the request's client has left.
+func (w *Waiter) Interrupt() {
+	w.left.Store(true)
+	w.nudge()
+}
+
+func (w *Waiter) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Waiter) reset() {
+	w.left.Store(false)
+	w.read = 0
+	select {
+	case <-w.wake:
+	default:
+	}
+}
+
+// Join takes a seat in the flight of a key, and begins one if there is none: then the caller leads.
+func (t *Flights) Join(k Key, w *Waiter) (f *Flight, leads bool) {
+	w.reset()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f = s.flights[k]; f != nil {
+		f.waiting = append(f.waiting, w)
+		return f, false
+	}
+	f = &Flight{mu: &s.mu, table: t, key: k, led: true, waiting: []*Waiter{w}}
+	s.flights[k] = f
+	return f, true
+}
+
+// Alone makes a flight that nobody else can join: for a request whose answer others must not wait for.
+func (t *Flights) Alone(w *Waiter) *Flight {
+	w.reset()
+	return &Flight{mu: new(sync.Mutex), table: t, private: true, led: true, waiting: []*Waiter{w}}
+}
+
+// Under tells whether a flight of the key is under way.
+func (t *Flights) Under(k Key) bool {
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flights[k] != nil
+}
+
+func (t *Flights) shard(k Key) *flightShard { return &t.shards[k[0]%uint8(len(t.shards))] }
+
+// markTime is how long a key is known to have answers that cannot be shared. Requests for it do not wait for
+// each other meanwhile: they would be served one after the other. Varnish calls it hit-for-miss.
+const markTime = 10 * time.Second
+
+// Mark remembers that the answers for a key cannot be shared. now is a monotonic clock.
+func (t *Flights) Mark(k Key, now time.Duration) {
+	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+markTime)/time.Second)))
+}
+
+// Marked tells whether Mark was called for the key a short while ago. Another key in the same slot may have
+// made it forget.
+func (t *Flights) Marked(k Key, now time.Duration) bool {
+	v := t.marks[markSlot(k)].Load()
+	return v>>32 == markTag(k) && uint32(v) > uint32(now/time.Second)
+}
+
+func markSlot(k Key) int   { return int(binary.LittleEndian.Uint16(k[1:]) % 4096) }
+func markTag(k Key) uint64 { return uint64(binary.LittleEndian.Uint32(k[4:])) | 1 }
+
+// Fetching tells the flight how to end the leader's fetch when nobody wants it any more.
+func (f *Flight) Fetching(cancel func()) {
+	f.mu.Lock()
+	f.cancel = cancel
+	f.mu.Unlock()
+}
+
+// Leave gives a seat back, and tells whether somebody is left who wants the answer. The last one to leave ends
+// the fetch.
+func (f *Flight) Leave(w *Waiter) (goOn bool) {
+	f.mu.Lock()
+	cancel := f.leave(w)
+	goOn = len(f.waiting) > 0
+	f.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	return goOn
+}
+
+// LeaveQuietly is Leave for the leader itself: it never cancels, because the caller is what would be
+// cancelled.
+func (f *Flight) LeaveQuietly(w *Waiter) (goOn bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leave(w)
+	return len(f.waiting) > 0
+}
+
+func (f *Flight) leave(w *Waiter) (cancel func()) {
+	at := -1
+	for i, other := range f.waiting {
+		if other == w {
+			at = i
+		}
+	}
+	if at < 0 {
+		return nil
+	}
+	last := len(f.waiting) - 1
+	f.waiting[at], f.waiting[last] = f.waiting[last], nil
+	f.waiting = f.waiting[:last]
+	f.makeRoom()
+	switch {
+	case last > 0 && f.stage == seeking && !f.led:
+		f.waiting[0].nudge() // it may have been this one's turn to lead
+	case last == 0:
+		f.remove()
+		if !f.answer.Whole {
+			return f.cancel
+		}
+	}
+	return nil
+}
+
+// remove takes the flight out of the table. The lock is held.
+func (f *Flight) remove() {
+	if f.private {
+		return
+	}
+	s := f.table.shard(f.key)
+	if s.flights[f.key] == f {
+		delete(s.flights, f.key)
+	}
+}
+
+func (f *Flight) nudgeAll() {
+	for _, w := range f.waiting {
+		w.nudge()
+	}
+}
+
+// Open tells that the answer must not be shared: those who wait go on alone.
+func (f *Flight) Open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stage, f.cancel = open, nil
+	f.remove()
+	f.nudgeAll()
+}
+
+// Fail tells that the leader has no answer. One of those who wait leads next; after three failures all learn
+// the fault, a number of the caller's.
+func (f *Flight) Fail(fault int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cancel, f.led = nil, false
+	f.fault = fault
+	if f.failures++; f.failures >= maxFailures || len(f.waiting) == 0 {
+		f.stage = failed
+		f.remove()
+		f.nudgeAll()
+		return
+	}
+	f.waiting[0].nudge()
+}
+
+// Fault is what the last leader failed with.
+func (f *Flight) Fault() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fault
+}
+
+// Land shares an answer whose head is there. The body follows by Write and End. The flight keeps a's slices.
+func (f *Flight) Land(a Answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stage, f.answer = landed, a
+	f.nudgeAll()
+}
+
+// ErrNobody ends the writing of an answer that nobody reads.
+var ErrNobody = errors.New("cache: nobody reads the answer any more")
+
+// Write appends to the body. It blocks while an answer that is too large to be kept has readers behind.
+func (f *Flight) Write(p []byte) error {
+	for {
+		f.mu.Lock()
+		if len(f.waiting) == 0 {
+			f.mu.Unlock()
+			return ErrNobody
+		}
+		limit := f.table.maxBody
+		if !f.tooLarge && f.base+int64(len(f.answer.Body)+len(p)) > limit {
+			f.tooLarge = true
+			f.room = make(chan struct{}, 1)
+			f.remove() // whoever comes now has missed the beginning
+		}
+		if !f.tooLarge || f.trim(limit) {
+			f.answer.Body = append(f.answer.Body, p...)
+			f.nudgeAll()
+			f.mu.Unlock()
+			return nil
+		}
+		room := f.room
+		f.mu.Unlock()
+		<-room
+	}
+}
+
+// trim forgets what all readers have, and tells whether there is room for more.
+func (f *Flight) trim(limit int64) bool {
+	least := f.base + int64(len(f.answer.Body))
+	for _, w := range f.waiting {
+		least = min(least, w.read)
+	}
+	if drop := least - f.base; drop > 0 {
+		// A new array: readers may still hold pieces of the old one.
+		f.answer.Body = append([]byte(nil), f.answer.Body[drop:]...)
+		f.base = least
+	}
+	return int64(len(f.answer.Body)) < limit
+}
+
+// makeRoom wakes a writer that waits for readers.
+func (f *Flight) makeRoom() {
+	if f.room != nil {
+		select {
+		case f.room <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Kept is the whole body, to be made a record of; ok is false if the answer is too large to be kept.
+func (f *Flight) Kept() (body []byte, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.answer.Body, !f.tooLarge
+}
+
+// End tells that the body is whole, with the record made of it, or nil.
+func (f *Flight) End(record []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
+	f.remove()
+	f.nudgeAll()
+}
+
+// Break tells that the body has no end.
+func (f *Flight) Break() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer.Broken, f.cancel = true, nil
+	f.remove()
+	f.nudgeAll()
+}
+
+// Wait waits for an outcome, at most so long. After Lead the caller must end the flight by Open, Fail, or Land and
+// what follows it.
+func (f *Flight) Wait(w *Waiter, limit time.Duration) Outcome {
+	w.timer.Reset(limit)
+	defer w.timer.Stop()
+	for {
+		if o, ok := f.outcome(w); ok {
+			return o
+		}
+		select {
+		case <-w.wake:
+		case <-w.timer.C:
+			f.Leave(w)
+			return Late
+		}
+	}
+}
+
+func (f *Flight) outcome(w *Waiter) (Outcome, bool) {
+	if w.left.Load() {
+		f.Leave(w)
+		return Left, true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch f.stage {
+	case landed:
+		return Landed, true
+	case open:
+		return Alone, true
+	case failed:
+		return Failed, true
+	}
+	if f.led {
+		return 0, false
+	}
+	f.led = true
+	return Lead, true
+}
+
+// Answer returns what there is of a landed answer.
+func (f *Flight) Answer() Answer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.answer
+}
+
+// Next returns the next piece of a landed answer's body, waiting for it at most so long. more tells whether
+// another may follow. ErrNobody tells that w's client has left, ErrBroken that there is no end.
+func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, err error) {
+	w.timer.Reset(limit)
+	defer w.timer.Stop()
+	for {
+		if w.left.Load() {
+			return nil, false, ErrNobody
+		}
+		f.mu.Lock()
+		piece = f.answer.Body[w.read-f.base:]
+		w.read += int64(len(piece))
+		more = !f.answer.Whole
+		broken := f.answer.Broken
+		if len(piece) > 0 {
+			f.makeRoom()
+		}
+		f.mu.Unlock()
+		switch {
+		case len(piece) > 0 || !more:
+			return piece, more, nil
+		case broken:
+			return nil, false, ErrBroken
+		}
+		select {
+		case <-w.wake:
+		case <-w.timer.C:
+			return nil, false, ErrBroken
+		}
+	}
+}
+
+// ErrBroken tells that an answer was cut.
+var ErrBroken = errors.New("cache: the answer has no end")

@@ -1,0 +1,287 @@
+package cache
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const forAges = time.Hour
+
+func keyOf(s string) Key { return Hash([]byte(s)) }
+
+// crowd has n requests join the flight of one key; each that leads calls lead, and each reports its outcome.
+func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Outcome]int) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	outcomes = map[Outcome]int{}
+	for range n {
+		all.Go(func() {
+			w := NewWaiter()
+			f, leads := t.Join(keyOf("a"), w)
+			o := Lead
+			if !leads {
+				o = f.Wait(w, forAges)
+			}
+			if o == Lead {
+				lead(f, w)
+			}
+			f.Leave(w)
+			mu.Lock()
+			outcomes[o]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	return outcomes
+}
+
+func TestFlightOneLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(1 << 20)
+		got := crowd(table, 1000, func(f *Flight, _ *Waiter) {
+			time.Sleep(time.Second) // the upstream's; everyone has joined
+			f.Land(Answer{Length: 2})
+			_ = f.Write([]byte("ok"))
+			f.End(nil)
+		})
+		if got[Lead] != 1 || got[Landed] != 999 {
+			t.Errorf("%v", got)
+		}
+		if table.Under(keyOf("a")) {
+			t.Error("the flight is still in the table")
+		}
+	})
+}
+
+func TestFlightOpenSendsEveryoneOnAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+			time.Sleep(time.Second)
+			f.Open()
+		})
+		if got[Lead] != 1 || got[Alone] != 99 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+func TestFlightThreeFailuresAreEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+			time.Sleep(time.Second)
+			f.Fail(7)
+		})
+		if got[Lead] != 3 || got[Failed] != 97 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+func TestFlightSecondLeaderSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var leaders atomic.Int32
+		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+			time.Sleep(time.Second)
+			if leaders.Add(1) == 1 {
+				f.Fail(7)
+				return
+			}
+			f.Land(Answer{})
+			f.End(nil)
+		})
+		if got[Lead] != 2 || got[Landed] != 98 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+// A leader whose client left goes on while others wait, and is cancelled when the last of them leaves.
+func TestFlightLeaderLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(1 << 20)
+		leader, follower := NewWaiter(), NewWaiter()
+		f, _ := table.Join(keyOf("a"), leader)
+		cancelled := 0
+		f.Fetching(func() { cancelled++ })
+		if again, leads := table.Join(keyOf("a"), follower); again != f || leads {
+			t.Fatal("the second request did not join")
+		}
+		if !f.LeaveQuietly(leader) || cancelled != 0 {
+			t.Error("the fetch ends although somebody waits")
+		}
+		go func() {
+			time.Sleep(time.Second)
+			follower.Interrupt()
+		}()
+		if o := f.Wait(follower, forAges); o != Left || cancelled != 1 {
+			t.Errorf("outcome %d, cancelled %d times", o, cancelled)
+		}
+		if table.Under(keyOf("a")) {
+			t.Error("somebody could still join a fetch that was cancelled")
+		}
+	})
+}
+
+// A request whose turn it is to lead may be leaving at that moment: the next one leads.
+func TestFlightTurnIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(1 << 20)
+		leader, leaving, staying := NewWaiter(), NewWaiter(), NewWaiter()
+		f, _ := table.Join(keyOf("a"), leader)
+		table.Join(keyOf("a"), leaving)
+		table.Join(keyOf("a"), staying)
+		outcome := make(chan Outcome)
+		go func() { outcome <- f.Wait(staying, forAges) }()
+		f.LeaveQuietly(leader)
+		f.Fail(1)
+		leaving.Interrupt()
+		if o := f.Wait(leaving, forAges); o != Left {
+			t.Errorf("outcome %d", o)
+		}
+		if o := <-outcome; o != Lead {
+			t.Errorf("outcome %d", o)
+		}
+	})
+}
+
+func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(1 << 20)
+		leader, follower := NewWaiter(), NewWaiter()
+		f, _ := table.Join(keyOf("a"), leader)
+		table.Join(keyOf("a"), follower)
+		began := time.Now()
+		if o := f.Wait(follower, 3*time.Second); o != Late || time.Since(began) != 3*time.Second {
+			t.Errorf("outcome %d after %v", o, time.Since(began))
+		}
+	})
+}
+
+// Readers get the body as it comes, each at its own pace.
+func TestFlightStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(1 << 20)
+		leader := NewWaiter()
+		f, _ := table.Join(keyOf("a"), leader)
+		read := func(pace time.Duration, want string) {
+			w := NewWaiter()
+			table.Join(keyOf("a"), w)
+			var got bytes.Buffer
+			for more := true; more; {
+				var piece []byte
+				var err error
+				if piece, more, err = f.Next(w, forAges); err != nil {
+					t.Error(err)
+					return
+				}
+				got.Write(piece)
+				time.Sleep(pace)
+			}
+			if got.String() != want {
+				t.Errorf("got %q", got.String())
+			}
+		}
+		var all sync.WaitGroup
+		all.Go(func() { read(0, "abcdefghij") })
+		all.Go(func() { read(3*time.Second, "abcdefghij") })
+		synctest.Wait()
+		f.Land(Answer{Length: -1})
+		for _, c := range "abcdefghij" {
+			if err := f.Write([]byte{byte(c)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		f.End(nil)
+		all.Wait()
+	})
+}
+
+// What grows beyond the limit is not kept, takes no more memory than the limit, and waits for its slowest reader.
+func TestFlightTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(100)
+		w := NewWaiter()
+		f, _ := table.Join(keyOf("a"), w)
+		f.Land(Answer{Length: -1})
+		var sent, got int
+		go func() {
+			for range 50 {
+				if f.Write(make([]byte, 30)) != nil {
+					t.Error("nobody reads?")
+				}
+				sent += 30
+			}
+			f.End(nil)
+		}()
+		for more := true; more; {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if sent-got > 130 {
+				t.Errorf("%d bytes are held", sent-got)
+			}
+			var piece []byte
+			piece, more, _ = f.Next(w, forAges)
+			got += len(piece)
+		}
+		if _, ok := f.Kept(); ok || got != 1500 || table.Under(keyOf("a")) {
+			t.Errorf("kept: %v, %d bytes", ok, got)
+		}
+	})
+}
+
+func TestFlightBrokenHasNoEnd(t *testing.T) {
+	table := NewFlights(100)
+	w := NewWaiter()
+	f, _ := table.Join(keyOf("a"), w)
+	f.Land(Answer{Length: 10})
+	_ = f.Write([]byte("abc"))
+	f.Break()
+	piece, more, err := f.Next(w, forAges)
+	if string(piece) != "abc" || !more || err != nil {
+		t.Errorf("%q %v %v", piece, more, err)
+	}
+	if _, _, err = f.Next(w, forAges); err != ErrBroken {
+		t.Errorf("%v", err)
+	}
+}
+
+// Readers that leave while the writer waits for them let it go on, or end.
+func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(10)
+		w := NewWaiter()
+		f, _ := table.Join(keyOf("a"), w)
+		f.Land(Answer{Length: -1})
+		ended := make(chan error)
+		go func() {
+			for {
+				if err := f.Write(make([]byte, 8)); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		f.LeaveQuietly(w)
+		if err := <-ended; err != ErrNobody {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMarks(t *testing.T) {
+	table := NewFlights(1)
+	a, b := keyOf("a"), keyOf("b")
+	if table.Marked(a, 0) {
+		t.Error("marked before Mark")
+	}
+	table.Mark(a, 5*time.Second)
+	if !table.Marked(a, 6*time.Second) || table.Marked(a, 5*time.Second+markTime) || table.Marked(b, 6*time.Second) {
+		t.Error("the mark is not of this key and this time")
+	}
+}

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"time"
+
+	"aigateway/gateway/cache"
+)
+
+// purgeTime bounds a purge: it looks at every record in Redis.
+const purgeTime = 10 * time.Second
+
+// cachez answers /cachez: the figures of the cache, and its purge.
+func (g *Gateway) cachez(x *exchange, mayPurge bool) {
+	if string(x.head.Method) != "DELETE" {
+		g.replyPage(x, 200, g.cacheFigures())
+		return
+	}
+	if !mayPurge && !g.showsToken(x) {
+		x.ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="aigateway"`)
+		g.replyFault(x, &noToken)
+		return
+	}
+	match, ok := purgeMatch(x)
+	if !ok {
+		g.replyFault(x, &badPurge)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), purgeTime)
+	defer cancel()
+	n, err := g.store.Purge(ctx, match)
+	if err != nil {
+		g.log.Warn("a purge did not reach everything", "error", err.Error(), "purged", n)
+		g.replyFault(x, &purgeFailed)
+		return
+	}
+	body, _ := json.Marshal(map[string]any{"ok": true, "purged": n}) // plain values cannot fail
+	g.replyPage(x, 200, append(body, '\n'))
+}
+
+// showsToken tells whether the request may do what an operator may. Without ADMIN_TOKEN nobody may here.
+func (g *Gateway) showsToken(x *exchange) bool {
+	const scheme = "bearer "
+	token := g.settings.Admin.Token
+	value, _ := x.head.Field("authorization")
+	if token == "" || len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
+		return false
+	}
+	return subtle.ConstantTimeCompare(bytes.TrimSpace(value[len(scheme):]), []byte(token)) == 1
+}
+
+// purgeMatch is what the query of a purge asks for: ?path= without its query, ?prefix= of a target, ?key= a target
+// with its query; one of them. None is everything, a nil function.
+func purgeMatch(x *exchange) (match func(key []byte) bool, ok bool) {
+	args := x.ctx.QueryArgs()
+	if args.Len() == 0 {
+		return nil, true
+	}
+	if args.Len() != 1 {
+		return nil, false
+	}
+	path, prefix, key := args.Peek("path"), args.Peek("prefix"), args.Peek("key")
+	switch {
+	case len(path) > 0:
+		return func(text []byte) bool { return bytes.Equal(pathOf(cache.TargetOf(text)), path) }, true
+	case len(prefix) > 0:
+		return func(text []byte) bool { return bytes.HasPrefix(cache.TargetOf(text), prefix) }, true
+	case len(key) > 0:
+		return func(text []byte) bool { return bytes.Equal(cache.TargetOf(text), key) }, true
+	}
+	return nil, false
+}
+
+// cacheFigures is the body of GET /cachez.
+func (g *Gateway) cacheFigures() []byte {
+	type tier struct {
+		Hits    uint64 `json:"hits"`
+		Entries uint64 `json:"entries"`
+		Bytes   uint64 `json:"bytes"`
+	}
+	c := g.settings.Cache
+	hits, misses := g.metrics.Cache().Totals()
+	state := g.cacheState()
+	tiers := map[string]tier{}
+	var all uint64
+	for i, name := range g.tiers() {
+		all += hits[i]
+		tiers[name] = tier{Hits: hits[i], Entries: state.Entries[i], Bytes: state.Bytes[i]}
+	}
+	reasons := map[string]uint64{}
+	for i, n := range g.metrics.Cache().MissesByReason() {
+		if n > 0 {
+			reasons[missReasons()[i]] = n
+		}
+	}
+	invalidations := map[string]uint64{}
+	for i, n := range state.Invalidations {
+		invalidations[cacheSources[i]] = n
+	}
+	ratio := 0.0
+	if all+misses > 0 {
+		ratio = float64(all) / float64(all+misses)
+	}
+	body, err := json.Marshal(struct {
+		Enabled       bool              `json:"enabled"`
+		Hits          uint64            `json:"hits"`
+		Misses        uint64            `json:"misses"`
+		HitRatio      float64           `json:"hit_ratio"`
+		Coalesced     uint64            `json:"coalesced"`
+		Backend       string            `json:"backend"`
+		TTL           string            `json:"ttl"`
+		MaxEntries    int               `json:"max_entries"`
+		MemoryBytes   int64             `json:"memory_bytes"`
+		Tiers         map[string]tier   `json:"tiers"`
+		MissesBy      map[string]uint64 `json:"misses_by_reason"`
+		Invalidations map[string]uint64 `json:"invalidations"`
+		Evictions     uint64            `json:"evictions"`
+		Trusted       bool              `json:"memory_trusted"`
+		RedisErrors   uint64            `json:"redis_errors"`
+	}{
+		c.Enabled, all, misses, ratio, g.metrics.Cache().CoalescedTotal(), c.Backend, c.TTL.String(), c.MaxEntries, c.MemoryBytes,
+		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors,
+	})
+	if err != nil {
+		panic("BUG: cannot marshal the figures of the cache: " + err.Error())
+	}
+	return append(body, '\n')
+}

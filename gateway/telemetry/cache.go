@@ -1,0 +1,134 @@
+package telemetry
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Cache is the series of the cache that a request moves. A nil Cache counts nothing.
+type Cache struct {
+	hits      []*metrics.Counter // by the number of the tier
+	misses    []*metrics.Counter // by the number of the reason
+	coalesced *metrics.Counter
+}
+
+// CacheState is what the cache tells about itself at a scrape, by tier and by source in the order of Options.
+type CacheState struct {
+	Entries       []uint64
+	Bytes         []uint64
+	Invalidations []uint64
+	Evictions     uint64 // from memory, to make room
+	RedisErrors   uint64 // calls that failed or came too late, and values that were not what they should be
+	RedisDropped  uint64 // writes that found the queue full
+	Trusted       bool   // memory is told of what other replicas change, or there are none
+}
+
+// addCache registers the counters. Names are by number: the cache's own numbers index them.
+func (m *Metrics) addCache(o Options) {
+	m.cacheState, m.tiers, m.sources = o.Cache, o.CacheTiers, o.CacheSources
+	hits := m.counters("cache_hits_total", "Requests answered from the cache, by the tier that had the answer.")
+	misses := m.counters("cache_misses_total", "Requests on routes with a cache that were not answered from it, by reason.")
+	coalesced := m.counters("cache_coalesced_total", "Misses that were answered by another request's fetch.").counter("")
+	c := &Cache{coalesced: coalesced}
+	for _, tier := range o.CacheTiers {
+		c.hits = append(c.hits, hits.counter(label("tier", tier)))
+	}
+	for _, reason := range o.CacheReasons {
+		c.misses = append(c.misses, misses.counter(label("reason", reason)))
+	}
+	m.cache = c
+}
+
+// Cache returns the series of the cache.
+func (m *Metrics) Cache() *Cache {
+	if m == nil {
+		return nil
+	}
+	return m.cache
+}
+
+// Hit counts an answer from the cache.
+func (c *Cache) Hit(tier int) {
+	if c != nil && tier < len(c.hits) {
+		c.hits[tier].Inc()
+	}
+}
+
+// Miss counts a request that the cache did not answer.
+func (c *Cache) Miss(reason int) {
+	if c != nil && reason < len(c.misses) {
+		c.misses[reason].Inc()
+	}
+}
+
+// Coalesced counts a miss that another request's fetch answered.
+func (c *Cache) Coalesced() {
+	if c != nil {
+		c.coalesced.Inc()
+	}
+}
+
+// Totals are the hits and misses since the start: hits by tier.
+func (c *Cache) Totals() (hits []uint64, misses uint64) {
+	if c == nil {
+		return nil, 0
+	}
+	for _, n := range c.hits {
+		hits = append(hits, n.Get())
+	}
+	for _, n := range c.misses {
+		misses += n.Get()
+	}
+	return hits, misses
+}
+
+// CoalescedTotal is what Coalesced has counted.
+func (c *Cache) CoalescedTotal() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.coalesced.Get()
+}
+
+// MissesByReason are the misses since the start, in the order of Options.CacheReasons.
+func (c *Cache) MissesByReason() (all []uint64) {
+	if c != nil {
+		for _, n := range c.misses {
+			all = append(all, n.Get())
+		}
+	}
+	return all
+}
+
+// writeCache asks the cache once for all of its series.
+func (m *Metrics) writeCache(b *bytes.Buffer) {
+	if len(m.tiers) == 0 {
+		return
+	}
+	s := CacheState{
+		Entries: make([]uint64, len(m.tiers)), Bytes: make([]uint64, len(m.tiers)),
+		Invalidations: make([]uint64, len(m.sources)),
+	}
+	if m.cacheState != nil {
+		s = m.cacheState()
+	}
+	f := func(name, help, kind, by string, labels []string, values []uint64) {
+		writeHead(b, name, help, kind)
+		for i, v := range values {
+			fmt.Fprintf(b, "%s{%s} %d\n", name, label(by, labels[i]), v)
+		}
+	}
+	f("cache_entries", "Answers kept, by tier; of Redis only those that this replica has written.", "gauge", "tier", m.tiers, s.Entries)
+	f("cache_bytes", "Bytes taken, by tier.", "gauge", "tier", m.tiers, s.Bytes)
+	f("cache_invalidations_total", "Answers dropped before their time, by who wanted it.", "counter", "source", m.sources, s.Invalidations)
+	one := func(name, help, kind string, value uint64) {
+		writeHead(b, name, help, kind)
+		fmt.Fprintf(b, "%s %d\n", name, value)
+	}
+	one("cache_evictions_total", "Answers dropped from memory to make room.", "counter", s.Evictions)
+	one("cache_redis_errors_total", "Calls of the cache to Redis that failed, came too late or found what it did not write.", "counter", s.RedisErrors)
+	one("cache_redis_dropped_total", "Answers not written to Redis because too many were waiting.", "counter", s.RedisDropped)
+	one("cache_memory_trusted", "0 while memory is not used because nobody tells it what other replicas change.", "gauge", uint64(oneIf(s.Trusted)))
+}
