@@ -24,6 +24,7 @@ type Meta struct {
 	StaleWhileRevalidate int64 // RFC 5861 §3; 0: none
 	StaleIfError         int64 // RFC 5861 §4; 0: none
 
+	Date         int64  // Unix seconds of the Date field; 0: none or not valid, ResponseTime counts
 	LastModified int64  // Unix seconds; 0: none or not valid
 	ETag         []byte // as sent, W/ and quotes included; empty: none. Borrowed
 }
@@ -37,4 +38,5 @@ const (
 	NoCache                          // never without validation, §5.2.2.4
 	Heuristic                        // the lifetime is the route's or a heuristic, not the response's
 	Varies                           // this record lists the variants of a URL instead of an answer, §4.1
+	Shared                           // public, s-maxage or must-revalidate: may answer requests with Authorization, §3.5
 )

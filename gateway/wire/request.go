@@ -20,6 +20,7 @@ type RequestHead struct {
 	ContentLength        int64 // bytes; 0 = no body, ChunkedBody = chunked
 	Expect               bool  // Expect: 100-continue
 	Close                bool  // the client will not send another request
+	Caching              bool  // a line that travels on may matter to a cache, see mattersToCache
 
 	ForwardedFor                  [][]byte // values of all X-Forwarded-For lines, in order
 	ForwardedProto, ForwardedHost []byte
@@ -41,6 +42,7 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	v := h.fields.scan(block, func(name, value []byte) (bool, Violation) {
 		keep, keeps, v := h.take(name, value, &seen)
 		keepAlive = keepAlive || keeps
+		h.Caching = h.Caching || keep && mattersToCache(name)
 		return keep, v
 	})
 	if v != None {
@@ -207,6 +209,39 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 		return !is(name, "proxy-authorization"), false, None // for the first proxy, which is us: RFC 9110 §11.7.2
 	}
 	return true, false, None
+}
+
+// mattersToCache tells whether a cache has to read the field before it answers or stores: Cache-Control and
+// Pragma, conditions and ranges, credentials, and fields by which some upstreams choose another answer than the
+// target names. It looks at a few letters only. A false alarm costs the cache a second walk over the lines; a
+// usual request costs none.
+func mattersToCache(name []byte) bool {
+	switch n := len(name); name[0] | 0x20 {
+	case 'a': // authorization, apikey
+		return n == 13 || n == 6 || endsInSecret(name)
+	case 'c': // cache-control, cookie
+		return n == 13 || n == 6 || endsInSecret(name)
+	case 'f': // forwarded
+		return n == 9 || endsInSecret(name)
+	case 'i': // if-match and the like
+		return n > 6 && is(name[:3], "if-") || endsInSecret(name)
+	case 'p', 'r': // pragma, range
+		return n == 6 || n == 5 || endsInSecret(name)
+	case 'x': // x-auth…, x-forwarded-…, x-host, x-http-…, x-method-…, x-original-…, x-rewrite-…
+		if n > 3 && name[1] == '-' {
+			switch name[2] | 0x20 {
+			case 'a', 'f', 'h', 'm', 'o', 'r':
+				return true
+			}
+		}
+	}
+	return endsInSecret(name)
+}
+
+// endsInSecret tells whether the field's name says that its value is a key or a token.
+func endsInSecret(name []byte) bool {
+	n := len(name)
+	return n > 4 && is(name[n-4:], "-key") || n > 6 && is(name[n-6:], "-token")
 }
 
 func (h *RequestHead) checkFraming(seen *requestSeen) Violation {

@@ -1,0 +1,86 @@
+package cache
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"strconv"
+)
+
+// AppendKey appends the text of a request's primary key (RFC 9111 §2): method class, scheme, host and the target
+// exactly as it is forwarded. GET and HEAD are one class, since a HEAD is answered from a stored GET.
+//
+// The host is what the upstream is told in X-Forwarded-Host, in lower case and without the scheme's default port:
+// these are the same host to everybody (RFC 9110 §4.2.3), and to a cache they must be, or a client could fill it
+// with spellings. Nothing of the target is normalised: two spellings of a path are the same to some upstreams and
+// not to others, and only who answers may decide. Lengths go before the parts, so that no two requests have the
+// same text.
+func AppendKey(dst []byte, o Origin, target []byte) []byte {
+	dst = append(dst, "GET "...)
+	dst = append(dst, o.scheme()...)
+	host := o.bareHost()
+	dst = appendSized(dst, len(host))
+	for _, c := range host {
+		dst = append(dst, lower(c))
+	}
+	dst = appendSized(dst, len(target))
+	return append(dst, target...)
+}
+
+// appendSized appends a separator and a length.
+func appendSized(dst []byte, n int) []byte {
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, ':')
+}
+
+// bareHost is the host without an empty port or the default one.
+func (o Origin) bareHost() []byte {
+	i := bytes.LastIndexByte(o.Host, ':')
+	if i < 0 {
+		return o.Host
+	}
+	if port := o.Host[i+1:]; len(port) == 0 || string(port) == o.defaultPort() {
+		return o.Host[:i]
+	}
+	return o.Host
+}
+
+// sameHost tells whether two hosts are one, spelled differently perhaps.
+func (o Origin) sameHost(host []byte) bool {
+	return sameName(o.bareHost(), Origin{Secure: o.Secure, Host: host}.bareHost())
+}
+
+// SplitKey takes a key's text apart, as a purge by path needs it. rest is what [AppendVariant] added. Everything is
+// borrowed. ok is false for a text that AppendKey did not write.
+func SplitKey(text []byte) (o Origin, target, rest []byte, ok bool) {
+	text, ok = bytes.CutPrefix(text, keyHTTPS)
+	if o.Secure = ok; !ok {
+		if text, ok = bytes.CutPrefix(text, keyHTTP); !ok {
+			return Origin{}, nil, nil, false
+		}
+	}
+	if o.Host, text, ok = cutSized(text); !ok {
+		return Origin{}, nil, nil, false
+	}
+	if target, rest, ok = cutSized(text); !ok {
+		return Origin{}, nil, nil, false
+	}
+	return o, target, rest, true
+}
+
+var keyHTTP, keyHTTPS = []byte("GET http "), []byte("GET https ")
+
+// cutSized reads what appendSized and the bytes after it wrote; the separator before it may be gone.
+func cutSized(b []byte) (part, rest []byte, ok bool) {
+	b = bytes.TrimPrefix(b, keyHTTP[len(keyHTTP)-1:])
+	digits, b, ok := bytes.Cut(b, colon)
+	if n, valid := parseSeconds(digits); ok && valid && len(digits) < 10 && n <= int64(len(b)) {
+		return b[:n], b[n:], true
+	}
+	return nil, nil, false
+}
+
+var colon = []byte(":")
+
+// Hash turns a key's text into the name of its record.
+func Hash(text []byte) Key { return sha256.Sum256(text) }
