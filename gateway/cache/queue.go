@@ -1,0 +1,151 @@
+package cache
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A queue holds what is on its way to Redis: records, which may be dropped, and deletions, which may not. What is in it
+// is found in it.
+type queue struct {
+	busy atomic.Int64 // records and deletions
+	wake chan struct{}
+
+	mu      sync.Mutex
+	order   []*write
+	writes  map[Key]*write // the latest of each key, until it is done
+	bytes   int
+	deletes map[Key]uint64 // and which Delete asked for it last
+	serial  uint64
+	all     bool // too many to remember: everything is to be deleted
+}
+
+type write struct {
+	st  Stamp
+	rec []byte
+}
+
+const (
+	queueRecords = 4096
+	queueBytes   = 32 << 20
+	queueDeletes = 1 << 16
+)
+
+func (q *queue) init() {
+	q.wake = make(chan struct{}, 1)
+	q.writes, q.deletes = make(map[Key]*write), make(map[Key]uint64)
+}
+
+func (q *queue) wakeUp() { wake(q.wake) }
+
+// put takes a copy of rec. It refuses when there is no room.
+func (q *queue) put(st Stamp, rec []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.order) >= queueRecords || q.bytes+len(rec) > queueBytes {
+		return false
+	}
+	w := &write{st: st, rec: slices.Clone(rec)}
+	q.order = append(q.order, w)
+	q.writes[st.key] = w
+	q.bytes += len(rec)
+	q.busy.Add(1)
+	q.wakeUp()
+	return true
+}
+
+func (q *queue) delete(k Key) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.deletes[k]; !ok {
+		if q.all || len(q.deletes) >= queueDeletes {
+			if !q.all {
+				q.all = true
+				q.busy.Add(1)
+			}
+			q.serial++
+			q.wakeUp()
+			return
+		}
+		q.busy.Add(1)
+	}
+	q.serial++
+	q.deletes[k] = q.serial
+	q.wakeUp()
+}
+
+// find returns the record of k if one is on its way, and whether what Redis has is to be deleted.
+func (q *queue) find(k Key) (rec []byte, st Stamp, deleted bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := q.writes[k]
+	if w != nil {
+		rec, st = w.rec, w.st
+	}
+	_, deleted = q.deletes[k]
+	return rec, st, deleted || q.all
+}
+
+// take returns the next records to write. They stay to be found until they are finished.
+func (q *queue) take() []*write {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(q.order) && n < batchRecords && (n == 0 || bytes+len(q.order[n].rec) <= batchBytes) {
+		bytes += len(q.order[n].rec)
+		n++
+	}
+	batch := slices.Clone(q.order[:n])
+	q.order = slices.Delete(q.order, 0, n)
+	return batch
+}
+
+func (q *queue) finish(batch []*write) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, w := range batch {
+		if q.writes[w.st.key] == w {
+			delete(q.writes, w.st.key)
+		}
+		q.bytes -= len(w.rec)
+		q.busy.Add(-1)
+	}
+}
+
+// takeDeletes returns some of what is to be deleted. It stays so until deleted is called with the same serial.
+func (q *queue) takeDeletes() (keys []Key, serials []uint64, all bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.all {
+		return nil, []uint64{q.serial}, true
+	}
+	for k, serial := range q.deletes {
+		keys, serials = append(keys, k), append(serials, serial)
+		if len(keys) == batchDeletes {
+			break
+		}
+	}
+	return keys, serials, false
+}
+
+func (q *queue) deleted(k Key, serial uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deletes[k] == serial {
+		delete(q.deletes, k)
+		q.busy.Add(-1)
+	}
+}
+
+// deletedAll ends what began with takeDeletes, unless a deletion was asked for meanwhile.
+func (q *queue) deletedAll(serial uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.serial != serial {
+		return
+	}
+	q.busy.Add(-1 - int64(len(q.deletes)))
+	clear(q.deletes)
+	q.all = false
+}
