@@ -24,18 +24,16 @@ type Entry struct {
 //	12  length of variant    48  initial age     80  last modified
 //	16  length of etag       56  lifetime        88  until
 //	20  length of head
-//	24  length of body       96  key, variant, etag, head, body
+//	24  length of body       96  date
+//	                        104  key, variant, etag, head, body
 //
 // Head and body come last, so that a status line and the lines that change with every answer can be written over
 // what is before them, and all of it sent at once.
 const (
 	recordMagic = "gwc\x01"
-	fixedSize   = 96
+	fixedSize   = 104
 	untilAt     = 88
 )
-
-// maxSeconds bounds the ages and lifetimes of a record: nothing that adds two of them overflows.
-const maxSeconds = 1 << 40
 
 // MaxKeyText is the longest text that a record may have as its key, in bytes: a purge reads no more of a record to
 // see whose it is.
@@ -53,7 +51,7 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = le.AppendUint16(dst, uint16(e.Flags))
 	for _, n := range [...]int64{
 		e.RequestTime, e.ResponseTime, e.InitialAge, e.Lifetime,
-		e.StaleWhileRevalidate, e.StaleIfError, e.LastModified, e.Until,
+		e.StaleWhileRevalidate, e.StaleIfError, e.LastModified, e.Until, e.Date,
 	} {
 		dst = le.AppendUint64(dst, uint64(n))
 	}
@@ -94,7 +92,7 @@ func Decode(rec []byte) (e Entry, ok bool) {
 	e.RequestTime, e.ResponseTime = number(32), number(40)
 	e.InitialAge, e.Lifetime = number(48), number(56)
 	e.StaleWhileRevalidate, e.StaleIfError = number(64), number(72)
-	e.LastModified, e.Until = number(80), number(untilAt)
+	e.LastModified, e.Until, e.Date = number(80), number(untilAt), number(96)
 	if ends[4] != len(rec) || ends[0] > fixedSize+MaxKeyText || e.Status > 999 ||
 		!seconds(e.InitialAge) || !seconds(e.Lifetime) || !seconds(e.StaleWhileRevalidate) || !seconds(e.StaleIfError) {
 		return Entry{}, false

@@ -158,13 +158,13 @@ func (t *Flights) Under(k Key) bool {
 
 func (t *Flights) shard(k Key) *flightShard { return &t.shards[k[0]%uint8(len(t.shards))] }
 
-// markTime is how long a key is known to have answers that cannot be shared. Requests for it do not wait for
+// markedFor is how long a key is known to have answers that cannot be shared. Requests for it do not wait for
 // each other meanwhile: they would be served one after the other. Varnish calls it hit-for-miss.
-const markTime = 10 * time.Second
+const markedFor = 10 * time.Second
 
 // Mark remembers that the answers for a key cannot be shared. now is a monotonic clock.
 func (t *Flights) Mark(k Key, now time.Duration) {
-	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+markTime)/time.Second)))
+	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+markedFor)/time.Second)))
 }
 
 // Marked tells whether Mark was called for the key a short while ago. Another key in the same slot may have

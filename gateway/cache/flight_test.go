@@ -11,7 +11,7 @@ import (
 
 const forAges = time.Hour
 
-func keyOf(s string) Key { return Hash([]byte(s)) }
+func flightKey(s string) Key { return Hash([]byte(s)) }
 
 // crowd has n requests join the flight of one key; each that leads calls lead, and each reports its outcome.
 func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Outcome]int) {
@@ -21,7 +21,7 @@ func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Out
 	for range n {
 		all.Go(func() {
 			w := NewWaiter()
-			f, leads := t.Join(keyOf("a"), w)
+			f, leads := t.Join(flightKey("a"), w)
 			o := Lead
 			if !leads {
 				o = f.Wait(w, forAges)
@@ -51,7 +51,7 @@ func TestFlightOneLeads(t *testing.T) {
 		if got[Lead] != 1 || got[Landed] != 999 {
 			t.Errorf("%v", got)
 		}
-		if table.Under(keyOf("a")) {
+		if table.Under(flightKey("a")) {
 			t.Error("the flight is still in the table")
 		}
 	})
@@ -104,10 +104,10 @@ func TestFlightLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(keyOf("a"), leader)
+		f, _ := table.Join(flightKey("a"), leader)
 		cancelled := 0
 		f.Fetching(func() { cancelled++ })
-		if again, leads := table.Join(keyOf("a"), follower); again != f || leads {
+		if again, leads := table.Join(flightKey("a"), follower); again != f || leads {
 			t.Fatal("the second request did not join")
 		}
 		if !f.LeaveQuietly(leader) || cancelled != 0 {
@@ -120,7 +120,7 @@ func TestFlightLeaderLeaves(t *testing.T) {
 		if o := f.Wait(follower, forAges); o != Left || cancelled != 1 {
 			t.Errorf("outcome %d, cancelled %d times", o, cancelled)
 		}
-		if table.Under(keyOf("a")) {
+		if table.Under(flightKey("a")) {
 			t.Error("somebody could still join a fetch that was cancelled")
 		}
 	})
@@ -131,9 +131,9 @@ func TestFlightTurnIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, leaving, staying := NewWaiter(), NewWaiter(), NewWaiter()
-		f, _ := table.Join(keyOf("a"), leader)
-		table.Join(keyOf("a"), leaving)
-		table.Join(keyOf("a"), staying)
+		f, _ := table.Join(flightKey("a"), leader)
+		table.Join(flightKey("a"), leaving)
+		table.Join(flightKey("a"), staying)
 		outcome := make(chan Outcome)
 		go func() { outcome <- f.Wait(staying, forAges) }()
 		f.LeaveQuietly(leader)
@@ -152,8 +152,8 @@ func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(keyOf("a"), leader)
-		table.Join(keyOf("a"), follower)
+		f, _ := table.Join(flightKey("a"), leader)
+		table.Join(flightKey("a"), follower)
 		began := time.Now()
 		if o := f.Wait(follower, 3*time.Second); o != Late || time.Since(began) != 3*time.Second {
 			t.Errorf("outcome %d after %v", o, time.Since(began))
@@ -166,10 +166,10 @@ func TestFlightStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader := NewWaiter()
-		f, _ := table.Join(keyOf("a"), leader)
+		f, _ := table.Join(flightKey("a"), leader)
 		read := func(pace time.Duration, want string) {
 			w := NewWaiter()
-			table.Join(keyOf("a"), w)
+			table.Join(flightKey("a"), w)
 			var got bytes.Buffer
 			for more := true; more; {
 				var piece []byte
@@ -206,7 +206,7 @@ func TestFlightTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(100)
 		w := NewWaiter()
-		f, _ := table.Join(keyOf("a"), w)
+		f, _ := table.Join(flightKey("a"), w)
 		f.Land(Answer{Length: -1})
 		var sent, got int
 		go func() {
@@ -228,7 +228,7 @@ func TestFlightTooLarge(t *testing.T) {
 			piece, more, _ = f.Next(w, forAges)
 			got += len(piece)
 		}
-		if _, ok := f.Kept(); ok || got != 1500 || table.Under(keyOf("a")) {
+		if _, ok := f.Kept(); ok || got != 1500 || table.Under(flightKey("a")) {
 			t.Errorf("kept: %v, %d bytes", ok, got)
 		}
 	})
@@ -237,7 +237,7 @@ func TestFlightTooLarge(t *testing.T) {
 func TestFlightBrokenHasNoEnd(t *testing.T) {
 	table := NewFlights(100)
 	w := NewWaiter()
-	f, _ := table.Join(keyOf("a"), w)
+	f, _ := table.Join(flightKey("a"), w)
 	f.Land(Answer{Length: 10})
 	_ = f.Write([]byte("abc"))
 	f.Break()
@@ -255,7 +255,7 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(10)
 		w := NewWaiter()
-		f, _ := table.Join(keyOf("a"), w)
+		f, _ := table.Join(flightKey("a"), w)
 		f.Land(Answer{Length: -1})
 		ended := make(chan error)
 		go func() {
@@ -276,12 +276,12 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 
 func TestMarks(t *testing.T) {
 	table := NewFlights(1)
-	a, b := keyOf("a"), keyOf("b")
+	a, b := flightKey("a"), flightKey("b")
 	if table.Marked(a, 0) {
 		t.Error("marked before Mark")
 	}
 	table.Mark(a, 5*time.Second)
-	if !table.Marked(a, 6*time.Second) || table.Marked(a, 5*time.Second+markTime) || table.Marked(b, 6*time.Second) {
+	if !table.Marked(a, 6*time.Second) || table.Marked(a, 5*time.Second+markedFor) || table.Marked(b, 6*time.Second) {
 		t.Error("the mark is not of this key and this time")
 	}
 }

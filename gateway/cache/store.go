@@ -32,9 +32,9 @@ type Tier uint8
 
 // The tiers, the fastest first.
 const (
-	None   Tier = iota // not found
-	Memory             // this process
-	Redis              // all replicas
+	Nowhere Tier = iota // not found
+	Memory              // this process
+	Redis               // all replicas
 )
 
 // String is the label of metrics.
@@ -77,13 +77,13 @@ func (s *Store) Close() {
 	s.memory.close()
 }
 
-// Get appends the record of k to dst and says where it was. If there is none, the tier is None, and dst comes back as
+// Get appends the record of k to dst and says where it was. If there is none, the tier is Nowhere, and dst comes back as
 // long as it was; it may have grown. The record passed Check when it came from Redis. That its key and variant are those
 // that are asked for is for the caller to compare. Now is in Unix milliseconds. A hit in memory allocates nothing if dst
 // has the room; asking Redis takes ReadTimeout at most.
 func (s *Store) Get(dst []byte, k Key, now int64) ([]byte, Tier) {
 	if s == nil {
-		return dst, None
+		return dst, Nowhere
 	}
 	if s.redis == nil || s.redis.trusted(now) {
 		rec, ok := s.memory.get(dst, &k)
@@ -93,12 +93,12 @@ func (s *Store) Get(dst []byte, k Key, now int64) ([]byte, Tier) {
 		dst = rec[:len(dst)]
 	}
 	if s.redis == nil {
-		return dst, None
+		return dst, Nowhere
 	}
 	if rec, ok := s.redis.get(dst, k, now); ok {
 		return rec, Redis
 	}
-	return dst, None
+	return dst, Nowhere
 }
 
 // Stamp is taken before an answer is asked for, and goes with it to Put.
