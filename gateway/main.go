@@ -121,7 +121,18 @@ func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
 	if demo {
 		fmt.Fprint(stdout, welcome(s))
 	}
-	served := make(chan error, 1)
+	served := make(chan error, 2)
+	if s.Admin.Addr != "" {
+		admin, err := net.Listen("tcp", s.Admin.Addr)
+		if err != nil {
+			_ = ln.Close()
+			g.Close()
+			fmt.Fprintf(stderr, "cannot listen on ADMIN_ADDR: %v\nset it to a free address\n", err)
+			return exitFailed
+		}
+		log.Info("operations pages", "addr", admin.Addr().String())
+		go func() { served <- g.ServeAdmin(admin) }()
+	}
 	go func() { served <- g.Serve(ln) }()
 
 	select {

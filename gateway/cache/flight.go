@@ -59,13 +59,17 @@ type Flight struct {
 // An Answer is what a flight shares, from the moment its head is there. Body grows until Whole; its bytes never
 // change.
 type Answer struct {
-	Meta   Meta
-	Lines  []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
-	Length int64  // of the body in bytes, or -1 if the upstream announced none
-	Body   []byte
-	Whole  bool   // Body is all of it
-	Broken bool   // it will never be
-	Record []byte // the answer as a record, once it is whole and if it is kept
+	Meta    Meta
+	Names   []byte // of the fields it varies by, as MergeVary wrote them
+	Variant []byte // what AppendVariant wrote for the leader
+	Fresh   bool   // it came from the upstream just now: its age is no reason against it
+	Lines   []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
+	Length  int64  // of the body in bytes, or -1 if the upstream announced none
+	Body    []byte
+	Whole   bool   // Body is all of it
+	Broken  bool   // it will never be
+	Stamp   Stamp  // of the record: it is not shared any more once that is not valid
+	Record  []byte // the answer as a record, once it is whole and if it is kept
 }
 
 type stage uint8
@@ -223,11 +227,9 @@ func (f *Flight) leave(w *Waiter) (cancel func()) {
 	switch {
 	case last > 0 && f.stage == seeking && !f.led:
 		f.waiting[0].nudge() // it may have been this one's turn to lead
-	case last == 0:
+	case last == 0 && !f.answer.Whole:
 		f.remove()
-		if !f.answer.Whole {
-			return f.cancel
-		}
+		return f.cancel
 	}
 	return nil
 }
@@ -356,6 +358,30 @@ func (f *Flight) End(record []byte) {
 	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
 	f.remove()
 	f.nudgeAll()
+}
+
+// EndLater is End for an answer that others do not find elsewhere yet: the flight stays joinable until Retire.
+func (f *Flight) EndLater(record []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
+	f.nudgeAll()
+}
+
+// Retire takes a flight that has ended out of the table.
+func (f *Flight) Retire() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remove()
+}
+
+// Read waits until the body is whole and throws it away.
+func (f *Flight) Read(w *Waiter) error {
+	for {
+		if _, more, err := f.Next(w, time.Hour); err != nil || !more {
+			return err
+		}
+	}
 }
 
 // Break tells that the body has no end.

@@ -96,6 +96,7 @@ type remote struct {
 	pushes, expiries, lost     atomic.Uint64
 	hits, misses               atomic.Uint64
 	written, unwritten, purges atomic.Uint64
+	writtenBytes               atomic.Uint64
 	faults                     [faultKinds]atomic.Uint64
 }
 
@@ -117,6 +118,7 @@ const (
 type RedisStats struct {
 	Hits, Misses uint64            // of records that were asked for
 	Written      uint64            // records
+	WrittenBytes uint64            // of records
 	Dropped      uint64            // records that were not written: Redis away, full, or slower than they come
 	Faults       map[string]uint64 // by kind: away, timeout, busy, wrong_type, corrupt, full, refused
 	Trusted      bool              // Redis tells what changes; else memory counts as empty
@@ -162,7 +164,7 @@ func (r *remote) close() {
 func (r *remote) stats() RedisStats {
 	names := [faultKinds]string{"away", "timeout", "busy", "wrong_type", "corrupt", "full", "refused"}
 	st := RedisStats{
-		Hits: r.hits.Load(), Misses: r.misses.Load(), Written: r.written.Load(), Dropped: r.unwritten.Load(),
+		Hits: r.hits.Load(), Misses: r.misses.Load(), Written: r.written.Load(), WrittenBytes: r.writtenBytes.Load(), Dropped: r.unwritten.Load(),
 		Faults: make(map[string]uint64), Queued: int(r.queue.busy.Load()),
 		Trusted: r.trusted(time.Now().UnixMilli()), Resting: r.resting.Load(),
 	}
@@ -528,6 +530,7 @@ func (r *remote) send(batch []*write) {
 			continue
 		}
 		r.written.Add(1)
+		r.writtenBytes.Add(uint64(len(w.rec)))
 		if w.st.generation != r.memory.generation.Load() { // a purge may have looked here before this arrived
 			r.queue.delete(w.st.key)
 			continue

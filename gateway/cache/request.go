@@ -262,3 +262,6 @@ func (r *Request) limits() bool { return r.NoCache || r.MaxAge >= 0 || r.MinFres
 func (r *Request) Selective() bool {
 	return len(r.ifNoneMatch) > 0 || r.ifModifiedSince.count > 0 || r.byteRange.count > 0
 }
+
+// Ranged tells whether the request asks for a part.
+func (r *Request) Ranged() bool { return r.byteRange.count > 0 }

@@ -109,6 +109,9 @@ func (s *Store) Stamp(k Key) Stamp {
 	return s.memory.stamp(k)
 }
 
+// Valid reports whether nothing has been done to the stamp's key since it was taken.
+func (s *Store) Valid(st Stamp) bool { return s == nil || s.memory.valid(&st) }
+
 // Put keeps a copy of rec until its Until, unless its key was deleted, purged or replaced elsewhere since the stamp was
 // taken. It does not wait for Redis, and reports whether rec was kept or is on its way.
 func (s *Store) Put(st Stamp, rec []byte, now int64) bool {

@@ -22,6 +22,7 @@ const (
 	TimeoutIdle     // silence inside the body, or an upstream that stopped reading the request
 	BrokenAnswer    // closed, cut or malformed
 	HeadTooLarge    // a response head over the limit
+	UpstreamFailed  // one answer after the other was an error; only the cache's followers are told so
 
 	// The answer had begun; the client's connection was reset.
 	Truncated
@@ -41,6 +42,7 @@ var faults = [...]string{
 	TimeoutIdle:     "timeout_idle",
 	BrokenAnswer:    "bad_upstream_response",
 	HeadTooLarge:    "upstream_header_too_large",
+	UpstreamFailed:  "upstream_failed",
 	Truncated:       "truncated",
 }
 

@@ -44,7 +44,9 @@ func (g *Gateway) ServeAdmin(ln net.Listener) error {
 		return ln.Close()
 	}
 	return s.Serve(wire.Listen(ln, wire.ClientOptions{HeadTimeout: headTime, KeepAlive: keepAlive, Idle: keepAlive},
-		func(err error) { g.log.Warn("cannot accept a connection on ADMIN_ADDR, trying again", "error", err.Error()) }))
+		func(err error) {
+			g.log.Warn("cannot accept a connection on ADMIN_ADDR, trying again", "error", err.Error())
+		}))
 }
 
 // closeAdmin ends the admin listener, after the traffic: somebody may be watching.

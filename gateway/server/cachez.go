@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"aigateway/gateway/cache"
@@ -65,13 +66,21 @@ func purgeMatch(x *exchange) (match func(key []byte) bool, ok bool) {
 	path, prefix, key := args.Peek("path"), args.Peek("prefix"), args.Peek("key")
 	switch {
 	case len(path) > 0:
-		return func(text []byte) bool { return bytes.Equal(pathOf(cache.TargetOf(text)), path) }, true
+		return ofTarget(func(target []byte) bool { return bytes.Equal(pathOf(target), path) }), true
 	case len(prefix) > 0:
-		return func(text []byte) bool { return bytes.HasPrefix(cache.TargetOf(text), prefix) }, true
+		return ofTarget(func(target []byte) bool { return bytes.HasPrefix(target, prefix) }), true
 	case len(key) > 0:
-		return func(text []byte) bool { return bytes.Equal(cache.TargetOf(text), key) }, true
+		return ofTarget(func(target []byte) bool { return bytes.Equal(target, key) }), true
 	}
 	return nil, false
+}
+
+// ofTarget looks at the target in the text of a key.
+func ofTarget(match func(target []byte) bool) func(text []byte) bool {
+	return func(text []byte) bool {
+		_, target, _, ok := cache.SplitKey(text)
+		return ok && match(target)
+	}
 }
 
 // cacheFigures is the body of GET /cachez.
@@ -121,7 +130,7 @@ func (g *Gateway) cacheFigures() []byte {
 		Trusted       bool              `json:"memory_trusted"`
 		RedisErrors   uint64            `json:"redis_errors"`
 	}{
-		c.Enabled, all, misses, ratio, g.metrics.Cache().CoalescedTotal(), c.Backend, c.TTL.String(), c.MaxEntries, c.MemoryBytes,
+		c.Enabled, all, misses, ratio, g.metrics.Cache().CoalescedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
 		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors,
 	})
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 // An exchange is one request and its answer, from the handler's first line to its last. It is pooled; each
 // field says which step sets it.
 type exchange struct {
+	gateway *Gateway
+
 	// begin
 	ctx   *fasthttp.RequestCtx
 	conn  *wire.ClientConn
@@ -32,6 +34,15 @@ type exchange struct {
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
 
+	// recall
+	cached cached
+
+	// refresh: in place of what a client's connection says
+	raw     []byte // the head
+	peer    []byte
+	trusted bool
+	secure  bool
+
 	// fetch
 	target  []byte
 	forward *proxy.Exchange
@@ -46,5 +57,6 @@ func (x *exchange) reset() {
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]
+	x.cached.reset()
 	x.last, x.openAI, x.fault = false, false, proxy.None
 }

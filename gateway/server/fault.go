@@ -26,6 +26,10 @@ var (
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}
 	tooMany      = fault{429, "too_many_requests", "too many requests; see the Retry-After field"}
 	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
+	notCached    = fault{504, "not_cached", "only-if-cached was asked for, and there is no stored answer that may be used"}
+	noToken      = fault{401, "unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener"}
+	badPurge     = fault{400, "bad_purge", "name one of path, prefix and key, or none to purge everything"}
+	purgeFailed  = fault{503, "purge_incomplete", "Redis did not answer: what it holds may be left; ask again"}
 	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
 )
 
@@ -60,6 +64,13 @@ var ofProxy = map[proxy.Fault]fault{
 	proxy.TimeoutIdle:     {504, proxy.TimeoutIdle.String(), "the upstream fell silent in the middle"},
 	proxy.BrokenAnswer:    {502, proxy.BrokenAnswer.String(), "the upstream's answer is broken"},
 	proxy.HeadTooLarge:    {502, proxy.HeadTooLarge.String(), "the upstream's response header exceeds the limit"},
+	proxy.UpstreamFailed:  {503, proxy.UpstreamFailed.String(), "the upstream answers with errors"},
+}
+
+// ofProxyFault is what a client is told of a fault of the proxy.
+func ofProxyFault(f proxy.Fault) *fault {
+	answer := ofProxy[f]
+	return &answer
 }
 
 // kind is the OpenAI word for the family of a status.

@@ -19,7 +19,7 @@ import (
 func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
 	x := g.begin(ctx, r)
 	defer g.end(x)
-	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.answer(x) {
+	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
 		return
 	}
 	g.fetch(x)
@@ -80,6 +80,10 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	}
 	r := x.route
 	x.openAI = r.openAI
+	if r.leavesOrigin(x.head.Target) {
+		g.replyFault(x, &outsideRoute)
+		return true
+	}
 	if r.missing != nil {
 		g.replyFault(x, r.missing)
 		return true
@@ -138,26 +142,39 @@ func (g *Gateway) answer(x *exchange) (done bool) {
 
 // fetch has an upstream answer.
 func (g *Gateway) fetch(x *exchange) {
+	g.prepare(x)
+	g.conclude(x, g.proxy.Forward(x.forward))
+}
+
+// prepare tells the proxy what to send where.
+func (g *Gateway) prepare(x *exchange) {
 	r := x.route
 	x.target = r.appendTarget(x.target[:0], x.head.Target)
-	if wire.NamesAuthority(x.target) { // by the rewrite of a path with an empty segment
-		g.replyFault(x, &outsideRoute)
+	f := x.forward
+	f.Head, f.Target = &x.head, x.target
+	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
+	f.Pool, f.Fallback = r.pool, r.fallback
+	if x.detached() {
+		f.Client, f.Peer, f.Trusted, f.Secure = nil, x.peer, x.trusted, x.secure
 		return
 	}
-	f := x.forward
-	f.Client, f.Peer, f.Head, f.Target = x.conn, x.conn.PeerText(), &x.head, x.target
-	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
+	f.Client, f.Peer = x.conn, x.conn.PeerText()
 	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
 	f.Last = x.last
 	f.Fields = x.fields[:0]
 	if len(x.rateLimit) > 0 {
 		f.Fields = append(append(append(f.Fields, "RateLimit-Policy: "...), r.policy...), "\r\nRateLimit: "...)
 		f.Fields = append(append(f.Fields, x.rateLimit...), "\r\n"...)
-		x.fields = f.Fields
 	}
-	f.Pool, f.Fallback = r.pool, r.fallback
-	fault := g.proxy.Forward(f)
-	x.last = x.last || f.Last
+	if x.cached.outcome != "" && x.cached.flight == nil {
+		f.Fields = x.appendOutcome(f.Fields)
+	}
+	x.fields = f.Fields
+}
+
+// conclude ends what the proxy has begun: the answer has gone out, or there is a fault to be told.
+func (g *Gateway) conclude(x *exchange, fault proxy.Fault) {
+	x.last = x.last || x.forward.Last
 	x.fault = fault
 	switch {
 	case fault == proxy.None:
@@ -170,8 +187,7 @@ func (g *Gateway) fetch(x *exchange) {
 		x.drop()
 	default:
 		x.last = x.last || !x.conn.KeepsAlive()
-		answer := ofProxy[fault]
-		g.replyFault(x, &answer)
+		g.replyFault(x, ofProxyFault(fault))
 	}
 }
 
@@ -232,11 +248,16 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 const slowWork = 120 * time.Millisecond
 
 // slow is the demo route of a slow service.
-func (g *Gateway) slow(x *exchange) {
+func (g *Gateway) slow(x *exchange) { g.replyJSON(x, 200, slowly(x)) }
+
+// slowly is its work.
+func slowly(x *exchange) []byte {
 	time.Sleep(slowWork)
 	x.forward.UpstreamTime = slowWork
-	g.replyJSON(x, 200, []byte(`{"ok":true,"path":"/slow"}`+"\n"))
+	return slowAnswer
 }
+
+var slowAnswer = []byte(`{"ok":true,"path":"/slow"}` + "\n")
 
 // limited is the demo route of a service that is limited and never cached.
 func (g *Gateway) limited(x *exchange) {

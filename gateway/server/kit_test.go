@@ -67,7 +67,7 @@ func startChanged(t *testing.T, o Options, change func(*Gateway), environ ...str
 
 func loadSettings(t *testing.T, file string, environ []string) *config.Settings {
 	t.Helper()
-	in := config.Input{Environ: unlimited(environ)}
+	in := config.Input{Environ: uncached(unlimited(environ))}
 	if file != "" {
 		in.File = "gateway.yaml"
 		in.ReadFile = func(string) ([]byte, error) { return []byte(file), nil }
@@ -120,6 +120,14 @@ func unlimited(environ []string) []string {
 		return environ
 	}
 	return append([]string{"RATE_LIMIT_ENABLED=false"}, environ...)
+}
+
+// uncached switches the cache off for a test that does not set it: most tests are about what passes.
+func uncached(environ []string) []string {
+	if slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "CACHE_") }) {
+		return environ
+	}
+	return append([]string{"CACHE_ENABLED=false"}, environ...)
 }
 
 // shutdown ends the gateway, once, and returns how many connections it had to cut.

@@ -8,26 +8,34 @@ import (
 //go:embed index.html
 var index []byte
 
-// pages are the operations pages, as routes.
-func (g *Gateway) pages() []*route {
-	page := func(path string, answer func(*exchange)) *route {
-		get := []string{"GET"}
-		return &route{path: path, methods: get, allow: allow(get), answer: answer, ops: true}
-	}
+// page is an operations page, as a route.
+func page(path string, answer func(*exchange), methods ...string) *route {
+	return &route{path: path, methods: methods, allow: allow(methods), answer: answer, ops: true}
+}
+
+// adminPages are those that ADMIN_ADDR moves to a listener of their own. There, who asks may purge.
+func (g *Gateway) adminPages(mayPurge bool) []*route {
 	return []*route{
-		page("/", func(x *exchange) {
-			x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
-			x.ctx.Response.SetBody(index)
-			g.sign(x)
-		}),
-		page("/healthz", func(x *exchange) { g.replyPage(x, 200, g.ops.Health(time.Now())) }),
 		page("/metrics", func(x *exchange) {
 			r := &x.ctx.Response
 			r.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 			g.metrics.WritePrometheus(r.BodyWriter())
 			g.sign(x)
-		}),
-		page("/livez", func(x *exchange) { g.replyPage(x, 200, g.ops.Live()) }),
+		}, "GET"),
+		page("/cachez", func(x *exchange) { g.cachez(x, mayPurge) }, "GET", "DELETE"),
+	}
+}
+
+// pages are the operations pages that clients may see.
+func (g *Gateway) pages() []*route {
+	return []*route{
+		page("/", func(x *exchange) {
+			x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
+			x.ctx.Response.SetBody(index)
+			g.sign(x)
+		}, "GET"),
+		page("/healthz", func(x *exchange) { g.replyPage(x, 200, g.ops.Health(time.Now())) }, "GET"),
+		page("/livez", func(x *exchange) { g.replyPage(x, 200, g.ops.Live()) }, "GET"),
 		page("/readyz", func(x *exchange) {
 			status := 503
 			ready, body := g.ops.Ready()
@@ -35,7 +43,7 @@ func (g *Gateway) pages() []*route {
 				status = 200
 			}
 			g.replyPage(x, status, body)
-		}),
+		}, "GET"),
 	}
 }
 

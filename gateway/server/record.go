@@ -17,6 +17,10 @@ func (g *Gateway) measureWith(version string) {
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
 		UpstreamState: g.upstreamState,
 		RateLimit:     g.limiter.state,
+		CacheTiers:    g.tiers(),
+		CacheReasons:  missReasons(),
+		CacheSources:  cacheSources,
+		Cache:         g.cacheState,
 	}
 	for _, r := range g.settings.Routes {
 		o.Routes = append(o.Routes, r.Path)

@@ -23,9 +23,11 @@ type route struct {
 	policy   []byte // the RateLimit-Policy field
 	cost     int    // tokens a request costs
 	openAI   bool
-	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
-	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
-	ops      bool            // never limited, cached or counted as traffic
+	missing  *fault                 // why the route leads nowhere; nil if it leads somewhere
+	answer   func(*exchange)        // an operations page or demo route, answered here; nil if a pool answers
+	work     func(*exchange) []byte // what the answer of a demo route that may be cached costs
+	caching  *caching               // nil: its answers are not kept
+	ops      bool                   // never limited, cached or counted as traffic
 	metrics  *telemetry.Route
 }
 
@@ -42,9 +44,12 @@ func (g *Gateway) newRoute(c config.Route) *route {
 		r.policy = r.limit.AppendPolicy(nil)
 		r.cost = max(1, c.Limit.Cost)
 	}
+	if g.store != nil && !c.Cache.Off {
+		r.caching = g.newCaching(c)
+	}
 	switch c.Local {
 	case "slow":
-		r.answer = g.slow
+		r.answer, r.work = g.slow, slowly
 	case "limited":
 		r.answer = g.limited
 	default:
@@ -166,6 +171,15 @@ func (r *route) appendTarget(dst, target []byte) []byte {
 		dst = append(dst, target[i:]...)
 	}
 	return dst
+}
+
+// leavesOrigin tells whether the rewrite of a path with an empty segment names an authority.
+func (r *route) leavesOrigin(target []byte) bool {
+	if r.prefix == "" || r.rewrite == "" {
+		return false
+	}
+	rest := target[len(r.prefix):]
+	return r.rewrite == "/" && len(rest) > 0 && (rest[0] == '/' || rest[0] == '\\')
 }
 
 // pathOf is a target without its query.

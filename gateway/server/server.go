@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"aigateway/gateway/cache"
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
@@ -45,7 +46,13 @@ type Gateway struct {
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
 	upstreams []*telemetry.Upstream // by proxy.Upstream.Index
-	noRoute   *telemetry.Route      // what found no route
+
+	store        *cache.Store // nil: there is no cache
+	flights      *cache.Flights
+	cacheMetrics *telemetry.Cache
+	behind       sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes
+
+	noRoute *telemetry.Route // what found no route
 
 	// Requests under way, by epoch: those that began before the shutdown, and those after.
 	epoch atomic.Uint32
@@ -53,6 +60,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	listener *wire.Listener
+	admin    *fasthttp.Server
 	ended    bool
 }
 
@@ -67,12 +75,16 @@ type Options struct {
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
-	g.exchanges.New = func() any { return &exchange{forward: new(proxy.Exchange)} }
+	g.exchanges.New = func() any { return &exchange{gateway: g, forward: new(proxy.Exchange)} }
 	var err error
 	if err = g.limitRoutes(); err != nil {
 		return nil, err
 	}
+	if err = g.openCache(); err != nil {
+		return nil, err
+	}
 	g.measureWith(o.Version)
+	g.cacheMetrics = g.metrics.Cache()
 	g.proxy, err = proxy.New(s.Pools, proxy.Options{
 		MaxHeadBytes: s.MaxHeaderBytes,
 		OnPanic:      g.panicked,
@@ -88,11 +100,17 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g.ops = ops.New(g.started, g.poolsByName(), g.requiredPools())
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
-	g.server = &fasthttp.Server{
-		Handler:               g.routes().Handler,
+	g.server = g.newServer()
+	g.server.Handler = g.routes().Handler
+	return g, nil
+}
+
+// newServer makes a fasthttp server that reads from wire's connections, without its handler.
+func (g *Gateway) newServer() *fasthttp.Server {
+	return &fasthttp.Server{
 		ErrorHandler:          g.refuse,
 		HeaderReceived:        hideBody,
-		ReadBufferSize:        s.MaxHeaderBytes, // the longest head; a longer one is 431
+		ReadBufferSize:        g.settings.MaxHeaderBytes, // the longest head; a longer one is 431
 		WriteBufferSize:       writeBuffer,
 		Concurrency:           maxConnections,
 		CloseOnShutdown:       true,
@@ -102,10 +120,9 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		NoDefaultContentType:          true,
 		DisablePreParseMultipartForm:  true,
 		SecureErrorLogMessage:         true,
-		Logger:                        fasthttpLog{o.Log},
+		Logger:                        fasthttpLog{g.log},
 		// No timeouts here: fasthttp's are absolute. wire.ClientConn has one for each phase.
 	}
-	return g, nil
 }
 
 // hideBody makes fasthttp leave the body to [wire.ClientConn.ReadBody], the answer to an expectation to the
@@ -136,6 +153,11 @@ func (g *Gateway) routes() *router.Router {
 	}
 	for _, page := range g.pages() {
 		exact(page)
+	}
+	if g.settings.Admin.Addr == "" {
+		for _, page := range g.adminPages(false) {
+			exact(page)
+		}
 	}
 	for _, c := range g.settings.Routes {
 		if route := g.newRoute(c); route.prefix != "" {
@@ -235,7 +257,11 @@ func (g *Gateway) await(ctx context.Context, condition func() bool) {
 
 // Close ends what New began. Serve must have ended.
 func (g *Gateway) Close() {
+	g.closeAdmin()
+	g.proxy.Cut() // what goes on behind requests; there are none
+	g.behind.Wait()
 	g.proxy.Close()
+	g.store.Close()
 	if g.limiter.close != nil {
 		g.limiter.close()
 	}

@@ -120,8 +120,8 @@ func (m *Metrics) writeCache(b *bytes.Buffer) {
 			fmt.Fprintf(b, "%s{%s} %d\n", name, label(by, labels[i]), v)
 		}
 	}
-	f("cache_entries", "Answers kept, by tier; of Redis only those that this replica has written.", "gauge", "tier", m.tiers, s.Entries)
-	f("cache_bytes", "Bytes taken, by tier.", "gauge", "tier", m.tiers, s.Bytes)
+	f("cache_entries", "Answers kept, by tier; of Redis those that this replica has written since its start.", "gauge", "tier", m.tiers, s.Entries)
+	f("cache_bytes", "Bytes taken, by tier; of Redis those that this replica has written since its start.", "gauge", "tier", m.tiers, s.Bytes)
 	f("cache_invalidations_total", "Answers dropped before their time, by who wanted it.", "counter", "source", m.sources, s.Invalidations)
 	one := func(name, help, kind string, value uint64) {
 		writeHead(b, name, help, kind)

@@ -13,6 +13,7 @@ type ResponseHead struct {
 	ContentLength int64 // bytes, ChunkedBody or UntilClose, as the fields say; see [ResponseHead.BodyLength]
 	Close         bool  // the upstream will close the connection
 	HasDate       bool
+	Refers        bool // there is a Location or a Content-Location
 	ContentType   []byte
 }
 
@@ -107,6 +108,8 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 		h.HasDate = h.HasDate || is(name, "date")
 	case 7:
 		return !is(name, "upgrade") && !is(name, "trailer"), false, None
+	case 8:
+		h.Refers = h.Refers || is(name, "location")
 	case 10:
 		if is(name, "connection") {
 			closes, keeps := h.nominate(value)
@@ -126,6 +129,7 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 			return false, false, h.takeLength(value, seen)
 		}
 	case 16:
+		h.Refers = h.Refers || is(name, "content-location")
 		return !is(name, "proxy-connection"), false, None
 	case 17:
 		if is(name, "transfer-encoding") {

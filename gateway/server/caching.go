@@ -1,0 +1,88 @@
+package server
+
+import (
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/config"
+	"aigateway/gateway/telemetry"
+)
+
+// openCache opens the stores that the settings name. Without a cache, the store is nil, which is off.
+func (g *Gateway) openCache() (err error) {
+	c := g.settings.Cache
+	if !c.Enabled {
+		return nil
+	}
+	o := cache.Options{
+		MemoryBytes: c.MemoryBytes, MaxEntries: c.MaxEntries,
+		// A record is the body, the head, the texts of its key and some numbers.
+		MaxRecord: int(c.MaxBodyBytes) + 4*g.settings.MaxHeaderBytes + recordRoom,
+	}
+	if r := g.settings.Redis; c.Backend == "redis" {
+		o.Redis = &cache.RedisOptions{
+			Addrs: r.Addrs, DB: r.DB, Password: r.Password, TLS: r.TLS,
+			OnFault: func(err error) { g.log.Warn("the cache does without Redis", "error", err.Error()) },
+		}
+	}
+	if g.store, err = cache.Open(o); err != nil {
+		return err
+	}
+	g.flights = cache.NewFlights(c.MaxBodyBytes)
+	return nil
+}
+
+// newCaching is what a configured route does with answers.
+func (g *Gateway) newCaching(c config.Route) *caching {
+	policy := cache.Policy{TTL: c.Cache.TTL, HeuristicMax: g.settings.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes}
+	wait := g.settings.ResponseTimeout
+	for _, p := range g.settings.Pools {
+		if p.Name == c.Pool {
+			wait = p.Timeouts.Connect + p.Timeouts.Response
+		}
+	}
+	return &caching{policy: policy, wait: wait + time.Second}
+}
+
+// The labels of the cache's metrics.
+var cacheSources = []string{"purge", "delete", "push", "expiry", "lost"}
+
+// missReasons are why an answer did not come from the cache, by the numbers of cache.Reason: none is that nothing is
+// stored.
+func missReasons() []string {
+	all := []string{"absent"}
+	for _, r := range cache.Reasons() {
+		all = append(all, r.String())
+	}
+	return all
+}
+
+// tiers are the tiers there are, in the order in which they are asked.
+func (g *Gateway) tiers() []string {
+	switch {
+	case g.store == nil:
+		return nil
+	case g.settings.Cache.Backend == "redis":
+		return []string{cache.Memory.String(), cache.Redis.String()}
+	}
+	return []string{cache.Memory.String()}
+}
+
+// cacheState is what metrics show of the stores.
+func (g *Gateway) cacheState() telemetry.CacheState {
+	s := g.store.Stats()
+	state := telemetry.CacheState{
+		Entries: []uint64{s.Entries}, Bytes: []uint64{s.Bytes}, Evictions: s.Evictions, Trusted: true,
+	}
+	for _, source := range cacheSources {
+		state.Invalidations = append(state.Invalidations, s.Invalidations[source])
+	}
+	if r := s.Redis; r != nil {
+		state.Entries, state.Bytes = append(state.Entries, r.Written), append(state.Bytes, r.WrittenBytes)
+		state.RedisDropped, state.Trusted = r.Dropped, r.Trusted
+		for _, n := range r.Faults {
+			state.RedisErrors += n
+		}
+	}
+	return state
+}

@@ -1,0 +1,347 @@
+package server
+
+import (
+	"bytes"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A caching is what a route does with answers. Nil is off.
+type caching struct {
+	policy cache.Policy
+	wait   time.Duration // for another request's fetch: as long as for an upstream
+}
+
+// cached is a request's business with the cache, part of its exchange.
+type cached struct {
+	request  cache.Request
+	response cache.Response
+
+	text    []byte // of the key: that of the URL, and behind it that of the variant
+	url     int    // length of the first part
+	names   []byte // of the fields that tell the URL's variants apart; empty: it has none
+	primary cache.Key
+	key     cache.Key // primary, or that of the variant
+
+	buffer *wire.Buffer
+	full   []byte      // free room, and behind it the record that find found, in buffer if it fits
+	stored cache.Entry // that record
+
+	outcome string // X-Cache, as far as it is known; "": the cache has no part in the request
+	status  cache.CacheStatus
+
+	// of one that fetches, or waits for another one's fetch
+	flight  *cache.Flight
+	seat    *cache.Waiter
+	watched wire.Watched
+	left    atomic.Bool // the client has, and the fetch goes on for others
+	lines   []byte      // of the request, if they are not the client's
+	stamp   cache.Stamp // of primary, taken before the fetch
+	sent    int64       // when the request was, in Unix milliseconds
+	landing *landing    // the answer that was taken
+	settled bool        // the flight knows how the fetch ended
+}
+
+// recordRoom is kept free before a record: the lines that are new with every reply go there.
+const recordRoom = 1024
+
+// The values of X-Cache.
+const (
+	outcomeHit         = "HIT"
+	outcomeMiss        = "MISS"
+	outcomeStale       = "STALE"
+	outcomeRevalidated = "REVALIDATED"
+	outcomeBypass      = "BYPASS"
+)
+
+func (c *cached) reset() {
+	if c.buffer != nil {
+		c.buffer.Put()
+		c.buffer = nil
+	}
+	c.watched.Reset()
+	c.names, c.full, c.stored, c.outcome, c.status = c.names[:0], nil, cache.Entry{}, "", cache.CacheStatus{}
+	c.flight, c.landing, c.settled = nil, nil, false
+	c.left.Store(false)
+}
+
+// urlText and variantText are the two parts of the key's text.
+func (c *cached) urlText() []byte     { return c.text[:c.url] }
+func (c *cached) variantText() []byte { return c.text[c.url:] }
+
+// recall answers from the cache, or from what it fetches for the cache. It leaves a request in which the cache has no
+// part to the next step.
+func (g *Gateway) recall(x *exchange) (done bool) {
+	if x.route.caching == nil {
+		return false
+	}
+	c := &x.cached
+	origin := g.origin(x)
+	c.request.Read(&x.head, origin)
+	if why := c.request.Bypass(); why != cache.None {
+		g.passBy(x, why)
+		return false
+	}
+	c.text = cache.AppendKey(c.text[:0], origin, x.head.Target)
+	c.url = len(c.text)
+	c.primary = cache.Hash(c.text)
+	c.key = c.primary
+	now := time.Now().UnixMilli()
+	tier := g.find(x, now)
+	if tier == cache.Nowhere {
+		g.miss(x, cache.None)
+		return g.fill(x, false)
+	}
+	verdict, why := cache.Reuse(&c.stored.Meta, &c.request, now)
+	if verdict.Serves() {
+		g.hit(x, tier, verdict, now)
+		return true
+	}
+	g.miss(x, why)
+	return g.fill(x, verdict == cache.Unsuitable)
+}
+
+// passBy notes that the cache has no part in a request, and why.
+func (g *Gateway) passBy(x *exchange, why cache.Reason) {
+	x.cached.outcome = outcomeBypass
+	x.cached.status = cache.CacheStatus{Forward: why.Forward(), Detail: why}
+	if why != cache.ForMethod {
+		g.cacheMetrics.Miss(int(why))
+		return
+	}
+	x.cached.status.Detail = cache.None // fwd=method says it all
+	if cache.Invalidates(x.head.Method, 200) {
+		x.forward.Taker = (*invalidation)(x)
+	}
+}
+
+// hit answers with what is stored.
+func (g *Gateway) hit(x *exchange, tier cache.Tier, verdict cache.Verdict, now int64) {
+	c := &x.cached
+	c.outcome = outcomeHit
+	if verdict != cache.Fresh {
+		c.outcome = outcomeStale
+	}
+	c.status = cache.CacheStatus{TTL: c.stored.TTL(now), Timed: true}
+	g.cacheMetrics.Hit(int(tier) - int(cache.Memory))
+	if verdict == cache.ServeWhileRevalidate {
+		g.refresh(x)
+	}
+	g.serve(x, now)
+}
+
+// miss notes why what is stored, if anything, is not the answer.
+func (g *Gateway) miss(x *exchange, why cache.Reason) {
+	c := &x.cached
+	c.outcome = outcomeMiss
+	c.status = cache.CacheStatus{Forward: why.Forward()}
+	switch {
+	case why == cache.ForAuthorization, why == cache.ForCredentials:
+		c.status.Detail = why
+	case why != cache.None:
+	case len(c.names) > 0:
+		c.status.Forward = cache.ForwardedVaryMiss
+	default:
+		c.status.Forward = cache.ForwardedURIMiss
+	}
+	g.cacheMetrics.Miss(int(why))
+}
+
+// find looks for the answer to the request in the tiers. What it finds is in c.stored, and c.key is its key, or the
+// one under which an answer would be found.
+func (g *Gateway) find(x *exchange, now int64) cache.Tier {
+	c := &x.cached
+	tier := g.look(x, c.primary, now)
+	if tier == cache.Nowhere || !bytes.Equal(c.stored.Key, c.urlText()) || len(c.stored.Variant) > 0 {
+		return cache.Nowhere
+	}
+	if c.stored.Flags&cache.Varies == 0 {
+		return tier
+	}
+	list, ok := cache.ParseVariants(c.stored.Body)
+	if !ok {
+		return cache.Nowhere
+	}
+	c.names = append(c.names[:0], list.Names...)
+	c.vary(&x.head)
+	if !list.Holds(c.key) {
+		return cache.Nowhere
+	}
+	tier = g.look(x, c.key, now)
+	if tier == cache.Nowhere || !bytes.Equal(c.stored.Key, c.urlText()) || !bytes.Equal(c.stored.Variant, c.variantText()) {
+		return cache.Nowhere
+	}
+	return tier
+}
+
+// vary makes the key that of the request's variant.
+func (c *cached) vary(head *wire.RequestHead) {
+	c.text = cache.AppendVariant(c.text[:c.url], c.names, head)
+	c.key = cache.Hash(c.text)
+}
+
+// look reads one record.
+func (g *Gateway) look(x *exchange, k cache.Key, now int64) (tier cache.Tier) {
+	c := &x.cached
+	c.stored = cache.Entry{}
+	if c.buffer == nil {
+		c.buffer = wire.GetBuffer(wire.LargeBuffer)
+	}
+	c.full, tier = g.store.Get(c.buffer.B[:recordRoom], k, now)
+	if tier == cache.Nowhere {
+		return tier
+	}
+	var ok bool
+	if c.stored, ok = cache.Decode(c.full[recordRoom:]); !ok {
+		c.stored = cache.Entry{}
+		return cache.Nowhere
+	}
+	return tier
+}
+
+// origin is whom the client meant to ask, as the upstream will be told.
+func (g *Gateway) origin(x *exchange) cache.Origin {
+	o := cache.Origin{Secure: x.ctx.IsTLS(), Host: x.head.Host}
+	if len(x.head.ForwardedProto) == 0 && len(x.head.ForwardedHost) == 0 || !g.trusts(x.conn.Peer()) {
+		return o
+	}
+	if len(x.head.ForwardedProto) > 0 {
+		o.Secure = bytes.EqualFold(x.head.ForwardedProto, https)
+	}
+	if len(x.head.ForwardedHost) > 0 {
+		o.Host = x.head.ForwardedHost
+	}
+	return o
+}
+
+var https = []byte("https")
+
+// fill has an upstream answer, for the client and for the cache.
+func (g *Gateway) fill(x *exchange, alone bool) (done bool) {
+	c := &x.cached
+	if c.request.OnlyIfCached { // RFC 9111 §5.2.1.7
+		g.replyFault(x, &notCached)
+		return true
+	}
+	if c.request.Head || c.request.Ranged() {
+		return false // such an answer is for nobody else, and not to be stored
+	}
+	// What others may wait for is only what anybody may have asked for.
+	alone = alone || c.request.Authorization || c.request.Credentials || c.request.NoCache ||
+		g.flights.Marked(c.primary, x.began)
+	g.collapse(x, alone)
+	return true
+}
+
+// collapse takes part in the fetch of the key: it leads, or waits for what the leader finds.
+func (g *Gateway) collapse(x *exchange, alone bool) {
+	c := &x.cached
+	if c.seat == nil {
+		c.seat = cache.NewWaiter()
+	}
+	for moved := false; ; {
+		if alone {
+			g.lead(x, g.flights.Alone(c.seat))
+			return
+		}
+		f, leads := g.flights.Join(c.key, c.seat)
+		if leads {
+			g.lead(x, f)
+			return
+		}
+		switch g.follow(x, f) {
+		case toLead:
+			g.lead(x, f)
+			return
+		case answered:
+			return
+		case elsewhere: // its variant has a flight of its own, or will have
+			alone, moved = moved, true
+		case byItself:
+			alone = true
+		}
+	}
+}
+
+// next is what a request does after it has waited for another one's fetch.
+type next uint8
+
+const (
+	answered  next = iota // nothing: it has its answer, or its client has left
+	toLead                // fetch, for all who wait
+	elsewhere             // wait for the fetch of its own variant
+	byItself              // fetch alone
+)
+
+// follow waits for what the leader of a flight finds.
+func (g *Gateway) follow(x *exchange, f *cache.Flight) next {
+	c := &x.cached
+	g.proxy.Watch(&c.watched, x.conn, c.seat)
+	defer g.proxy.Unwatch(&c.watched)
+	c.status.Collapsed = true
+	outcome := f.Wait(c.seat, x.route.caching.wait)
+	switch outcome {
+	case cache.Lead:
+		c.status.Collapsed = false
+		return toLead
+	case cache.Alone:
+		f.Leave(c.seat)
+		c.status.Collapsed = false
+		return byItself
+	case cache.Left:
+		g.left(x)
+		return answered
+	case cache.Late:
+		x.fault = proxy.TimeoutResponse
+		g.replyFault(x, ofProxyFault(proxy.TimeoutResponse))
+		return answered
+	case cache.Failed:
+		f.Leave(c.seat)
+		x.fault = proxy.Fault(f.Fault())
+		g.replyFault(x, ofProxyFault(x.fault))
+		return answered
+	}
+	a := f.Answer()
+	if next := g.fits(x, &a); next != answered {
+		f.Leave(c.seat)
+		c.status.Collapsed = false
+		return next
+	}
+	g.cacheMetrics.Coalesced()
+	g.serveFlight(x, f)
+	f.Leave(c.seat)
+	return answered
+}
+
+// fits tells whether the answer of a flight is one for this request, too.
+func (g *Gateway) fits(x *exchange, a *cache.Answer) next {
+	c := &x.cached
+	if len(a.Names) > 0 {
+		c.names = append(c.names[:0], a.Names...)
+		c.vary(&x.head)
+		if !bytes.Equal(c.variantText(), a.Variant) {
+			return elsewhere
+		}
+	}
+	if a.Whole && a.Record != nil && !g.store.Valid(a.Stamp) {
+		return byItself // replaced or purged meanwhile
+	}
+	switch verdict, _ := cache.Reuse(&a.Meta, &c.request, time.Now().UnixMilli()); {
+	case verdict == cache.Unsuitable:
+		return byItself
+	case verdict == cache.Revalidate && a.Meta.Flags&cache.NoCache == 0 && !a.Fresh:
+		return byItself
+	}
+	return answered
+}
+
+// left notes that the request's client has left.
+func (g *Gateway) left(x *exchange) {
+	x.fault = proxy.ClientGone
+	x.conn.Reset()
+	x.drop()
+}

@@ -1,0 +1,235 @@
+package server
+
+import (
+	"strconv"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// longestWait is how long a request waits for a piece of another one's answer: the fetch has deadlines of its own.
+const longestWait = time.Hour
+
+// maxWhole is the longest body, in bytes, that is sent only when all of it is there, so that a cut is a clear error:
+// as for what is passed on without a cache.
+const maxWhole = 64 << 10
+
+// serve answers with the record in c.full. Nothing of it is of use afterwards: the new lines are written over what
+// stands before its head.
+func (g *Gateway) serve(x *exchange, now int64) {
+	c := &x.cached
+	m := &c.stored.Meta
+	size := len(c.stored.Body)
+	if c.request.NotModified(m) {
+		h := x.appendStatus(x.scratch[:0], fasthttp.StatusNotModified, m, now)
+		g.send(x, fasthttp.StatusNotModified, append(cache.AppendNotModified(h, storedLines(&c.stored), m), "\r\n"...))
+		return
+	}
+	from, to, ranged := c.request.Range(m, int64(size))
+	switch ranged {
+	case cache.Whole:
+		h := x.appendStatus(x.scratch[:0], m.Status, m, now)
+		x.scratch = h
+		start := recordRoom + c.stored.Start
+		end := len(c.full)
+		if c.request.Head {
+			end = start + len(c.stored.Head)
+		}
+		if len(h) > start {
+			panic("BUG: no room for the head")
+		}
+		copy(c.full[start-len(h):], h)
+		g.sendNow(x, m.Status, c.full[start-len(h):end])
+	case cache.Part:
+		h := x.appendStatus(x.scratch[:0], fasthttp.StatusPartialContent, m, now)
+		h = append(append(h, storedLines(&c.stored)...), "Content-Range: "...)
+		h = cache.AppendContentRange(h, from, to, int64(size))
+		h = appendInt(append(h, "\r\nContent-Length: "...), int(to-from))
+		h = append(append(h, "\r\n\r\n"...), c.stored.Body[from:to]...)
+		g.send(x, fasthttp.StatusPartialContent, h)
+	default:
+		h := x.appendStatus(x.scratch[:0], fasthttp.StatusRequestedRangeNotSatisfiable, m, now)
+		h = cache.AppendContentRange(append(h, "Content-Range: "...), 0, 0, int64(size))
+		g.send(x, fasthttp.StatusRequestedRangeNotSatisfiable, append(h, "\r\nContent-Length: 0\r\n\r\n"...))
+	}
+}
+
+// send sends an answer that was written into scratch.
+func (g *Gateway) send(x *exchange, status int, message []byte) {
+	x.scratch = message
+	g.sendNow(x, status, message)
+}
+
+// sendNow sends a whole answer.
+func (g *Gateway) sendNow(x *exchange, status int, message []byte) {
+	x.forward.Status = status
+	if x.conn.Send(message) != nil {
+		g.left(x)
+		return
+	}
+	x.endIfLast()
+}
+
+// endIfLast ends the connection after its last answer.
+func (x *exchange) endIfLast() {
+	if x.last || !x.conn.KeepsAlive() {
+		x.conn.EndAfter()
+		x.ctx.SetConnectionClose()
+	}
+}
+
+// appendStatus appends the status line and the lines that are new with every answer.
+func (x *exchange) appendStatus(dst []byte, status int, m *cache.Meta, now int64) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = appendInt(dst, status)
+	dst = append(append(dst, ' '), fasthttp.StatusMessage(status)...)
+	dst = append(dst, "\r\n"...)
+	// RFC 9111 §5.1: an answer that was not validated with this request shows its age.
+	if age := m.Age(now); x.cached.status.Forward == cache.NotForwarded || x.cached.outcome == outcomeStale || age > 0 {
+		dst = strconv.AppendInt(append(dst, "Age: "...), age, 10)
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "Via: 1.1 aigateway\r\nX-Request-ID: "...)
+	dst = append(append(dst, x.id...), "\r\n"...)
+	dst = x.appendOutcome(dst)
+	if len(x.rateLimit) > 0 {
+		dst = append(append(append(dst, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
+		dst = append(append(dst, x.rateLimit...), "\r\n"...)
+	}
+	x.last = x.last || x.gateway.ops.Draining()
+	switch {
+	case x.last || !x.conn.KeepsAlive():
+		dst = append(dst, "Connection: close\r\n"...)
+	case x.head.Minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return dst
+}
+
+// appendOutcome appends what the cache has to say about the answer.
+func (x *exchange) appendOutcome(dst []byte) []byte {
+	c := &x.cached
+	dst = append(append(dst, "X-Cache: "...), c.outcome...)
+	dst = append(dst, "\r\nCache-Status: "...)
+	return append(cache.AppendCacheStatus(dst, c.status), "\r\n"...)
+}
+
+func appendInt(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n), 10) }
+
+// serveFlight answers with what a flight has found, as it arrives; a short body of known length when it is whole.
+func (g *Gateway) serveFlight(x *exchange, f *cache.Flight) {
+	c := &x.cached
+	a := f.Answer()
+	if !a.Whole && a.Length >= 0 && (a.Length <= maxWhole || c.request.Ranged()) {
+		if err := f.Read(c.seat); err != nil {
+			g.cut(x, err)
+			return
+		}
+		a = f.Answer()
+	}
+	now := time.Now().UnixMilli()
+	if a.Whole && a.Record != nil {
+		if c.buffer == nil {
+			c.buffer = wire.GetBuffer(wire.LargeBuffer)
+		}
+		c.full = append(c.buffer.B[:recordRoom], a.Record...)
+		c.stored, _ = cache.Decode(c.full[recordRoom:])
+		g.serve(x, now)
+		return
+	}
+	if c.request.NotModified(&a.Meta) {
+		h := x.appendStatus(x.scratch[:0], fasthttp.StatusNotModified, &a.Meta, now)
+		g.send(x, fasthttp.StatusNotModified, append(cache.AppendNotModified(h, a.Lines, &a.Meta), "\r\n"...))
+		return
+	}
+	g.stream(x, f, &a, now)
+}
+
+// stream passes the body of a flight on, piece by piece.
+func (g *Gateway) stream(x *exchange, f *cache.Flight, a *cache.Answer, now int64) {
+	c := &x.cached
+	chunked := a.Length < 0 && x.head.Minor > 0
+	untilClose := a.Length < 0 && !chunked // for a client that knows no chunks
+	x.last = x.last || untilClose
+	h := append(x.appendStatus(x.scratch[:0], a.Meta.Status, &a.Meta, now), a.Lines...)
+	switch {
+	case chunked:
+		h = append(h, "Transfer-Encoding: chunked\r\n"...)
+	case !untilClose:
+		h = append(appendInt(append(h, contentLength...), int(a.Length)), "\r\n"...)
+	}
+	x.scratch = append(h, "\r\n"...)
+	x.forward.Status = a.Meta.Status
+	if x.conn.Send(x.scratch) != nil {
+		g.left(x)
+		return
+	}
+	if untilClose {
+		x.conn.Reset() // until the end is there, a close must not look like it
+	}
+	for more := true; more; {
+		var piece []byte
+		var err error
+		if piece, more, err = f.Next(c.seat, longestWait); err != nil {
+			g.cut(x, err)
+			return
+		}
+		if g.pass(x, piece, chunked, !more) != nil {
+			g.left(x)
+			return
+		}
+	}
+	if untilClose {
+		x.conn.EndPlainly()
+	}
+	x.endIfLast()
+}
+
+// pass sends a piece of a body, in chunks if need be.
+func (g *Gateway) pass(x *exchange, piece []byte, chunked, last bool) error {
+	if !chunked {
+		if len(piece) == 0 {
+			return nil
+		}
+		return x.conn.Send(piece)
+	}
+	b := x.cached.buffer.B
+	for {
+		n := min(len(piece), len(b)-64)
+		out := b[:0]
+		if n > 0 {
+			out = append(append(wire.AppendChunkSize(out, n), piece[:n]...), "\r\n"...)
+		}
+		if piece = piece[n:]; len(piece) == 0 && last {
+			out = append(out, wire.LastChunk...)
+		}
+		if len(out) > 0 {
+			if err := x.conn.Send(out); err != nil {
+				return err
+			}
+		}
+		if len(piece) == 0 {
+			return nil
+		}
+	}
+}
+
+// cut ends an answer that has no end: an error as long as nothing was sent, else a reset, so that nobody takes it for
+// whole.
+func (g *Gateway) cut(x *exchange, err error) {
+	switch {
+	case err == cache.ErrNobody:
+		g.left(x)
+	case !x.conn.Answered():
+		x.fault = proxy.BrokenAnswer
+		g.replyFault(x, ofProxyFault(x.fault))
+	default:
+		x.fault = proxy.Truncated
+		x.conn.Reset()
+		x.drop()
+	}
+}
