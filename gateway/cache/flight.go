@@ -451,6 +451,9 @@ func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, 
 		}
 		f.mu.Lock()
 		piece = f.answer.Body[w.read-f.base:]
+		if n := f.base + int64(len(f.answer.Body)); n == f.answer.Length && !f.answer.Whole && !f.answer.Broken {
+			piece = nil // the client will know it for the end: not before others find it stored
+		}
 		w.read += int64(len(piece))
 		more = !f.answer.Whole
 		broken := f.answer.Broken

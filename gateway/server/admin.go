@@ -27,7 +27,8 @@ func (g *Gateway) adminServer() *fasthttp.Server {
 		r.ANY(page.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, page) })
 	}
 	r.GET("/debug/pprof/{profile:*}", pprofhandler.PprofHandler)
-	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, nil) }
+	nowhere := &route{missing: &noRoute, ops: true}
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, nowhere) }
 	s := g.newServer()
 	s.Handler = r.Handler
 	return s

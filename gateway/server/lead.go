@@ -56,6 +56,9 @@ func (g *Gateway) lead(x *exchange, f *cache.Flight) {
 	fw := x.forward
 	fw.Taker = x
 	if validators := c.validators(); validators != nil || c.request.Selective() {
+		if c.lines == nil {
+			c.lines = make([]byte, 0, 512)
+		}
 		c.lines = cache.AppendLines(c.lines[:0], &x.head, validators)
 		fw.Lines = c.lines
 	}

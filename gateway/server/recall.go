@@ -39,7 +39,7 @@ type cached struct {
 	seat    *cache.Waiter
 	watched wire.Watched
 	left    atomic.Bool // the client has, and the fetch goes on for others
-	lines   []byte      // of the request, if they are not the client's
+	lines   []byte      // of the request, if they are not the client's; never nil then
 	stamp   cache.Stamp // of primary, taken before the fetch
 	sent    int64       // when the request was, in Unix milliseconds
 	landing *landing    // the answer that was taken
