@@ -161,7 +161,8 @@ func (d *directives) read(list []byte) {
 func (d *directives) take(x directive) {
 	switch len(x.name) {
 	case 6:
-		d.public = d.public || is(x.name, "public")
+		// The one directive here that only allows: one with an argument is not it.
+		d.public = d.public || x.form == bare && is(x.name, "public")
 	case 7:
 		if is(x.name, "max-age") {
 			d.maxAge.see(x.seconds())

@@ -39,8 +39,8 @@ func AppendReferenced(dst []byte, o Origin, target, reference []byte) (_ []byte,
 	base, _ := cutQuery(target)
 	switch {
 	case len(path) > 0 && path[0] == '/':
-		dst = appendSegments(dst, start, path[1:])
-	case len(path) == 0 && len(reference) > 0 && reference[0] == '?':
+		dst = appendPath(dst, start, path[1:])
+	case len(path) == 0 && reference[0] == '?':
 		dst = append(dst, base...)
 	case len(path) == 0:
 		dst = append(dst, '/') // a bare origin
@@ -48,7 +48,7 @@ func AppendReferenced(dst []byte, o Origin, target, reference []byte) (_ []byte,
 		if dir := base[:bytes.LastIndexByte(base, '/')+1]; len(dir) > 1 {
 			dst = appendSegments(dst, start, dir[1:len(dir)-1])
 		}
-		dst = appendSegments(dst, start, path)
+		dst = appendPath(dst, start, path)
 	}
 	dst = append(dst, query...)
 	if made := dst[start:]; len(made) == 0 || made[0] != '/' || wire.NamesAuthority(made) {
@@ -80,6 +80,15 @@ func cutQuery(target []byte) (path, query []byte) {
 	return target[:end], target[end:]
 }
 
+// appendPath appends the segments of a path and, where a dot at its end stood for a directory, a slash.
+func appendPath(dst []byte, root int, path []byte) []byte {
+	dst = appendSegments(dst, root, path)
+	if last := path[bytes.LastIndexByte(path, '/')+1:]; string(last) == "." || string(last) == ".." {
+		dst = append(dst, '/')
+	}
+	return dst
+}
+
 // appendSegments appends the segments of a path, which is written without its first slash, to the path that begins
 // at dst[root]; "." and ".." are carried out: RFC 3986 §5.2.4.
 func appendSegments(dst []byte, root int, path []byte) []byte {
@@ -88,11 +97,7 @@ func appendSegments(dst []byte, root int, path []byte) []byte {
 		switch segment := path[:end]; string(segment) {
 		case "..":
 			dst = dst[:root+max(0, bytes.LastIndexByte(dst[root:], '/'))]
-			fallthrough
 		case ".":
-			if end == len(path) {
-				dst = append(dst, '/')
-			}
 		default:
 			dst = append(append(dst, '/'), segment...)
 		}

@@ -167,10 +167,18 @@ func (m *Meta) Keep() time.Duration {
 
 func (m *Meta) validator() bool { return len(m.ETag) > 0 || m.LastModified != 0 }
 
-// Age returns current_age in seconds, RFC 9111 §4.2.3, at most 2^31. now is in Unix milliseconds; a clock behind
-// that of the replica that stored the answer counts as no time passed.
+// MaxSkew is how far the clock of the replica that stored an answer may be ahead of the one that reads it. Of an
+// answer from later than that nobody knows how old it is.
+const MaxSkew = time.Minute
+
+// Age returns current_age in seconds, RFC 9111 §4.2.3, at most 2^31. now is in Unix milliseconds; an answer from a
+// little later than now has not aged, and one from beyond [MaxSkew] is older than any lifetime.
 func (m *Meta) Age(now int64) int64 {
-	return clamp(m.InitialAge + max(0, now-m.ResponseTime)/1000)
+	resident := now - m.ResponseTime
+	if resident < -MaxSkew.Milliseconds() {
+		return maxSeconds
+	}
+	return clamp(m.InitialAge + max(0, resident)/1000)
 }
 
 // TTL returns for how many seconds more the answer is fresh; 0 or less: it is stale, by so much.
@@ -207,7 +215,7 @@ func Reuse(m *Meta, req *Request, now int64) (Verdict, Reason) {
 	}
 	age := m.Age(now)
 	ttl := m.Lifetime - age
-	refused := req.NoCache || req.MaxAge >= 0 && age > req.MaxAge || ttl < req.MinFresh
+	refused := req.NoCache || req.MaxAge >= 0 && age > req.MaxAge || req.MinFresh >= 0 && ttl < req.MinFresh
 	switch {
 	case ttl > 0 && refused:
 		return Revalidate, ForRequestDirective

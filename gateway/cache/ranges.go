@@ -75,7 +75,7 @@ func fromRange(first, last []byte, size int64) (from, to int64, result RangeResu
 
 // parsePosition reads digits; a number too large for a body is the largest.
 func parsePosition(digits []byte) (n int64, ok bool) {
-	const most = 1 << 60
+	const most = 1 << 58 // ten times that still fits
 	for _, c := range digits {
 		if !isDigit(c) {
 			return 0, false

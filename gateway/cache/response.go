@@ -215,7 +215,6 @@ var (
 	fieldETag         = []byte("etag")
 	fieldLastModified = []byte("last-modified")
 	fieldSetCookie    = []byte("set-cookie")
-	fieldDate         = []byte("date")
 )
 
 // isEntityTag tells whether b is one entity tag, RFC 9110 §8.8.3.

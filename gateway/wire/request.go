@@ -218,7 +218,7 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 func mattersToCache(name []byte) bool {
 	switch n := len(name); name[0] | 0x20 {
 	case 'a': // authorization, apikey
-		return n == 13 || n == 6 || endsInSecret(name)
+		return n == 13 || n == 6 && name[1]|0x20 == 'p' || endsInSecret(name)
 	case 'c': // cache-control, cookie
 		return n == 13 || n == 6 || endsInSecret(name)
 	case 'f': // forwarded
