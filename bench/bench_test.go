@@ -246,6 +246,8 @@ func pieces(path string) (p [][]byte) {
 		for _, s := range strings.SplitAfter(response(n, works[2].size), "\n\n\r\n") {
 			p = append(p, []byte(s))
 		}
+	case strings.HasPrefix(path, "/fresh/"):
+		p = [][]byte{[]byte(undated(response(0, n)))}
 	case strings.Contains(path, "/body/"):
 		p = [][]byte{[]byte(response(0, n))}
 	case strings.HasSuffix(path, "/hold"): // and never a word
@@ -327,6 +329,8 @@ func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net
 		return serveGateway(ln, upstream, dial)
 	case "fasthttp", "fasthttp-stream":
 		return serveFasthttp(ln, upstream, dial, as == "fasthttp-stream")
+	case "hit-gateway", "hit-handler":
+		return serveHits(as, ln, upstream)
 	case "httputil":
 		return serveHTTPUtil(ln, upstream, dial)
 	}
@@ -390,6 +394,9 @@ type child struct {
 func start(b *testing.B, as, upstream string) *child {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
+	if core := os.Getenv("AIGATEWAY_BENCH_CORE"); core != "" && as != "upstream" {
+		cmd = exec.Command("taskset", "-c", core, os.Args[0])
+	}
 	cmd.Env = append(os.Environ(), role+"="+as, "AIGATEWAY_BENCH_UPSTREAM="+upstream)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -14,6 +14,7 @@ import (
 type Flights struct {
 	maxBody int64
 	shards  [64]flightShard
+	under   atomic.Int64        // how many flights are in the table
 	marks   [4096]atomic.Uint64 // see Mark
 }
 
@@ -143,6 +144,7 @@ func (t *Flights) Join(k Key, w *Waiter) (f *Flight, leads bool) {
 	}
 	f = &Flight{mu: &s.mu, table: t, key: k, led: true, waiting: []*Waiter{w}}
 	s.flights[k] = f
+	t.under.Add(1)
 	return f, true
 }
 
@@ -150,6 +152,31 @@ func (t *Flights) Join(k Key, w *Waiter) (f *Flight, leads bool) {
 func (t *Flights) Alone(w *Waiter) *Flight {
 	w.reset()
 	return &Flight{mu: new(sync.Mutex), table: t, private: true, led: true, waiting: []*Waiter{w}}
+}
+
+// Idle tells whether no fetch is under way that others could join.
+func (t *Flights) Idle() bool { return t.under.Load() == 0 }
+
+// Forget lets nobody join the flight of a key any more: what it fetches was asked for before something changed.
+func (t *Flights) Forget(k Key) {
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[k] != nil {
+		delete(s.flights, k)
+		t.under.Add(-1)
+	}
+}
+
+// ForgetAll is Forget for every key.
+func (t *Flights) ForgetAll() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		t.under.Add(-int64(len(s.flights)))
+		clear(s.flights)
+		s.mu.Unlock()
+	}
 }
 
 // Under tells whether a flight of the key is under way.
@@ -242,6 +269,7 @@ func (f *Flight) remove() {
 	s := f.table.shard(f.key)
 	if s.flights[f.key] == f {
 		delete(s.flights, f.key)
+		f.table.under.Add(-1)
 	}
 }
 

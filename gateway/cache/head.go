@@ -39,6 +39,8 @@ func isStored(name []byte) bool {
 	switch len(name) {
 	case 3:
 		return !is(name, "age")
+	case 7:
+		return !is(name, "x-cache") // what another cache said about this one fetch
 	case 14:
 		return !is(name, "content-length")
 	case 18:

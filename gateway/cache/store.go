@@ -109,6 +109,9 @@ func (s *Store) Stamp(k Key) Stamp {
 	return s.memory.stamp(k)
 }
 
+// Empty reports whether there is certainly nothing to delete: nothing was put into a memory that no Redis is behind.
+func (s *Store) Empty() bool { return s == nil || s.redis == nil && s.memory.entries.Load() == 0 }
+
 // Valid reports whether nothing has been done to the stamp's key since it was taken.
 func (s *Store) Valid(st Stamp) bool { return s == nil || s.memory.valid(&st) }
 

@@ -476,3 +476,30 @@ func TestAdminListener(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An answer to HEAD tells whether what is stored and stale is still the answer: RFC 9111 §4.3.5.
+func TestCacheHeadUpdates(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string {
+		tag := `"v1"`
+		if strings.Contains(r.first, "/other") && strings.HasPrefix(r.first, "HEAD") {
+			tag = `"v2"`
+		}
+		switch {
+		case strings.HasPrefix(r.first, "HEAD"):
+			return "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nETag: " + tag + "\r\nContent-Length: 4\r\n\r\n"
+		case r.field("If-None-Match") != "":
+			return "HTTP/1.1 304 Not Modified\r\nETag: " + tag + "\r\n\r\n"
+		}
+		return with("body", "Cache-Control: max-age=60", "Age: 100", "ETag: \"v1\"")
+	})
+	g := startCached(t, o)
+	wantCached(t, g.get("/same"), "MISS", 200, "body")
+	wantCached(t, g.do("HEAD /same HTTP/1.1\r\nHost: a\r\n\r\n"), "MISS", 200, "")
+	wantCached(t, g.get("/same"), "HIT", 200, "body")
+	wantCached(t, g.get("/other"), "MISS", 200, "body")
+	wantCached(t, g.do("HEAD /other HTTP/1.1\r\nHost: a\r\n\r\n"), "MISS", 200, "")
+	wantCached(t, g.get("/other"), "MISS", 200, "body")
+	if last := o.asked()[len(o.asked())-1]; last.field("If-None-Match") != "" {
+		t.Errorf("asked whether another answer still holds: %s", last.head)
+	}
+}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"aigateway/gateway/cache"
 	"aigateway/gateway/wire"
 )
@@ -15,10 +17,10 @@ func (*invalidation) ClientLeft() (goOn bool) { return false }
 // Take implements [proxy.Taker]. It takes no answer; it only looks at it before the client does.
 func (v *invalidation) Take(h *wire.ResponseHead, _ int64) bool {
 	x := (*exchange)(v)
-	if !cache.Invalidates(x.head.Method, h.Status) {
+	g, c := x.gateway, &x.cached
+	if !cache.Invalidates(x.head.Method, h.Status) || g.store.Empty() && g.flights.Idle() {
 		return false
 	}
-	g, c := x.gateway, &x.cached
 	origin := g.origin(x)
 	g.invalidate(x, origin, x.head.Target)
 	if !h.Refers {
@@ -35,9 +37,44 @@ func (v *invalidation) Take(h *wire.ResponseHead, _ int64) bool {
 	return false
 }
 
+// A headCheck is an exchange that asks by HEAD for what is stored but stale. Its answer may show that the stored one is
+// another, or still the one: RFC 9111 §4.3.5.
+type headCheck exchange
+
+// ClientLeft implements [wire.Stayer]: nobody else waits.
+func (*headCheck) ClientLeft() (goOn bool) { return false }
+
+// Take implements [proxy.Taker]. It takes no answer; it only looks at it before the client does.
+func (v *headCheck) Take(h *wire.ResponseHead, _ int64) bool {
+	x := (*exchange)(v)
+	g, c := x.gateway, &x.cached
+	now := time.Now().UnixMilli()
+	c.response.Read(h, cache.Times{Request: c.sent, Response: now})
+	if h.Status != 200 {
+		return false
+	}
+	if !c.response.HeadMatches(&c.stored.Meta, int64(len(c.stored.Body))) {
+		g.store.Delete(c.key)
+		return false
+	}
+	lines := c.response.Freshen(nil, storedLines(&c.stored), h)
+	c.response.Reread(c.stored.Status, lines)
+	get := c.request
+	get.Head = false // what is stored is the answer to a GET
+	if meta, why := x.route.caching.policy.Store(&get, &c.response); why == cache.None {
+		e := c.stored
+		e.Meta, e.Head = meta, appendStoredHead(nil, lines, len(e.Body))
+		e.Until = meta.ResponseTime + meta.Keep().Milliseconds()
+		g.store.Put(c.stamp, cache.AppendEntry(nil, &e), now)
+	}
+	return false
+}
+
 // invalidate drops what is stored for a target: its answer, or the list of its variants, and so all of them.
 func (g *Gateway) invalidate(x *exchange, o cache.Origin, target []byte) {
 	c := &x.cached
 	c.text = cache.AppendKey(c.text[:0], o, target)
-	g.store.Delete(cache.Hash(c.text))
+	k := cache.Hash(c.text)
+	g.flights.Forget(k)
+	g.store.Delete(k)
 }

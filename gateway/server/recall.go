@@ -227,8 +227,12 @@ func (g *Gateway) fill(x *exchange, alone bool) (done bool) {
 		g.replyFault(x, &notCached)
 		return true
 	}
-	if c.request.Head || c.request.Ranged() {
-		return false // such an answer is for nobody else, and not to be stored
+	if c.request.Head || c.request.Ranged() { // such an answer is for nobody else, and not to be stored
+		if c.request.Head && c.stored.Status == 200 && c.stored.Flags&cache.Varies == 0 && !alone {
+			c.stamp, c.sent = g.store.Stamp(c.key), time.Now().UnixMilli()
+			x.forward.Taker = (*headCheck)(x)
+		}
+		return false
 	}
 	// What others may wait for is only what anybody may have asked for.
 	alone = alone || c.request.Authorization || c.request.Credentials || c.request.NoCache ||
