@@ -325,11 +325,11 @@ func (l *landing) end(body []byte) {
 		Until: a.Meta.ResponseTime + a.Meta.Keep().Milliseconds(),
 	}
 	record := cache.AppendEntry(nil, &e)
-	l.g.store.Put(l.own, record, now)
+	kept := l.g.store.Put(l.own, record, now)
 	if len(a.Names) > 0 {
 		l.list(e.Until, now)
 	}
-	if l.g.settings.Cache.Backend == "redis" {
+	if kept && l.g.settings.Cache.Backend == "redis" {
 		// Until Redis has it, the flight is where it is found.
 		l.flight.EndLater(record)
 		time.AfterFunc(settleTime, l.flight.Retire)
