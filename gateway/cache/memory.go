@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/VictoriaMetrics/fastcache"
 	"github.com/cespare/xxhash/v2"
@@ -48,11 +49,11 @@ type memory struct {
 	most     int    // entries
 	largest  int    // bytes of a record
 
-	epoch      atomic.Uint64 // of what may be read
-	generation atomic.Uint64 // purges
-	versions   [4096]atomic.Uint64
-	written    atomic.Uint64 // bytes, ever
-	next       atomic.Uint64 // sequence number of the next record
+	epoch      atomic.Uint64   // of what may be read
+	generation atomic.Uint64   // purges
+	versions   []atomic.Uint64 // what happened to keys, which share them; see oneEcho
+	written    atomic.Uint64   // bytes, ever
+	next       atomic.Uint64   // sequence number of the next record
 	evictions  atomic.Uint64
 	entries    atomic.Int64
 
@@ -101,18 +102,29 @@ func newMemory(bound int64, entries int) *memory {
 	m := &memory{
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, secret: rand.Uint64(),
 		scratch: make([]byte, 0, pieceSize), old: make([]byte, 0, pieceSize),
+		versions: make([]atomic.Uint64, versionsFor(bytes)),
 	}
 	// A quarter for keeping the books is enough for records of half a KB; with smaller ones there are fewer.
 	books := min(uint64(max(entries, 1))*entryOverhead, bytes/4)
 	m.most = int(books / entryOverhead)
 	// The rest is chunks, and the places of pieces in fastcache's maps.
-	total := (bytes - books) / (fastcacheChunk + 4*entryOverhead)
+	total := (bytes - books - 8*uint64(len(m.versions))) / (fastcacheChunk + 4*entryOverhead)
 	perBucket := max(4, (total+fastcacheBuckets-1)/fastcacheBuckets)
 	m.buckets = total / perBucket
 	m.capacity = m.buckets * perBucket * fastcacheChunk
 	m.largest = int(m.capacity / 8)
 	m.c = fastcache.New(int(perBucket * fastcacheChunk * fastcacheBuckets))
 	return m
+}
+
+// versionsFor is a power of two. Keys that share a version refuse each other's answers: while one answer takes ten seconds,
+// all replicas may store ten thousand, and of half a million versions that is 2 %.
+func versionsFor(bytes uint64) int {
+	n := 4096
+	for n < 1<<19 && uint64(n)*8 < bytes/64 {
+		n *= 2
+	}
+	return n
 }
 
 func (m *memory) identOf(k *Key) ident {
@@ -136,7 +148,7 @@ func (m *memory) place(unique, other uint64, kind byte) (id ident) {
 }
 
 func (m *memory) version(k *Key) *atomic.Uint64 {
-	return &m.versions[binary.LittleEndian.Uint16(k[:])%uint16(len(m.versions))]
+	return &m.versions[binary.LittleEndian.Uint32(k[:])&uint32(len(m.versions)-1)]
 }
 
 // get appends the record of k to dst. Without one, dst is returned as long as it was.
@@ -186,17 +198,25 @@ func cutTrailer(dst []byte, base int) (rec []byte, t trailer, ok bool) {
 // A Stamp says for which key and since when an answer is being fetched. If the key is deleted, purged or
 // replaced elsewhere meanwhile, the answer is not stored.
 type Stamp struct {
-	key                        Key
-	version, epoch, generation uint64
+	key               Key
+	version           uint64
+	epoch, generation uint64
 }
 
 func (m *memory) stamp(k Key) Stamp {
 	return Stamp{key: k, version: m.version(&k).Load(), epoch: m.epoch.Load(), generation: m.generation.Load()}
 }
 
-// valid reports whether nothing has happened to the key; that the memory as a whole was forgotten does not count.
+// What may happen to a key, as its version counts it.
+const (
+	oneEcho     = 1       // Redis told us what we did there ourselves
+	oneChange   = 1 << 20 // Redis told us of a change
+	oneDeletion = 1 << 42 // we delete it
+)
+
+// valid reports whether nobody has deleted or changed the key since. That the memory as a whole was forgotten does not count.
 func (m *memory) valid(st *Stamp) bool {
-	return st.version == m.version(&st.key).Load() && st.generation == m.generation.Load()
+	return st.version/oneChange == m.version(&st.key).Load()/oneChange && st.generation == m.generation.Load()
 }
 
 // put stores rec, unless something has happened to its key since the stamp.
@@ -204,7 +224,7 @@ func (m *memory) put(st *Stamp, rec []byte) bool {
 	id := m.identOf(&st.key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if st.epoch != m.epoch.Load() || !m.valid(st) {
+	if st.epoch != m.epoch.Load() || !m.valid(st) || st.version != m.version(&st.key).Load() {
 		return false
 	}
 	m.forget(&id)
@@ -251,16 +271,12 @@ func (m *memory) insert(id *ident, rec []byte) bool {
 		return false
 	}
 	t := trailer{epoch: m.epoch.Load(), seq: m.ledger.next, at: m.written.Load(), total: uint32(len(rec))}
-	cost := 0
-	set := func(id *ident, piece []byte) {
-		m.c.Set(id[:], piece)
-		cost += fastcachePair + len(id) + len(piece)
-	}
+	cost := uint64(0)
 	first := min(len(rec), firstSize)
 	for i, at := 1, first; at < len(rec); i++ { // the first piece last: with it, the others are there
 		end := min(at+pieceSize, len(rec))
 		piece := m.identOfPiece(t.seq, i)
-		set(&piece, rec[at:end])
+		cost += m.set(&piece, rec[at:end])
 		at = end
 	}
 	le := binary.LittleEndian
@@ -269,14 +285,20 @@ func (m *memory) insert(id *ident, rec []byte) bool {
 		m.scratch = le.AppendUint64(m.scratch, n)
 	}
 	m.scratch = le.AppendUint32(m.scratch, t.total)
-	set(id, m.scratch)
+	cost += m.set(id, m.scratch)
 
 	m.ledger.push(slot{id: *id, at: t.at})
 	m.next.Store(m.ledger.next)
-	m.written.Add(uint64(cost))
+	m.written.Add(cost)
 	m.entries.Add(1)
 	m.trim()
 	return true
+}
+
+// set writes a piece and returns what it costs.
+func (m *memory) set(id *ident, piece []byte) uint64 {
+	m.c.Set(id[:], piece)
+	return uint64(fastcachePair + len(id) + len(piece))
 }
 
 // trim drops what is too much, too old, or empty from the end of the ledger; mu is held.
@@ -298,16 +320,24 @@ func (m *memory) trim() {
 	}
 }
 
-// delete drops k, and refuses what is being fetched for it. It reports until when that would have been kept.
-func (m *memory) delete(k *Key) (until int64, ok bool) {
+// delete drops k, and says why to those who are fetching it. It reports until when that would have been kept.
+func (m *memory) delete(k *Key, why uint64) (until int64, ok bool) {
 	id := m.identOf(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.version(k).Add(1)
+	m.version(k).Add(why)
 	if ok = m.forget(&id); ok && len(m.old) >= fixedSize {
 		until = untilOf(m.old)
 	}
 	return until, ok
+}
+
+// drop makes room for a newer record of k.
+func (m *memory) drop(k *Key) {
+	id := m.identOf(k)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget(&id)
 }
 
 // flush forgets everything at once, and what is being fetched is not stored.
@@ -355,7 +385,7 @@ func (m *memory) bytes() uint64 {
 	pages := uint64(len(m.ledger.pages))
 	m.mu.Unlock()
 	const place = 45 // of fastcache's maps, measured
-	return s.BytesSize + s.EntriesCount*place + pages*pageSlots*uint64(len(ident{})+15)
+	return s.BytesSize + s.EntriesCount*place + pages*uint64(unsafe.Sizeof([pageSlots]slot{})) + uint64(len(m.versions))*8
 }
 
 func (m *memory) close() {

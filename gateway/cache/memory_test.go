@@ -31,7 +31,7 @@ func recordOf(text string, body int) []byte {
 	})
 }
 
-func (m *memory) set(text string, rec []byte) bool {
+func (m *memory) keep(text string, rec []byte) bool {
 	st := m.stamp(keyOf(text))
 	return m.put(&st, rec)
 }
@@ -56,7 +56,7 @@ func TestMemoryKeeps(t *testing.T) {
 	for _, size := range []int{0, 1, 2000, firstSize - 200, firstSize, pieceSize, pieceSize + 1, 60 << 10, 64 << 10, 65_499, 100_000, 1 << 20, 2 << 20} {
 		name := fmt.Sprint("/", size)
 		rec := recordOf(name, size)
-		if !m.set(name, rec) {
+		if !m.keep(name, rec) {
 			t.Fatalf("%d: not stored", size)
 		}
 		k := keyOf(name)
@@ -70,13 +70,13 @@ func TestMemoryKeeps(t *testing.T) {
 		t.Errorf("absent: %t %q", ok, got)
 	}
 	rec := recordOf("/1", 5)
-	m.set("/1", rec)
+	m.keep("/1", rec)
 	if k := keyOf("/1"); true {
 		if got, _ := m.get(nil, &k); !bytes.Equal(got, rec) {
 			t.Error("not replaced")
 		}
 	}
-	if m.set("/huge", recordOf("/huge", 10<<20)) {
+	if m.keep("/huge", recordOf("/huge", 10<<20)) {
 		t.Error("a record of a sixth of the memory was stored")
 	}
 }
@@ -84,14 +84,14 @@ func TestMemoryKeeps(t *testing.T) {
 func TestMemoryDeletes(t *testing.T) {
 	m := newTestMemory(t, 8<<20, 1000)
 	for i := range 100 {
-		m.set(fmt.Sprint("/a/", i), recordOf(fmt.Sprint("/a/", i), 30_000*(i%2)))
-		m.set(fmt.Sprint("/b/", i), recordOf(fmt.Sprint("/b/", i), 10))
+		m.keep(fmt.Sprint("/a/", i), recordOf(fmt.Sprint("/a/", i), 30_000*(i%2)))
+		m.keep(fmt.Sprint("/b/", i), recordOf(fmt.Sprint("/b/", i), 10))
 	}
 	k := keyOf("/b/1")
-	if until, ok := m.delete(&k); !ok || until == 0 || m.has("/b/1") {
+	if until, ok := m.delete(&k, oneDeletion); !ok || until == 0 || m.has("/b/1") {
 		t.Error("/b/1 is still there")
 	}
-	if _, ok := m.delete(&k); ok {
+	if _, ok := m.delete(&k, oneDeletion); ok {
 		t.Error("/b/1 deleted twice")
 	}
 	if n := m.purge(func(text []byte) bool { return strings.HasPrefix(string(text), "/a/") }); n != 100 {
@@ -104,7 +104,7 @@ func TestMemoryDeletes(t *testing.T) {
 	if n := m.entries.Load(); n != 0 || m.has("/b/3") {
 		t.Errorf("%d left", n)
 	}
-	m.set("/b/3", recordOf("/b/3", 1))
+	m.keep("/b/3", recordOf("/b/3", 1))
 	if n := m.entries.Load(); n != 1 || !m.has("/b/3") {
 		t.Errorf("%d there", n)
 	}
@@ -123,21 +123,26 @@ func TestMemoryRefusesWhatWasFetchedBefore(t *testing.T) {
 	}
 	other := keyOf("/y")
 	f("nothing", func(*memory) {}, true)
-	f("deleted", func(m *memory) { m.delete(&k) }, false)
-	f("another deleted", func(m *memory) { m.delete(&other) }, true)
+	f("deleted", func(m *memory) { m.delete(&k, oneDeletion) }, false)
+	f("another deleted", func(m *memory) { m.delete(&other, oneChange) }, true)
+	f("changed in redis", func(m *memory) { m.delete(&k, oneChange) }, false)
 	f("flushed", func(m *memory) { m.flush() }, false)
 	f("purged", func(m *memory) { m.generation.Add(1) }, false)
-	f("stored", func(m *memory) { m.set("/x", recordOf("/x", 9)) }, true)
+	f("stored", func(m *memory) { m.keep("/x", recordOf("/x", 9)) }, true)
 }
 
 // TestMemoryBound holds what fastcache is built like, as this package knows it.
 func TestMemoryBound(t *testing.T) {
-	for _, bound := range []int64{1 << 20, 5 << 20, 32 << 20, 33 << 20, 100 << 20} {
+	bounds := []int64{1 << 20, 5 << 20, 32 << 20, 33 << 20, 100 << 20}
+	if testing.Short() || effort > 1 {
+		bounds = bounds[:2]
+	}
+	for _, bound := range bounds {
 		for _, size := range []int{100, 3000, 9000, 33_000} {
 			m := newMemory(bound, 1<<30)
 			for i := 0; i < int(2*bound)/size; i++ {
 				name := strconv.Itoa(i)
-				m.set(name, recordOf(name, size))
+				m.keep(name, recordOf(name, size))
 			}
 			var s fastcache.Stats
 			m.c.UpdateStats(&s)
@@ -161,13 +166,13 @@ func TestMemoryBound(t *testing.T) {
 func TestMemoryCountsEntries(t *testing.T) {
 	m := newTestMemory(t, 64<<20, 100)
 	for i := range 1000 {
-		m.set(strconv.Itoa(i), recordOf("x", 1000))
+		m.keep(strconv.Itoa(i), recordOf("x", 1000))
 	}
 	if n, evicted := m.entries.Load(), m.evictions.Load(); n != 100 || evicted != 900 || m.has("899") || !m.has("900") {
 		t.Errorf("%d entries, %d evicted", n, evicted)
 	}
 	for range 10_000 { // the same one, again and again, drives out nobody but half of the others
-		m.set("999", recordOf("x", 1000))
+		m.keep("999", recordOf("x", 1000))
 	}
 	if n := m.entries.Load(); n < 1 || n > 100 || !m.has("999") || len(m.ledger.pages) > 3 {
 		t.Errorf("%d entries, %d pages", n, len(m.ledger.pages))
@@ -204,7 +209,7 @@ func TestMemoryHotKey(t *testing.T) {
 					hits++
 					continue
 				}
-				m.set("/hot", rec)
+				m.keep("/hot", rec)
 			}
 		}
 		took := residentBytes(t) - before
@@ -242,9 +247,9 @@ func TestMemoryTogether(t *testing.T) {
 				k := keyOf(name)
 				switch random.IntN(8) {
 				case 0:
-					m.set(name, recordOf(name, random.IntN(50_000)))
+					m.keep(name, recordOf(name, random.IntN(50_000)))
 				case 1:
-					m.delete(&k)
+					m.delete(&k, oneDeletion)
 				case 2:
 					if i%500 == 0 {
 						m.flush()

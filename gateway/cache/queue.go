@@ -15,6 +15,7 @@ type queue struct {
 	mu      sync.Mutex
 	order   []*write
 	writes  map[Key]*write // the latest of each key, until it is done
+	sent    map[Key]int    // records of the batch that is under way, of whose arrival we have not been told
 	bytes   int
 	deletes map[Key]uint64 // and which Delete asked for it last
 	serial  uint64
@@ -35,6 +36,7 @@ const (
 func (q *queue) init() {
 	q.wake = make(chan struct{}, 1)
 	q.writes, q.deletes = make(map[Key]*write), make(map[Key]uint64)
+	q.sent = make(map[Key]int)
 }
 
 func (q *queue) wakeUp() { wake(q.wake) }
@@ -87,6 +89,19 @@ func (q *queue) find(k Key) (rec []byte, st Stamp, deleted bool) {
 	return rec, st, deleted || q.all
 }
 
+// echo reports whether a change of k that Redis tells of is our own. If somebody else has changed k in the same turn of its
+// loop, it tells only once.
+func (q *queue) echo(k Key) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sent[k] > 0 {
+		q.sent[k]--
+		return true
+	}
+	_, deleted := q.deletes[k]
+	return deleted
+}
+
 // take returns the next records to write. They stay to be found until they are finished.
 func (q *queue) take() []*write {
 	q.mu.Lock()
@@ -97,6 +112,9 @@ func (q *queue) take() []*write {
 		n++
 	}
 	batch := slices.Clone(q.order[:n])
+	for _, w := range batch {
+		q.sent[w.st.key]++
+	}
 	q.order = slices.Delete(q.order, 0, n)
 	return batch
 }
@@ -108,6 +126,7 @@ func (q *queue) finish(batch []*write) {
 		if q.writes[w.st.key] == w {
 			delete(q.writes, w.st.key)
 		}
+		delete(q.sent, w.st.key)
 		q.bytes -= len(w.rec)
 		q.busy.Add(-1)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ import (
 const (
 	namePrefix = "gw:v1:c:"
 	markName   = namePrefix + "purge"
-	markTime   = time.Minute
+	markTime   = time.Hour // its end is told like a purge
 )
 
 func nameOf(k Key) string {
@@ -92,6 +93,7 @@ type remote struct {
 	retry  time.Time // not asked before
 	fault  time.Time // the last
 	nodes  map[string]bool
+	conns  map[*conn]bool
 
 	pushes, expiries, lost     atomic.Uint64
 	hits, misses               atomic.Uint64
@@ -140,6 +142,7 @@ func newRemote(m *memory, maxRecord int, o RedisOptions) (*remote, error) {
 	r := &remote{
 		o: o, maxRecord: maxRecord, memory: m, reads: make(chan struct{}, mostReads),
 		kick: make(chan struct{}, 1), first: make(chan struct{}),
+		conns: make(map[*conn]bool),
 	}
 	r.queue.init()
 	r.resting.Store(true)
@@ -176,8 +179,10 @@ func (r *remote) stats() RedisStats {
 
 // dial fails at once if Redis is not there; once it has succeeded, rueidis connects again with the next command.
 //
-// One connection to a node: its own writes are not told to it (NOLOOP), and what it is told comes in the order of
-// the answers. On several, a write would be told on all but one of them.
+// There is one connection to a node, so that what is told comes in the order of the answers: a change after the answer to a
+// read that came before it. What we change ourselves is told to us too. NOLOOP would spare us that, but is not safe: Redis
+// tells once per turn of its loop, and of a key that two have changed in one turn it keeps only the first; that one would
+// never hear of the other.
 func (r *remote) dial() error {
 	o := rueidis.ClientOption{
 		InitAddress: r.o.Addrs, SelectDB: r.o.DB, Password: r.o.Password,
@@ -185,8 +190,9 @@ func (r *remote) dial() error {
 		DisableRetry: true, AlwaysPipelining: true, PipelineMultiplex: -1,
 		ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 		CacheSizeEachConn:     1 << 20, // not used: what is kept in memory, memory keeps
-		ClientTrackingOptions: []string{"PREFIX", namePrefix, "BCAST", "NOLOOP"},
+		ClientTrackingOptions: []string{"PREFIX", namePrefix, "BCAST"},
 		OnInvalidations:       r.told,
+		DialCtxFn:             r.connect,
 	}
 	if r.o.TLS {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -202,8 +208,50 @@ func (r *remote) dial() error {
 	return nil
 }
 
-// told is called by the goroutine that reads from Redis: what a key was changed by somebody else, expired or was evicted
-// is dropped. Nil says that everything was flushed, or that the connection is lost.
+// A conn is known to its remote until it is closed.
+type conn struct {
+	net.Conn
+	r *remote
+}
+
+func (r *remote) connect(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+	var plain net.Conn
+	var err error
+	if secure != nil {
+		plain, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
+	} else {
+		plain, err = d.DialContext(ctx, "tcp", addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{plain, r}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[c] = true
+	return c, nil
+}
+
+func (c *conn) Close() error {
+	c.r.mu.Lock()
+	delete(c.r.conns, c)
+	c.r.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// hangUp closes all connections: a reply that did not come in time would be taken for that to a later question, if what is
+// between here and Redis lost bytes; and rueidis keeps a connection on which anything comes.
+func (r *remote) hangUp() {
+	r.mu.Lock()
+	conns := slices.Collect(maps.Keys(r.conns))
+	r.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// told is called by the goroutine that reads from Redis: what was changed by anybody, has expired or was evicted there is
+// dropped. Nil says that everything was flushed, or that the connection is lost.
 func (r *remote) told(names []rueidis.RedisMessage) {
 	if names == nil {
 		r.lose(true)
@@ -223,9 +271,15 @@ func (r *remote) told(names []rueidis.RedisMessage) {
 		if !ok {
 			continue
 		}
-		if until, had := r.memory.delete(&k); had && until <= now {
+		why := uint64(oneChange)
+		if r.queue.busy.Load() > 0 && r.queue.echo(k) {
+			why = oneEcho
+		}
+		switch until, had := r.memory.delete(&k, why); {
+		case why == oneEcho:
+		case had && until <= now:
 			r.expiries.Add(1)
-		} else {
+		case had:
 			r.pushes.Add(1)
 		}
 	}
@@ -322,6 +376,9 @@ func (r *remote) beat() error {
 	took := time.Since(began)
 	if err != nil {
 		r.lose(false)
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.hangUp()
+		}
 		return err
 	}
 	r.mu.Lock()
@@ -458,22 +515,36 @@ func (r *remote) put(st Stamp, rec []byte, now int64) bool {
 		r.unwritten.Add(1)
 		return false
 	}
+	r.memory.drop(&st.key) // the new one is found in the queue
 	return true
 }
 
-func (r *remote) delete(k Key) { r.queue.delete(k) }
+// delete is first for the queue: until it is done, nobody reads k from Redis. Who is reading it already may not keep it.
+func (r *remote) delete(k Key) {
+	r.queue.delete(k)
+	r.memory.delete(&k, oneDeletion)
+}
 
 // write does what is in the queue.
 func (r *remote) write() {
 	for {
 		select {
 		case <-r.stop.Done():
-			r.unlinkQueued(context.WithoutCancel(r.stop))
+			r.finish()
 			return
 		case <-r.queue.wake:
 		}
 		for r.step() {
 		}
+	}
+}
+
+// finish deletes what is still to be deleted, for callTimeout at most.
+func (r *remote) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	for more, err := true, error(nil); more && err == nil; {
+		more, err = r.unlinkQueued(ctx)
 	}
 }
 
@@ -502,7 +573,7 @@ func (r *remote) drop(batch []*write) {
 	r.queue.finish(batch)
 }
 
-// send writes records. One enters memory only when Redis has accepted it: what is not there cannot be purged from elsewhere.
+// send writes records. One enters memory only when it is in Redis: what is not there cannot be purged from elsewhere.
 func (r *remote) send(batch []*write) {
 	defer r.queue.finish(batch)
 	ctx, cancel := context.WithTimeout(r.stop, callTimeout)
@@ -522,6 +593,7 @@ func (r *remote) send(batch []*write) {
 	if len(sent) == 0 {
 		return
 	}
+	accepted := sent[:0:0]
 	for i, result := range c.DoMulti(ctx, commands...) {
 		w := sent[i]
 		if err := result.Error(); err != nil {
@@ -532,11 +604,52 @@ func (r *remote) send(batch []*write) {
 		r.written.Add(1)
 		r.writtenBytes.Add(uint64(len(w.rec)))
 		if w.st.generation != r.memory.generation.Load() { // a purge may have looked here before this arrived
-			r.queue.delete(w.st.key)
+			r.delete(w.st.key)
 			continue
 		}
-		r.memory.put(&w.st, w.rec)
+		accepted = append(accepted, w)
 	}
+	r.settle(ctx, accepted)
+}
+
+// settle takes into memory what was written, if it is still what Redis has. That is asked twice. We are told of our own
+// writing before the first answer; so a change that we are told of after it is somebody else's, and the second answer and
+// what we are told after that are no older than the stamp. What does not pass is read from Redis when it is asked for.
+func (r *remote) settle(ctx context.Context, accepted []*write) {
+	if r.checksums(ctx, accepted) == nil {
+		return
+	}
+	stamps := make([]Stamp, len(accepted))
+	for i, w := range accepted {
+		stamps[i] = r.memory.stamp(w.st.key)
+	}
+	for i, sum := range r.checksums(ctx, accepted) {
+		w := accepted[i]
+		if _, _, deleted := r.queue.find(w.st.key); !deleted && sum == string(w.rec[4:8]) && w.st.epoch == stamps[i].epoch && r.memory.valid(&w.st) {
+			r.memory.put(&stamps[i], w.rec)
+		}
+	}
+}
+
+// checksums returns the checksums in the records that Redis has under the keys of writes; nil without a connection.
+func (r *remote) checksums(ctx context.Context, writes []*write) (sums []string) {
+	if len(writes) == 0 {
+		return nil
+	}
+	c := r.link.Load()
+	commands := make(rueidis.Commands, len(writes))
+	for i, w := range writes {
+		commands[i] = c.B().Getrange().Key(nameOf(w.st.key)).Start(4).End(7).Build()
+	}
+	for _, result := range c.DoMulti(ctx, commands...) {
+		sum, err := result.ToString()
+		if result.NonRedisError() != nil {
+			r.blame(err)
+			return nil
+		}
+		sums = append(sums, sum)
+	}
+	return sums
 }
 
 // unlinkQueued deletes some of what is to be deleted, and reports whether there is more.
@@ -555,16 +668,25 @@ func (r *remote) unlinkQueued(base context.Context) (more bool, err error) {
 		r.queue.deletedAll(serials[0])
 		return true, nil
 	}
-	commands := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		commands[i] = c.B().Unlink().Key(nameOf(k)).Build()
-	}
-	for i, result := range c.DoMulti(ctx, commands...) {
-		if e := result.Error(); e != nil {
-			err = e
-			continue
+	build := func(f func(name string) rueidis.Completed) rueidis.Commands {
+		commands := make(rueidis.Commands, len(keys))
+		for i, k := range keys {
+			commands[i] = f(nameOf(k))
 		}
-		r.queue.deleted(keys[i], serials[i])
+		return commands
+	}
+	done := make([]bool, len(keys))
+	for i, result := range c.DoMulti(ctx, build(func(name string) rueidis.Completed { return c.B().Unlink().Key(name).Build() })...) {
+		e := result.Error()
+		done[i], err = e == nil, errors.Join(err, e)
+	}
+	// We are told of our own doing before the second answer, and must know it then.
+	for i, result := range c.DoMulti(ctx, build(func(name string) rueidis.Completed { return c.B().Exists().Key(name).Build() })...) {
+		if e := result.Error(); e != nil {
+			err = errors.Join(err, e)
+		} else if done[i] {
+			r.queue.deleted(keys[i], serials[i])
+		}
 	}
 	return len(keys) == batchDeletes, err
 }
@@ -592,9 +714,10 @@ func (r *remote) purge(ctx context.Context, match func(text []byte) bool) (int, 
 	}
 	n, err := r.scan(ctx, match)
 	if err != nil {
-		err = fmt.Errorf("cannot purge all of redis: %w", err)
+		return n, fmt.Errorf("cannot purge all of redis: %w", err)
 	}
-	return n, err
+	_, _ = r.ping() // we have been told of all this before the answer: what is asked for from now on is stored
+	return n, nil
 }
 
 func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int, err error) {
@@ -663,7 +786,7 @@ func (r *remote) matching(ctx context.Context, names []string, match func(text [
 	return keys, nil
 }
 
-// unlink deletes keys, and what was read into memory from them meanwhile: Redis does not tell us of our own doing.
+// unlink deletes keys, and what was read into memory from them meanwhile.
 func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
 	if len(keys) == 0 {
 		return 0, nil
@@ -679,7 +802,7 @@ func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
 			err = e
 		}
 		n += int(gone)
-		r.memory.delete(&keys[i])
+		r.memory.delete(&keys[i], oneDeletion)
 	}
 	return n, err
 }

@@ -10,8 +10,8 @@ import (
 // A Store keeps records in memory, in front of a Redis that all replicas share, if there is one. A nil Store is
 // off: it finds nothing and keeps nothing.
 //
-// With Redis, memory holds only what Redis has too: a record enters memory once Redis has accepted it, and what any
-// replica replaces, deletes or purges there, Redis tells all others to drop. While it cannot, memory counts as empty.
+// With Redis, memory holds only what Redis has too: a record enters memory once it is there, and what any replica
+// replaces, deletes or purges, Redis tells all of them to drop. While it cannot, memory counts as empty.
 type Store struct {
 	memory *memory
 	redis  *remote // nil: memory only
@@ -134,9 +134,10 @@ func (s *Store) Delete(k Key) {
 		return
 	}
 	s.deleted.Add(1)
-	s.memory.delete(&k)
 	if s.redis != nil {
 		s.redis.delete(k)
+	} else {
+		s.memory.delete(&k, oneDeletion)
 	}
 }
 

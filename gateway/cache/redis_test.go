@@ -1,0 +1,575 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+func TestNames(t *testing.T) {
+	k := keyOf("/x")
+	if got, ok := keyOfName(nameOf(k)); !ok || got != k || len(nameOf(k)) != len(namePrefix)+64 {
+		t.Error(nameOf(k))
+	}
+	for _, name := range []string{"", namePrefix, markName, nameOf(k)[1:], nameOf(k) + "0", "x" + nameOf(k), nameOf(k)[:20], namePrefix + strings.Repeat("g", 64)} {
+		if _, ok := keyOfName(name); ok {
+			t.Error(name)
+		}
+	}
+}
+
+func TestRedisKeeps(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	s := openShared(t, r.addr, nil)
+	for _, size := range []int{0, 100, 50_000, 900_000} {
+		name := fmt.Sprint("/", size)
+		s.keep(t, name, size)
+		if tier := s.tier(t, name); tier != Memory {
+			t.Error(name, tier)
+		}
+		if n := r.do("PTTL", nameOf(keyOf(name))); n < ":59000" || n > ":60000" || len(n) != 6 {
+			t.Error("lives for", n, "ms")
+		}
+	}
+	s.Flush()
+	eventually(t, "it is found after a flush", func() bool { return s.tier(t, "/50000") == Redis })
+	if tier := s.tier(t, "/50000"); tier != Memory {
+		t.Error("then in", tier)
+	}
+	if tier := s.tier(t, "/absent"); tier != Nowhere {
+		t.Error("absent in", tier)
+	}
+	other := openShared(t, r.addr, nil) // as after a restart
+	eventually(t, "another store finds it", func() bool { return other.tier(t, "/50000") == Redis })
+	st := s.Stats()
+	if st.Redis.Written != 4 || st.Redis.Hits != 1 || st.Redis.Misses != 1 || st.Redis.Dropped != 0 || st.Invalidations["push"] != 0 {
+		t.Errorf("%+v %+v", st, st.Redis)
+	}
+}
+
+func TestRedisTooLong(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	s := openShared(t, r.addr, nil)
+	if s.set("/x", 1<<20) {
+		t.Error("kept a record longer than MaxRecord")
+	}
+	k := nameOf(keyOf("/x"))
+	r.do("SET", k, string(recordOf("/x", 1<<20)))
+	if s.tier(t, "/x") != Nowhere || s.Stats().Redis.Faults["corrupt"] != 1 {
+		t.Error("believed a record longer than MaxRecord")
+	}
+	eventually(t, "it is gone", func() bool { return !r.has("/x") })
+}
+
+// TestCoherence replaces and purges on one of two Stores what the other has in memory.
+func TestCoherence(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	both := func(name string) {
+		a.keep(t, name, 100)
+		if b.tier(t, name) != Redis || b.tier(t, name) != Memory || a.tier(t, name) != Memory {
+			t.Fatal(name, "is not in both memories")
+		}
+	}
+	inMemory := func(s *Store, name string) bool {
+		k := keyOf(name)
+		_, ok := s.memory.get(nil, &k)
+		return ok
+	}
+	f := func(what string, does func(name string)) {
+		t.Helper()
+		var took []time.Duration
+		for i := range 200 / min(effort, 4) {
+			name := fmt.Sprintf("/%s/%d", what, i)
+			both(name)
+			began := time.Now()
+			does(name)
+			for inMemory(b, name) {
+				if time.Since(began) > 2*time.Second {
+					t.Fatal(what, "does not arrive")
+				}
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		p99 := took[len(took)*99/100]
+		t.Logf("%s: gone from the other's memory after p50 %v, p99 %v", what, took[len(took)/2], p99)
+		if p99 > time.Second {
+			t.Errorf("%s: p99 is %v", what, p99)
+		}
+	}
+	f("replace", func(name string) { a.set(name, 50) })
+	f("delete", func(name string) { a.Delete(keyOf(name)) })
+	f("purge", func(name string) {
+		if n, err := a.Purge(context.Background(), func(text []byte) bool { return string(text) == name }); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	})
+	f("expire", func(name string) { r.do("PEXPIRE", nameOf(keyOf(name)), "1") })
+	f("flushall", func(string) {
+		lost := a.redis.lost.Load()
+		r.do("FLUSHALL")
+		eventually(t, "a has heard of it", func() bool { return a.redis.lost.Load() > lost })
+		a.ready(t)
+		b.ready(t)
+	})
+
+	both("/later")
+	if n, err := a.Purge(context.Background(), nil); n < 1 || err != nil {
+		t.Error(n, err)
+	}
+	eventually(t, "all is gone", func() bool { return !inMemory(a, "/later") && !inMemory(b, "/later") })
+	if b.tier(t, "/later") != Nowhere || r.has("/later") {
+		t.Error("purged, and still there")
+	}
+	if st := b.Stats(); st.Invalidations["push"] == 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestRedisPurge(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	r.do("SET", "gw:v1:rl:x", "a limit")
+	r.do("LPUSH", nameOf(keyOf("/list")), "not ours")
+	long := "/a/" + strings.Repeat("x", 5000)
+	a.keep(t, long, 10)
+	for i := range 1000 {
+		a.set(fmt.Sprint("/a/", i), i*10)
+		b.set(fmt.Sprint("/b/", i), 10)
+	}
+	a.idle(t)
+	b.idle(t)
+	fetching := b.Stamp(keyOf("/a/late"))
+	purge := func(match func([]byte) bool, least int) {
+		t.Helper()
+		before := r.size()
+		n, err := a.Purge(context.Background(), match)
+		if n != before-r.size() || n < least || err != nil {
+			t.Errorf("purged %d, there were %d and are %d, want at least %d; %v", n, before, r.size(), least, err)
+		}
+	}
+	purge(beginsWith("/a/"), 700)
+	a.keep(t, "/b/7", 10)
+	b.keep(t, "/b/8", 10)
+	eventually(t, "b does not find /a/7", func() bool { return b.tier(t, "/a/7") == Nowhere })
+	if a.tier(t, "/a/8") != Nowhere || a.tier(t, long) != Nowhere || a.tier(t, "/b/7") == Nowhere || b.tier(t, "/b/8") != Memory {
+		t.Error("not what was to be purged")
+	}
+	eventually(t, "b has heard of the purge", func() bool { return !b.memory.valid(&fetching) })
+	if b.Put(fetching, recordOf("/a/late", 1), time.Now().UnixMilli()) {
+		t.Error("b stored what it asked for before the purge")
+	}
+	purge(nil, 700)
+	if n := r.size(); n != 1 { // the list is gone too: what is under our names is ours
+		t.Error(n, "keys left")
+	}
+	if r.do("EXISTS", "gw:v1:rl:x") != ":1" {
+		t.Error("purged what is not a record")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := a.Purge(ctx, nil); err == nil {
+		t.Error("no error of a purge without time")
+	}
+}
+
+// TestRedisPurgeAgainstWriters purges again and again while two Stores write: what was asked for before a purge must not
+// be found after it, in no tier.
+func TestRedisPurgeAgainstWriters(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	for round := range 30 {
+		var wait sync.WaitGroup
+		stop := make(chan struct{})
+		for _, s := range []*Store{a, b} {
+			wait.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+						s.set(fmt.Sprint("/", round, "/", i%50), 100)
+						s.tier(t, fmt.Sprint("/", round, "/", (i+7)%50))
+					}
+				}
+			})
+		}
+		time.Sleep(5 * time.Millisecond)
+		close(stop) // what is in the queues now was asked for before the purge
+		wait.Wait()
+		if _, err := a.Purge(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		a.idle(t)
+		b.idle(t)
+		eventually(t, "redis is empty", func() bool { return r.size() == 0 })
+		for i := range 50 {
+			name := fmt.Sprint("/", round, "/", i)
+			if tier := a.tier(t, name); tier != Nowhere {
+				t.Fatalf("%s is there after a purge: %s", name, tier)
+			}
+			eventually(t, name+" is gone from the other", func() bool { return b.tier(t, name) == Nowhere })
+		}
+	}
+}
+
+// TestCoherenceAgainstWriters lets two Stores store, read, delete and purge the same few keys. When all is done, what is in a
+// memory is what is in Redis.
+func TestCoherenceAgainstWriters(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	stores := []*Store{openShared(t, r.addr, nil), openShared(t, r.addr, nil)}
+	for round := range 20 {
+		var wait sync.WaitGroup
+		for g := range 4 {
+			wait.Go(func() {
+				s, random := stores[g%2], rand.New(rand.NewPCG(uint64(round), uint64(g)))
+				for i := range 500 {
+					name := fmt.Sprint("/", random.IntN(10))
+					switch random.IntN(20) {
+					case 0:
+						s.Delete(keyOf(name))
+					case 1:
+						if i%100 == 0 {
+							s.Purge(context.Background(), beginsWith("/3"))
+						}
+					case 2, 3, 4, 5, 6:
+						s.set(name, g*1000+i)
+					default:
+						s.tier(t, name)
+					}
+				}
+			})
+		}
+		wait.Wait()
+		stores[0].idle(t)
+		stores[1].idle(t)
+		for i := range 10 {
+			name := fmt.Sprint("/", i)
+			k := keyOf(name)
+			for n, s := range stores {
+				eventually(t, fmt.Sprintf("round %d: memory %d and redis agree on %s", round, n, name), func() bool {
+					rec, ok := s.memory.get(nil, &k)
+					return !ok || string(rec) == r.do("GET", nameOf(k))
+				})
+			}
+		}
+	}
+	t.Logf("%+v %+v", stores[0].Stats(), stores[0].Stats().Redis)
+}
+
+func TestDeleteThenPut(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	s := openShared(t, r.addr, nil)
+	for i := range 300 {
+		s.set("/x", i)
+		s.Delete(keyOf("/x"))
+		if s.tier(t, "/x") != Nowhere {
+			t.Fatal("deleted, and found")
+		}
+		if i%3 == 0 {
+			s.set("/x", i)
+			if s.tier(t, "/x") == Nowhere {
+				t.Fatal("stored, and not found")
+			}
+		}
+	}
+	s.set("/x", 10)
+	s.idle(t)
+	if s.tier(t, "/x") != Memory || !r.has("/x") {
+		t.Error("stored after it was deleted, and gone")
+	}
+	s.Delete(keyOf("/x"))
+	s.idle(t)
+	if r.has("/x") || s.tier(t, "/x") != Nowhere {
+		t.Error("deleted, and still in redis")
+	}
+}
+
+// slowest asks again and again for a time and returns the longest that a Get took, and how many took more than 10 ms.
+func (s *Store) slowest(t testing.TB, d time.Duration) (longest time.Duration, slow int) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		began := time.Now()
+		s.tier(t, "/never")
+		took := time.Since(began)
+		longest = max(longest, took)
+		if took > 10*time.Millisecond {
+			slow++
+		}
+	}
+	return longest, slow
+}
+
+// TestRedisTrouble takes Redis away in every way: memory is not trusted soon after, no Get waits long, or more than once, and
+// when it is back, so are the records.
+func TestRedisTrouble(t *testing.T) {
+	f := func(what string, breaks, mends func(r *server, w *detour)) {
+		t.Run(what, func(t *testing.T) {
+			r := startServer(t)
+			w := startDetour(t, r.addr)
+			noLeak(t)
+			s := openShared(t, w.addr, nil)
+			s.keep(t, "/x", 100)
+			breaks(r, w)
+			began := time.Now()
+			longest, slow := s.slowest(t, 50*time.Millisecond)
+			eventually(t, "memory is not trusted", func() bool {
+				l, n := s.slowest(t, time.Millisecond)
+				longest, slow = max(longest, l), slow+n
+				return s.tier(t, "/x") == Nowhere
+			})
+			noticed := time.Since(began)
+			l, n := s.slowest(t, time.Second)
+			longest, slow = max(longest, l), slow+n
+			s.set("/y", 10)
+			s.Delete(keyOf("/x"))
+			if st := s.Stats(); st.Redis.Trusted || !st.Redis.Resting {
+				t.Errorf("trusted %t, resting %t", st.Redis.Trusted, st.Redis.Resting)
+			}
+			mends(r, w)
+			back := s.ready(t)
+			t.Logf("noticed after %v, back after %v, slowest Get %v, %d took more than 10 ms; %v", noticed, back, longest, slow, s.Stats().Redis.Faults)
+			if noticed > 2*time.Second || longest > 100*time.Millisecond || slow > 3 {
+				t.Error("too slow")
+			}
+			s.idle(t)
+			if r.has("/x") || s.tier(t, "/x") != Nowhere {
+				t.Error("what was deleted meanwhile is there")
+			}
+			s.keep(t, "/z", 10)
+		})
+	}
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	none := func(*server, *detour) {}
+	f("killed", func(r *server, _ *detour) { r.kill() }, func(r *server, _ *detour) { r.start() })
+	f("stopped", func(r *server, _ *detour) { r.signal(syscall.SIGSTOP) }, func(r *server, _ *detour) { r.signal(syscall.SIGCONT) })
+	f("paused", func(r *server, _ *detour) { r.do("CLIENT", "PAUSE", "2500", "ALL") }, none)
+	f("silent", func(_ *server, w *detour) { w.swallow.Store(true) }, func(_ *server, w *detour) { w.swallow.Store(false) })
+}
+
+// TestRedisSlow: memory is trusted, since Redis still tells what changes, and still written through; but nobody waits for
+// Redis, after the first.
+func TestRedisSlow(t *testing.T) {
+	r := startServer(t)
+	w := startDetour(t, r.addr)
+	noLeak(t)
+	s := openShared(t, w.addr, nil)
+	s.keep(t, "/x", 100)
+	w.delay.Store(int64(30 * time.Millisecond))
+	longest, slow := s.slowest(t, 2*time.Second)
+	t.Logf("slowest Get %v, %d took more than 10 ms", longest, slow)
+	if longest > 100*time.Millisecond || slow > 3 {
+		t.Error("too slow")
+	}
+	if s.tier(t, "/x") != Memory {
+		t.Error("memory is not trusted")
+	}
+	s.keep(t, "/y", 100)
+	w.delay.Store(0)
+	s.ready(t)
+}
+
+// TestRedisStoresAgain: what was deleted, purged or stored here does not stand in the way of what is asked for after it.
+func TestRedisStoresAgain(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	s := openShared(t, r.addr, nil)
+	for i := range 100 {
+		s.keep(t, "/x", i)
+		s.Delete(keyOf("/x"))
+		st := s.Stamp(keyOf("/x")) // as of a request that comes at once, while redis is being told
+		s.idle(t)
+		if !s.memory.valid(&st) || !s.Put(st, recordOf("/x", 1), time.Now().UnixMilli()) {
+			t.Fatal("refused after a deletion before it")
+		}
+		old := s.Stamp(keyOf("/x")) // as of a request that came before the record was in redis
+		s.idle(t)
+		if !s.Valid(old) {
+			t.Fatal("refused after storing it ourselves")
+		}
+		if _, err := s.Purge(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		st = s.Stamp(keyOf("/x"))
+		time.Sleep(time.Millisecond)
+		if !s.Valid(st) || s.Valid(old) {
+			t.Fatalf("after a purge: asked for after it: valid %t; before it: valid %t", s.Valid(st), s.Valid(old))
+		}
+	}
+}
+
+func TestRedisSentinel(t *testing.T) {
+	r := startServer(t)
+	_, port, _ := net.SplitHostPort(r.addr)
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	if err := os.WriteFile(conf, []byte("sentinel monitor main 127.0.0.1 "+port+" 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := &server{t: t, addr: freeAddr(t)}
+	_, port, _ = net.SplitHostPort(sentinel.addr)
+	sentinel.cmd = exec.Command("redis-server", conf, "--sentinel", "--port", port, "--bind", "127.0.0.1")
+	if err := sentinel.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sentinel.kill)
+	eventually(t, "the sentinel starts", func() bool { reply, err := sentinel.try("PING"); return err == nil && reply == "+PONG" })
+	noLeak(t)
+	a, b := openShared(t, sentinel.addr, func(o *RedisOptions) { o.Master = "main" }), openShared(t, r.addr, nil)
+	a.keep(t, "/x", 10)
+	if b.tier(t, "/x") != Redis {
+		t.Error("not in the redis that the sentinel knows")
+	}
+	b.Delete(keyOf("/x"))
+	eventually(t, "a has heard of it", func() bool { return a.tier(t, "/x") == Nowhere })
+	if n, err := a.Purge(context.Background(), nil); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+	r.kill()
+	eventually(t, "it is not trusted", func() bool { return !a.Stats().Redis.Trusted })
+	r.start()
+	a.ready(t)
+}
+
+func TestRedisComesLater(t *testing.T) {
+	r := startServer(t)
+	r.kill()
+	noLeak(t)
+	began := time.Now()
+	s := openTestStore(t, Options{Redis: &RedisOptions{Addrs: []string{r.addr}}})
+	if took := time.Since(began); took > time.Second {
+		t.Error("Open took", took)
+	}
+	if s.set("/x", 1) || s.tier(t, "/x") != Nowhere {
+		t.Error("kept in a memory that nobody can purge")
+	}
+	if _, err := s.Purge(context.Background(), nil); err == nil {
+		t.Error("purged a redis that is not there")
+	}
+	r.start()
+	t.Log("found after", s.ready(t))
+	s.keep(t, "/x", 1)
+}
+
+func TestRedisFull(t *testing.T) {
+	r := startServer(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+	noLeak(t)
+	s := openShared(t, r.addr, nil)
+	s.keep(t, "/first", 100)
+	for i := range 10 {
+		s.set(fmt.Sprint("/", i), 500_000)
+	}
+	s.idle(t)
+	st := s.Stats()
+	if st.Redis.Faults["full"] == 0 || st.Redis.Dropped == 0 || st.Redis.Resting || !st.Redis.Trusted {
+		t.Errorf("%+v", st.Redis)
+	}
+	if s.tier(t, "/first") != Memory || s.tier(t, "/9") != Nowhere {
+		t.Error("what Redis refused is in memory, or what it has is not")
+	}
+	if _, err := s.Purge(context.Background(), nil); err != nil {
+		t.Error(err)
+	}
+	s.keep(t, "/again", 100)
+}
+
+func TestRedisLies(t *testing.T) {
+	r := startServer(t)
+	noLeak(t)
+	s := openTestStore(t, Options{MaxRecord: 10_000, Redis: &RedisOptions{Addrs: []string{r.addr}, ReadTimeout: mostTimeout}})
+	s.ready(t)
+	f := func(what string, kind string, words ...string) {
+		t.Helper()
+		name := "/lie/" + what
+		for i := range words {
+			words[i] = strings.ReplaceAll(words[i], "NAME", nameOf(keyOf(name)))
+		}
+		r.do(words...)
+		before := s.Stats().Redis.Faults[kind]
+		if s.tier(t, name) != Nowhere {
+			t.Errorf("%s: believed", what)
+		}
+		if n := s.Stats().Redis.Faults[kind] - before; n != 1 {
+			t.Errorf("%s: %d faults of the kind %s", what, n, kind)
+		}
+		s.idle(t)
+		if kind == "corrupt" && r.has(name) {
+			t.Errorf("%s: still there", what)
+		}
+		s.keep(t, name, 10)
+	}
+	rec := string(recordOf("/x", 100))
+	f("list", "wrong_type", "LPUSH", "NAME", "x")
+	f("hash", "wrong_type", "HSET", "NAME", "x", "y")
+	f("text", "corrupt", "SET", "NAME", "hello")
+	f("cut", "corrupt", "SET", "NAME", rec[:len(rec)-1])
+	f("longer", "corrupt", "SET", "NAME", rec+"x")
+	f("turned bit", "corrupt", "SET", "NAME", rec[:len(rec)-1]+string(rec[len(rec)-1]^1))
+	f("much too long", "corrupt", "SETRANGE", "NAME", "50000000", "x")
+	if st := s.Stats(); st.Redis.Resting || !st.Redis.Trusted {
+		t.Errorf("%+v", st.Redis)
+	}
+	old := AppendEntry(nil, &Entry{Key: []byte("/old"), Until: time.Now().Add(-time.Second).UnixMilli()})
+	r.do("SET", nameOf(keyOf("/old")), string(old))
+	if s.tier(t, "/old") != Nowhere {
+		t.Error("found after its time")
+	}
+}
+
+func TestRedisPasswordAndDB(t *testing.T) {
+	r := startServer(t, "--requirepass", "secret")
+	noLeak(t)
+	s := openShared(t, r.addr, func(o *RedisOptions) { o.Password, o.DB = "secret", 3 })
+	s.keep(t, "/x", 10)
+	wrong := openTestStore(t, Options{Redis: &RedisOptions{Addrs: []string{r.addr}, Password: "wrong"}})
+	if wrong.set("/y", 1) || wrong.Stats().Redis.Trusted {
+		t.Error("trusted without a password")
+	}
+}
+
+func TestRedisCluster(t *testing.T) {
+	r := startServer(t, "--cluster-enabled", "yes")
+	if reply, err := r.try("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil || reply != "+OK" {
+		t.Skip("no cluster here:", reply, err)
+	}
+	eventually(t, "the cluster is up", func() bool { return strings.Contains(r.do("CLUSTER", "INFO"), "cluster_state:ok") })
+	noLeak(t)
+	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	if mode := a.redis.link.Load().Mode(); mode != rueidis.ClientModeCluster {
+		t.Fatal("not a cluster:", mode)
+	}
+	for i := range 20 {
+		a.keep(t, fmt.Sprint("/", i), 10)
+		if b.tier(t, fmt.Sprint("/", i)) != Redis || b.tier(t, fmt.Sprint("/", i)) != Memory {
+			t.Fatal("not in both memories")
+		}
+	}
+	a.set("/1", 20)
+	eventually(t, "b has dropped /1", func() bool { k := keyOf("/1"); _, ok := b.memory.get(nil, &k); return !ok })
+	if n, err := a.Purge(context.Background(), nil); n != 20 || err != nil {
+		t.Error(n, err)
+	}
+	eventually(t, "b has dropped all", func() bool { return b.memory.entries.Load() == 0 })
+	r.kill()
+	eventually(t, "it is not trusted", func() bool { return !a.Stats().Redis.Trusted })
+}
