@@ -388,21 +388,6 @@ func (f *Flight) End(record []byte) {
 	f.nudgeAll()
 }
 
-// EndLater is End for an answer that others do not find elsewhere yet: the flight stays joinable until Retire.
-func (f *Flight) EndLater(record []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
-	f.nudgeAll()
-}
-
-// Retire takes a flight that has ended out of the table.
-func (f *Flight) Retire() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.remove()
-}
-
 // Read waits until the body is whole and throws it away.
 func (f *Flight) Read(w *Waiter) error {
 	for {

@@ -44,7 +44,7 @@ func TestFaultsOfEnvironment(t *testing.T) {
 	f("LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of debug, info, warn, error`)
 
 	f("CACHE_TTL_SECONDS=5m", `CACHE_TTL_SECONDS: "5m" is not a number of seconds between 0 and 31536000`)
-	f("CACHE_MEMORY_BYTES=1000", `CACHE_MEMORY_BYTES: "1000" is not a number of bytes between 33554432 and 1099511627776`)
+	f("CACHE_MEMORY_BYTES=1000", `CACHE_MEMORY_BYTES: "1000" is not a number of bytes between 1048576 and 1099511627776`)
 	f("CACHE_BACKEND=disk", `CACHE_BACKEND: "disk" is none of memory, redis`)
 	f("ADMIN_ADDR=9090", `ADMIN_ADDR: "9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
 	f("ADMIN_ADDR=a b:9090", `ADMIN_ADDR: "a b:9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)

@@ -325,21 +325,12 @@ func (l *landing) end(body []byte) {
 		Until: a.Meta.ResponseTime + a.Meta.Keep().Milliseconds(),
 	}
 	record := cache.AppendEntry(nil, &e)
-	kept := l.g.store.Put(l.own, record, now)
+	l.g.store.Put(l.own, record, now)
 	if len(a.Names) > 0 {
 		l.list(e.Until, now)
 	}
-	if kept && l.g.settings.Cache.Backend == "redis" {
-		// Until Redis has it, the flight is where it is found.
-		l.flight.EndLater(record)
-		time.AfterFunc(settleTime, l.flight.Retire)
-		return
-	}
 	l.flight.End(record)
 }
-
-// settleTime is how long a record may take into Redis and back, before others look for it there.
-const settleTime = 100 * time.Millisecond
 
 // appendStoredHead appends the head of a record: its lines, the length of its body and the empty line.
 func appendStoredHead(dst, lines []byte, length int) []byte {
