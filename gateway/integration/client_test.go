@@ -18,6 +18,7 @@ import (
 type request struct {
 	method  string
 	url     string
+	host    string // "": that of the URL
 	body    string
 	chunked bool
 	header  map[string]string
@@ -59,6 +60,7 @@ func (r request) make(ctx context.Context) (*http.Request, error) {
 	if r.body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	req.Host = r.host
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}

@@ -41,7 +41,7 @@ func startGateway(t *testing.T, o options) *gateway {
 		port := freePort(t)
 		c := command{name: "gateway", path: binary, args: args}
 		// The race detector would sleep for a second before the exit, and has a code of its own for it.
-		defaults := []string{fmt.Sprintf("PORT=%d", port), "SHUTDOWN_GRACE=" + grace.String(), "GORACE=atexit_sleep_ms=0", "RATE_LIMIT_ENABLED=false"}
+		defaults := []string{fmt.Sprintf("PORT=%d", port), "SHUTDOWN_GRACE=" + grace.String(), "GORACE=atexit_sleep_ms=0", "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"}
 		c.env = append(defaults, o.env...)
 		p, err := c.start()
 		if err != nil {
