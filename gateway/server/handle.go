@@ -201,6 +201,7 @@ func (x *exchange) drop() {
 func (g *Gateway) end(x *exchange) {
 	if r := recover(); r != nil {
 		g.panicked(r)
+		g.proxy.Unwatch(&x.cached.watched)
 		if x.conn.Answered() {
 			x.conn.Reset()
 			x.drop()

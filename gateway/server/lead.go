@@ -41,6 +41,7 @@ func (g *Gateway) lead(x *exchange, f *cache.Flight) {
 	c := &x.cached
 	c.flight, c.settled = f, false
 	defer func() {
+		f.LeaveQuietly(c.seat)
 		if !c.settled { // a fault, or a panic on its way
 			f.Fail(int(x.fault))
 		}
