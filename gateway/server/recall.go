@@ -188,12 +188,24 @@ func (c *cached) vary(head *wire.RequestHead) {
 func (g *Gateway) look(x *exchange, k cache.Key, now int64) (tier cache.Tier) {
 	c := &x.cached
 	c.stored = cache.Entry{}
+	size := wire.LargeBuffer
+	long := &g.long[int(k[2])<<2|int(k[3])&3]
+	if long.Load() {
+		size = wire.HugeBuffer
+	}
+	if c.buffer != nil && len(c.buffer.B) < size {
+		c.buffer.Put()
+		c.buffer = nil
+	}
 	if c.buffer == nil {
-		c.buffer = wire.GetBuffer(wire.LargeBuffer)
+		c.buffer = wire.GetBuffer(size)
 	}
 	c.full, tier = g.store.Get(c.buffer.B[:recordRoom], k, now)
 	if tier == cache.Nowhere {
 		return tier
+	}
+	if len(c.full) > size {
+		long.Store(true) // it did not fit: the next one who looks brings a larger buffer
 	}
 	var ok bool
 	if c.stored, ok = cache.Decode(c.full[recordRoom:]); !ok {

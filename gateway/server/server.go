@@ -49,6 +49,7 @@ type Gateway struct {
 
 	store        *cache.Store // nil: there is no cache
 	flights      *cache.Flights
+	long         [1024]atomic.Bool // by a part of the key: a record did not fit a large buffer
 	cacheMetrics *telemetry.Cache
 	behind       sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes
 
