@@ -58,10 +58,19 @@ var works = []struct {
 	events int // of a stream; 0: no stream
 	size   int
 }{
+	{"post-0.2KB", 0, 200},
 	{"post-1KB", 0, 1 << 10},
+	{"post-16KB", 0, 16 << 10},
 	{"post-64KB", 0, 64 << 10},
-	{"stream-20", 20, 60},
+	{"stream-20", 20, eventSize},
+	{"stream-1000", 1000, eventSize},
 }
+
+// eventSize is the number of bytes of an event's data.
+const eventSize = 60
+
+// warm is how many requests are sent before any counts: fewer if they are long.
+func warm(most, events int) int { return most * 20 / max(20, events) }
 
 const clients = 32
 
@@ -80,11 +89,11 @@ func BenchmarkLoopback(b *testing.B) {
 				p := start(b, as, up.addr)
 				defer p.stop()
 				dial := func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
-				req, res := request(w.events, w.size), response(w.events, w.size)
-				drive(b, dial, 4000, req, res)
+				q := newQuestion(request(w.events, w.size), response(w.events, w.size))
+				drive(b, dial, warm(4000, w.events), q)
 				cpu := p.cpu(b)
 				b.ResetTimer()
-				failed := drive(b, dial, b.N, req, res)
+				failed := drive(b, dial, b.N, q)
 				b.StopTimer()
 				report(b, impl, failed)
 				b.ReportMetric(float64(p.cpu(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
@@ -110,11 +119,11 @@ func BenchmarkInMemory(b *testing.B) {
 						fmt.Fprintln(os.Stderr, err)
 					}
 				}()
-				req, res := request(w.events, w.size), response(w.events, w.size)
-				drive(b, front.Dial, 1000, req, res)
+				q := newQuestion(request(w.events, w.size), response(w.events, w.size))
+				drive(b, front.Dial, warm(1000, w.events), q)
 				b.ReportAllocs()
 				b.ResetTimer()
-				report(b, impl, drive(b, front.Dial, b.N, req, res))
+				report(b, impl, drive(b, front.Dial, b.N, q))
 			})
 		}
 	}
@@ -123,9 +132,8 @@ func BenchmarkInMemory(b *testing.B) {
 // drive sends n requests over a number of keep-alive connections, each as soon as the one before is answered,
 // and returns how many had no whole answer. Ours must answer all; httputil.ReverseProxy loses some POSTs when
 // an upstream answers before it has seen the end of the request's body.
-func drive(b *testing.B, dial func() (net.Conn, error), n int, req []byte, res string) (failed int64) {
+func drive(b *testing.B, dial func() (net.Conn, error), n int, q question) (failed int64) {
 	b.Helper()
-	end := []byte(res[len(res)-7:]) // unlike anything before it
 	var next, lost atomic.Int64
 	var wg sync.WaitGroup
 	for range min(clients, n) {
@@ -142,7 +150,7 @@ func drive(b *testing.B, dial func() (net.Conn, error), n int, req []byte, res s
 						return
 					}
 				}
-				if !exchange(conn, req, end, buf) {
+				if !q.ask(conn, buf) {
 					lost.Add(1)
 					conn.Close()
 					conn = nil
@@ -157,18 +165,25 @@ func drive(b *testing.B, dial func() (net.Conn, error), n int, req []byte, res s
 	return lost.Load()
 }
 
-// exchange sends a request and tells whether its answer came whole.
-func exchange(conn net.Conn, req, end, buf []byte) bool {
+// question is a request, and what its answer has to begin and to end with; the end is unlike anything before it.
+type question struct{ request, begin, end []byte }
+
+func newQuestion(req []byte, res string) question {
+	return question{req, []byte(res[:12]), []byte(res[len(res)-7:])}
+}
+
+// ask sends the request and tells whether its answer came whole.
+func (q *question) ask(conn net.Conn, buf []byte) bool {
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	if _, err := conn.Write(req); err != nil {
+	if _, err := conn.Write(q.request); err != nil {
 		return false
 	}
-	for got := 0; !bytes.HasSuffix(buf[:got], end); {
+	for got := 0; !bytes.HasSuffix(buf[:got], q.end); {
 		m, err := conn.Read(buf[got:])
 		if err != nil {
 			return false
 		}
-		if got += m; got > 12 && string(buf[9:12]) != "200" {
+		if got += m; got >= len(q.begin) && !bytes.HasPrefix(buf, q.begin) {
 			return false
 		}
 	}
@@ -243,16 +258,19 @@ func pieces(path string) (p [][]byte) {
 	n, _ := strconv.Atoi(path[strings.LastIndexByte(path, '/')+1:])
 	switch {
 	case strings.Contains(path, "/events/"):
-		for _, s := range strings.SplitAfter(response(n, works[2].size), "\n\n\r\n") {
+		for _, s := range strings.SplitAfter(response(n, eventSize), "\n\n\r\n") {
 			p = append(p, []byte(s))
 		}
 	case strings.HasPrefix(path, "/fresh/"):
 		p = [][]byte{[]byte(undated(response(0, n)))}
+	case strings.Contains(path, "/cached/"):
+		_, rest, _ := strings.Cut(response(0, n), "GMT\r\n") // fresh from now on
+		p = [][]byte{[]byte("HTTP/1.1 200 OK\r\ndate: " + time.Now().UTC().Format(http.TimeFormat) + "\r\ncache-control: max-age=3600\r\n" + rest)}
 	case strings.Contains(path, "/body/"):
 		p = [][]byte{[]byte(response(0, n))}
 	case strings.HasSuffix(path, "/hold"): // and never a word
 	case strings.HasSuffix(path, "/drip"):
-		first, _, _ := strings.Cut(response(1, works[2].size), "0\r\n\r\n")
+		first, _, _ := strings.Cut(response(1, eventSize), "0\r\n\r\n")
 		p = [][]byte{[]byte(first)}
 	default:
 		p = [][]byte{[]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}
@@ -326,7 +344,7 @@ func play(as, upstream string) error {
 func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
 	switch as {
 	case "gateway":
-		return serveGateway(ln, upstream, dial)
+		return serveGateway(ln, dial, unlimited("LLM_SERVICE_URL=http://"+upstream))
 	case "fasthttp", "fasthttp-stream":
 		return serveFasthttp(ln, upstream, dial, as == "fasthttp-stream")
 	case "hit-gateway", "hit-handler":
@@ -337,12 +355,13 @@ func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net
 	return fmt.Errorf("there is no proxy %q", as)
 }
 
-func serveGateway(ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
-	s, _, err := config.Load(config.Input{Environ: []string{
-		"LLM_SERVICE_URL=http://" + upstream,
-		// The limiter works, but lets everything in.
-		"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000",
-	}})
+// unlimited is an environment in which the limiter works, but lets everything in.
+func unlimited(environ ...string) []string {
+	return append(environ, "GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")
+}
+
+func serveGateway(ln net.Listener, dial func(string) (net.Conn, error), environ []string) error {
+	s, _, err := config.Load(config.Input{Environ: environ})
 	if err != nil {
 		return err
 	}

@@ -45,11 +45,11 @@ func spoof(b *testing.B, addr string, n, from int) {
 				return
 			}
 			defer conn.Close()
-			req, buf := []byte(before), make([]byte, 4096)
+			q, buf := question{[]byte(before), []byte("HTTP/1.1 200"), end}, make([]byte, 4096)
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				c := int(i) % from
-				req = fmt.Appendf(req[:len(before)], "%d.%d.%d\r\n\r\n", c>>16&255, c>>8&255, c&255)
-				if !exchange(conn, req, end, buf) {
+				q.request = fmt.Appendf(q.request[:len(before)], "%d.%d.%d\r\n\r\n", c>>16&255, c>>8&255, c&255)
+				if !q.ask(conn, buf) {
 					b.Error("a request failed")
 					return
 				}

@@ -28,14 +28,14 @@ func BenchmarkHit(b *testing.B) {
 				p := start(b, "hit-"+impl, up.addr)
 				defer p.stop()
 				dial := func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
-				req, res := hitRequest(size), response(0, size)
+				q := newQuestion(hitRequest(size), response(0, size))
 				if impl == "gateway" {
 					wantHit(b, p.addr, size)
 				}
-				drive(b, dial, 4000, req, res)
+				drive(b, dial, 4000, q)
 				cpu := p.cpu(b)
 				b.ResetTimer()
-				failed := drive(b, dial, b.N, req, res)
+				failed := drive(b, dial, b.N, q)
 				b.StopTimer()
 				report(b, impl, failed)
 				b.ReportMetric(float64(p.cpu(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
@@ -73,8 +73,7 @@ func serveHits(as string, ln net.Listener, upstream string) error {
 	}
 	file := "pools: {p: {upstreams: [{url: \"http://" + upstream + "\"}]}}\nroutes: [{path: \"/fresh/*\", pool: p, cache: {ttl: 1h}}]\n"
 	s, _, err := config.Load(config.Input{
-		Environ: []string{"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000"},
-		File:    "bench.yaml", ReadFile: func(string) ([]byte, error) { return []byte(file), nil },
+		Environ: unlimited(), File: "bench.yaml", ReadFile: func(string) ([]byte, error) { return []byte(file), nil },
 	})
 	if err != nil {
 		return err
