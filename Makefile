@@ -55,6 +55,23 @@ bench: ## Go benchmarks, kept as bench/reports/go-bench.txt and shown by benchst
 bench-stat: .bin/benchstat ## compare the last two runs of make bench
 	@.bin/benchstat bench/reports/go-bench.old.txt bench/reports/go-bench.txt
 
+bench-compare: ## compare a new run with bench/reports/baseline.txt; only more allocations fail (BENCH=regexp COUNT=6)
+	@scripts/bench.sh compare
+
+bench-baseline: ## make a new run the baseline
+	@scripts/bench.sh baseline
+
+peers: build ## the same work by nginx, HAProxy, Varnish, Caddy, Traffic Server where installed (PEERS=ours,nginx WORK=post,hit ROUNDS=5 TIME=2s)
+	@go build -trimpath -buildvcs=false -o .bin/peers ./bench/peers
+	@.bin/peers $(if $(PEERS),-peers "$(PEERS)") $(if $(WORK),-work "$(WORK)") $(if $(ROUNDS),-rounds "$(ROUNDS)") \
+	        $(if $(TIME),-time "$(TIME)") $(if $(RATE),-rate "$(RATE)") $(if $(OUT),-out "$(OUT)")
+
+peers-install: ## install those proxies from Debian, without starting them; needs root
+	@scripts/setup.sh peers
+
+load: ## build the load generator into .bin/load
+	@go build -trimpath -buildvcs=false -o .bin/load ./bench/load
+
 ## Tend
 
 setup: ## install what the tests need beside Go: C compiler, linter, Python venv, node modules
@@ -91,4 +108,4 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-integration bench bench-stat setup fmt clean
+        test-integration bench bench-stat bench-compare bench-baseline peers peers-install load setup fmt clean

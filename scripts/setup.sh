@@ -62,6 +62,15 @@ setup_node() {
 	echo "$stamp" >node_modules/.stamp
 }
 
+# For `make peers` alone, and so not among the parts of a setup without arguments. What Debian would start, it does not.
+setup_peers() {
+	local package missing=()
+	for package in nginx haproxy varnish varnish-modules caddy trafficserver; do
+		[ -e "/usr/share/doc/$package" ] || RUNLEVEL=1 apt_install "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} = 0 ] || cannot "cannot be installed: ${missing[*]} ($why)"
+}
+
 have() { command -v "$1" >/dev/null; }
 
 cannot() {
