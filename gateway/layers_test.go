@@ -19,7 +19,7 @@ import (
 // "main" is the directory gateway itself, "bench" the one next to it; every other room is a directory in gateway.
 // Nothing imports the top floor: it is there to test and measure the rest.
 var floors = [][]string{
-	{"config", "wire"},
+	{"config", "process", "wire"},
 	{"cache", "proxy", "ratelimit", "simulator", "telemetry"},
 	{"ops"},
 	{"server"},
@@ -35,7 +35,7 @@ var homes = map[string][]string{
 	"github.com/goccy/go-yaml":             {"config"},
 	"github.com/redis/rueidis":             {"cache", "ratelimit"},
 	"github.com/rueian/rueidis":            nil, // the old name of redis/rueidis
-	"golang.org/x/sys":                     {"wire"},
+	"golang.org/x/sys":                     {"process", "wire"},
 }
 
 func TestLayers(t *testing.T) {
@@ -84,9 +84,9 @@ func TestLayerFaults(t *testing.T) {
 	// up
 	f("gateway/config/config.go", "aigateway/gateway/cache", "config may import no other room")
 	f("gateway/wire/wire.go", "aigateway/gateway/server", "wire may import no other room")
-	f("gateway/proxy/proxy.go", "aigateway/gateway/server", "proxy may import only config, wire")
-	f("gateway/telemetry/record.go", "aigateway/gateway/ops", "telemetry may import only config, wire")
-	f("gateway/ops/ops.go", "aigateway/gateway/server", "ops may import only cache, config, proxy, ratelimit, simulator, telemetry, wire")
+	f("gateway/proxy/proxy.go", "aigateway/gateway/server", "proxy may import only config, process, wire")
+	f("gateway/telemetry/record.go", "aigateway/gateway/ops", "telemetry may import only config, process, wire")
+	f("gateway/ops/ops.go", "aigateway/gateway/server", "ops may import only cache, config, process, proxy, ratelimit, simulator, telemetry, wire")
 	f("gateway/server/server.go", "aigateway/gateway", "server may import only")
 	f("gateway/server/server.go", "aigateway/gateway/integration", "server may import only")
 	f("gateway/main.go", "aigateway/bench", "main may import only")
@@ -94,9 +94,9 @@ func TestLayerFaults(t *testing.T) {
 
 	// sideways, in tests and in packages within a room too
 	f("gateway/wire/wire.go", "aigateway/gateway/config", "wire may import no other room")
-	f("gateway/proxy/pool.go", "aigateway/gateway/telemetry", "proxy may import only config, wire")
-	f("gateway/proxy/pool_test.go", "aigateway/gateway/simulator", "proxy may import only config, wire")
-	f("gateway/cache/internal/flat/flat.go", "aigateway/gateway/ratelimit", "cache may import only config, wire")
+	f("gateway/proxy/pool.go", "aigateway/gateway/telemetry", "proxy may import only config, process, wire")
+	f("gateway/proxy/pool_test.go", "aigateway/gateway/simulator", "proxy may import only config, process, wire")
+	f("gateway/cache/internal/flat/flat.go", "aigateway/gateway/ratelimit", "cache may import only config, process, wire")
 	f("gateway/integration/stream_test.go", "aigateway/bench/rival", "integration may import only")
 
 	// where nobody lives
@@ -122,7 +122,7 @@ func TestLayerFaults(t *testing.T) {
 	f("gateway/ops/ops.go", "github.com/VictoriaMetrics/metrics", "github.com/VictoriaMetrics/metrics has its home in telemetry")
 	f("gateway/main.go", "github.com/goccy/go-yaml/ast", "github.com/goccy/go-yaml has its home in config")
 	f("gateway/ops/ops.go", "github.com/fasthttp/router", "github.com/fasthttp/router has its home in server")
-	f("gateway/proxy/watch.go", "golang.org/x/sys/unix", "golang.org/x/sys has its home in wire")
+	f("gateway/proxy/watch.go", "golang.org/x/sys/unix", "golang.org/x/sys has its home in process, wire")
 }
 
 func TestLayerFaultsReadsOnlyThisModule(t *testing.T) {

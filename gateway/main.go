@@ -10,14 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/process"
 	"aigateway/gateway/server"
 )
 
@@ -77,7 +76,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		settings.Print(stdout)
 		return 0
 	}
-	return serve(settings, f.demo, stdout, stderr)
+	return serve(settings, in, stdout, stderr)
 }
 
 func parse(args []string, stderr io.Writer) (flags, error) {
@@ -100,40 +99,55 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 }
 
 // serve runs the gateway until a signal ends it.
-func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.LogLevel}))
-	signals := make(chan os.Signal, 2)
+func serve(s *config.Settings, in config.Input, stdout, stderr io.Writer) int {
+	level := new(slog.LevelVar)
+	level.Set(s.LogLevel)
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	signals, hangUp := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	defer signal.Stop(hangUp)
 
 	g, err := server.New(s, server.Options{Log: log, Version: version})
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(s.Port)))
+	socket, err := process.Listen(in.Environ, s.Port, s.HandoverSocket)
 	if err != nil {
 		g.Close()
 		fmt.Fprintf(stderr, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
 		return exitFailed
 	}
-	log.Info("listening", "port", s.Port, "version", version)
-	if demo {
+	log.Info("listening", "port", socket.Port(), "version", version)
+	if in.Demo != nil {
 		fmt.Fprint(stdout, welcome(s))
 	}
 	served := make(chan error, 2)
 	if s.Admin.Addr != "" {
-		admin, err := net.Listen("tcp", s.Admin.Addr)
+		admin, err := socket.Beside(s.Admin.Addr)
 		if err != nil {
-			_ = ln.Close()
+			_ = socket.Close()
 			g.Close()
 			fmt.Fprintf(stderr, "cannot listen on ADMIN_ADDR: %v\nset it to a free address\n", err)
 			return exitFailed
 		}
-		log.Info("operations pages", "addr", admin.Addr().String())
+		log.Info("operations pages", "addr", s.Admin.Addr)
 		go func() { served <- g.ServeAdmin(admin) }()
 	}
-	go func() { served <- g.Serve(ln) }()
+	go func() { served <- g.Serve(socket) }()
+	if err := socket.Serving(); err != nil {
+		log.Warn(err.Error())
+	}
+	defer socket.EndOffer()
+	notify := process.NewNotifier(in.Environ)
+	notify.Ready()
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	r := &reloader{in: in, gateway: g, log: log, level: level, notify: notify}
+	r.settings.Store(s)
+	go r.run(running, hangUp)
 
 	select {
 	case err := <-served:
@@ -141,15 +155,19 @@ func serve(s *config.Settings, demo bool, stdout, stderr io.Writer) int {
 		log.Error("cannot serve any longer", "error", fmt.Sprint(err))
 		return exitFailed
 	case sig := <-signals:
-		log.Info("shutting down", "signal", sig.String(), "grace", s.ShutdownGrace.String())
+		notify.Stopping()
+		log.Info("shutting down", "signal", sig.String(), "grace", r.settings.Load().ShutdownGrace.String())
 	}
 	go func() {
 		<-signals
 		log.Warn("second signal, ending at once")
 		os.Exit(exitFailed)
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), r.settings.Load().ShutdownGrace)
 	defer cancel()
+	if socket.Taken() || socket.Inherited() {
+		g.Leave()
+	}
 	cut := g.Shutdown(ctx)
 	log.Info("ended", "connections_cut", cut)
 	return 0

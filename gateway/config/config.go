@@ -28,6 +28,8 @@ type Settings struct {
 	ResponseTimeout time.Duration  // until the first byte of a response
 	IdleTimeout     time.Duration  // silence inside a body or stream
 	ShutdownGrace   time.Duration  // for open requests after SIGTERM
+	DrainDelay      time.Duration  // how long at least new connections are served after SIGTERM
+	HandoverSocket  string         // path of the Unix socket by which a successor gets the listening socket; "": none
 	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
 	RateLimit       RateLimit
 	Cache           Cache
@@ -160,6 +162,7 @@ type setting struct {
 	meaning  string // one line for the README
 	pool     string // the built-in pool whose upstreams it names, or ""
 	secret   bool   // -print-config masks it; its reader never quotes it
+	restart  bool   // a reload cannot change it
 
 	// read puts the value that text stands for into the draft. Its error
 	// completes the sentence "NAME: …"; joined errors are separate faults.
@@ -178,7 +181,7 @@ const (
 // declarations is every setting, in the order in which they are shown.
 func declarations() []setting {
 	return []setting{
-		{name: "PORT", standard: "8080",
+		{name: "PORT", standard: "8080", restart: true,
 			meaning: "TCP port to listen on",
 			read:    into(func(s *Settings) *int { return &s.Port }, integer(1, 65535, "port number"))},
 		{name: "PY_SERVICE_URL", standard: "http://service-python:8001", pool: "python",
@@ -217,41 +220,41 @@ func declarations() []setting {
 		{name: "RL_BACKEND", standard: "memory",
 			meaning: "`memory`: each replica limits by itself; `redis`: all replicas together",
 			read:    into(func(s *Settings) *string { return &s.RateLimit.Backend }, backend)},
-		{name: "CACHE_ENABLED", standard: "true",
+		{name: "CACHE_ENABLED", standard: "true", restart: true,
 			meaning: "whether answers are kept and used again",
 			read:    into(func(s *Settings) *bool { return &s.Cache.Enabled }, boolean)},
-		{name: "CACHE_BACKEND", standard: "memory",
+		{name: "CACHE_BACKEND", standard: "memory", restart: true,
 			meaning: "`memory`: each replica by itself; `redis`: memory in front of a Redis that all replicas share",
 			read:    into(func(s *Settings) *string { return &s.Cache.Backend }, backend)},
 		{name: "CACHE_TTL_SECONDS", standard: "300",
 			meaning: "seconds that an answer which states no freshness is fresh",
 			read:    into(func(s *Settings) *time.Duration { return &s.Cache.TTL }, seconds(0, 365*24*3600))},
-		{name: "CACHE_MAX_ENTRIES", standard: "10000",
+		{name: "CACHE_MAX_ENTRIES", standard: "10000", restart: true,
 			meaning: "answers in memory; a soft cap",
 			read:    into(func(s *Settings) *int { return &s.Cache.MaxEntries }, integer(1, maxEntries, "number of entries"))},
-		{name: "CACHE_MEMORY_BYTES", standard: "268435456",
+		{name: "CACHE_MEMORY_BYTES", standard: "268435456", restart: true,
 			meaning: "what the cache takes of memory, at most; not less than 1 MiB",
 			read:    into(func(s *Settings) *int64 { return &s.Cache.MemoryBytes }, integer[int64](1<<20, 1<<40, "number of bytes"))},
-		{name: "CACHE_MAX_BODY_BYTES", standard: "1048576",
+		{name: "CACHE_MAX_BODY_BYTES", standard: "1048576", restart: true,
 			meaning: "an answer with a longer body passes and is not kept",
 			read:    into(func(s *Settings) *int64 { return &s.Cache.MaxBodyBytes }, integer[int64](1, 64<<20, "number of bytes"))},
-		{name: "REDIS_ADDR", standard: "redis:6379",
+		{name: "REDIS_ADDR", standard: "redis:6379", restart: true,
 			meaning: "host and port; several, comma-separated, are a cluster; `rediss://` before the first for TLS",
 			read: func(d *draft, text string) error {
 				r, err := redisAddrs(text)
 				d.settings.Redis.Addrs, d.settings.Redis.TLS = r.Addrs, r.TLS
 				return err
 			}},
-		{name: "REDIS_DB", standard: "0",
+		{name: "REDIS_DB", standard: "0", restart: true,
 			meaning: "number of the database",
 			read:    into(func(s *Settings) *int { return &s.Redis.DB }, integer(0, 1<<20, "database number"))},
-		{name: "REDIS_PASSWORD", secret: true,
+		{name: "REDIS_PASSWORD", restart: true, secret: true,
 			meaning: "password, if one is needed",
 			read:    into(func(s *Settings) *string { return &s.Redis.Password }, anything)},
 		{name: "MAX_BODY_BYTES", standard: "16777216",
 			meaning: "a longer request body is answered 413",
 			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},
-		{name: "MAX_HEADER_BYTES", standard: "16384",
+		{name: "MAX_HEADER_BYTES", standard: "16384", restart: true,
 			meaning: "a longer request head is answered 431; a longer response head is a 502",
 			read:    into(func(s *Settings) *int { return &s.MaxHeaderBytes }, integer(1024, 1<<20, "number of bytes"))},
 		{name: "CONNECT_TIMEOUT", standard: "1s",
@@ -266,7 +269,13 @@ func declarations() []setting {
 		{name: "SHUTDOWN_GRACE", standard: "30s",
 			meaning: "time for open requests after SIGTERM",
 			read:    into(func(s *Settings) *time.Duration { return &s.ShutdownGrace }, duration(minDuration))},
-		{name: "ADMIN_ADDR",
+		{name: "DRAIN_DELAY", standard: "0s",
+			meaning: "how long at least new connections are served after SIGTERM, while `/readyz` says 503; part of the grace",
+			read:    into(func(s *Settings) *time.Duration { return &s.DrainDelay }, duration(0))},
+		{name: "HANDOVER_SOCKET", restart: true,
+			meaning: "path of a Unix socket by which a gateway that starts gets the listening socket of the one that runs",
+			read:    into(func(s *Settings) *string { return &s.HandoverSocket }, anything)},
+		{name: "ADMIN_ADDR", restart: true,
 			meaning: "address of a listener of its own for `/metrics`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
 			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},
 		{name: "ADMIN_TOKEN", secret: true,

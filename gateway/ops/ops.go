@@ -18,15 +18,27 @@ const Service = "api-gateway-go"
 // Ops answers the operations pages.
 type Ops struct {
 	started  time.Time
+	view     atomic.Pointer[view]
+	draining atomic.Bool
+}
+
+// A view is what there is to look at. A reload makes another one.
+type view struct {
 	pools    []*proxy.Pool
 	required [][]*proxy.Pool
-	draining atomic.Bool
 }
 
 // New makes the pages for a gateway started at that time. Each element of required is a group of pools of
 // which one must be healthy for the gateway to be ready: a pool and its fallback.
 func New(started time.Time, pools []*proxy.Pool, required [][]*proxy.Pool) *Ops {
-	return &Ops{started: started, pools: pools, required: required}
+	o := &Ops{started: started}
+	o.Look(pools, required)
+	return o
+}
+
+// Look makes the pages look at other pools from now on.
+func (o *Ops) Look(pools []*proxy.Pool, required [][]*proxy.Pool) {
+	o.view.Store(&view{pools, required})
 }
 
 // Drain makes the gateway not ready, for good.
@@ -59,7 +71,7 @@ func (o *Ops) Health(now time.Time) []byte {
 		OK: true, Service: Service, UptimeMS: now.Sub(o.started).Milliseconds(),
 		Backends: make(map[string]backend),
 	}
-	for _, p := range o.pools {
+	for _, p := range o.view.Load().pools {
 		b := backend{Healthy: p.Healthy()}
 		var urls []string
 		for _, u := range p.Upstreams {
@@ -83,7 +95,7 @@ func (o *Ops) Ready() (bool, []byte) {
 	if o.Draining() {
 		return false, marshal(map[string]any{"ok": false, "reason": "draining"})
 	}
-	for _, group := range o.required {
+	for _, group := range o.view.Load().required {
 		if !anyHealthy(group) {
 			reason := "no healthy upstream in pool " + group[0].Name
 			return false, marshal(map[string]any{"ok": false, "reason": reason})

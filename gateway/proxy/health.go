@@ -11,16 +11,16 @@ import (
 // probeTimeout bounds one probe. A busy inference server may be slow to say that it is well.
 const probeTimeout = 3 * time.Second
 
-// probe asks an upstream for its health, at once and then every interval, until the proxy is closed. Any
+// probe asks an upstream for its health, at once and then every interval, until stop is closed. Any
 // answer below 500 is a sign of life: many OpenAI-compatible servers have no health page.
-func (p *Proxy) probe(u *Upstream) {
+func (p *Proxy) probe(u *Upstream, stop <-chan struct{}) {
 	defer p.probes.Done()
 	for {
-		p.probeOnce(u)
+		p.probeOnce(u, stop)
 		// A little jitter, so that replicas do not probe in step.
 		wait := u.probing.Interval + rand.N(u.probing.Interval/10+1)
 		select {
-		case <-p.stop:
+		case <-stop:
 			return
 		case <-time.After(wait):
 		}
@@ -28,13 +28,18 @@ func (p *Proxy) probe(u *Upstream) {
 }
 
 // probeOnce makes one probe and notes what it found. A panic costs this probe, not the ones to come.
-func (p *Proxy) probeOnce(u *Upstream) {
+func (p *Proxy) probeOnce(u *Upstream, stop <-chan struct{}) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.options.OnPanic(r)
 		}
 	}()
-	healthy := p.alive(u)
+	healthy := p.alive(u, stop)
+	select {
+	case <-stop:
+		return // which is what ended the probe
+	default:
+	}
 	changed := u.healthy.Swap(healthy) != healthy || !u.probed.Load()
 	u.probed.Store(true)
 	if changed && p.options.OnHealth != nil {
@@ -43,7 +48,7 @@ func (p *Proxy) probeOnce(u *Upstream) {
 }
 
 // alive makes one probe, on a connection of its own.
-func (p *Proxy) alive(u *Upstream) bool {
+func (p *Proxy) alive(u *Upstream, stop <-chan struct{}) bool {
 	conn, err := u.dial(u.hc.Addr)
 	if err != nil {
 		return false
@@ -53,8 +58,8 @@ func (p *Proxy) alive(u *Upstream) bool {
 	defer close(answered)
 	go func() {
 		select {
-		case <-p.stop:
-			_ = conn.Close() // the proxy's Close does not wait for it
+		case <-stop:
+			_ = conn.Close() // nobody waits for it
 		case <-answered:
 		}
 	}()

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+
+	"aigateway/gateway/config"
 )
 
 // How a pool chooses, as configured. What is neither is p2c.
@@ -18,6 +20,7 @@ type Pool struct {
 	Upstreams []*Upstream
 	Explicit  bool // the operator asked for it: readiness requires it
 
+	made    config.Pool // what it was made from
 	balance string
 	turn    atomic.Uint32
 }

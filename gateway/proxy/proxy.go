@@ -35,13 +35,16 @@ type Options struct {
 // A Proxy forwards requests to its pools.
 type Proxy struct {
 	options Options
-	pools   map[string]*Pool
 	watch   *wire.Watch
-	stop    <-chan struct{} // closed by end
+	running context.Context // until end
 	end     context.CancelFunc
 	probes  sync.WaitGroup
 
-	upstreams int // how many there are
+	reloading sync.Mutex // one at a time
+	upstreams int        // how many there have been
+
+	mu    sync.Mutex
+	pools map[string]*Pool
 }
 
 // New makes a proxy and starts to probe the upstreams of its pools. Close ends it.
@@ -52,38 +55,57 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	if o.Draining == nil {
 		o.Draining = func() bool { return false }
 	}
-	running, end := context.WithCancel(context.Background())
-	p := &Proxy{options: o, pools: make(map[string]*Pool), stop: running.Done(), end: end}
-	for _, c := range pools {
-		pool := &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance}
-		dial := o.Dial
-		if dial == nil {
-			dial = dialTCP(running, c.Timeouts.Connect)
-		}
-		for _, u := range c.Upstreams {
-			up := newUpstream(u, c, dial)
-			up.Index = p.upstreams
-			p.upstreams++
-			pool.Upstreams = append(pool.Upstreams, up)
-		}
-		if len(pool.Upstreams) == 0 {
-			end()
-			return nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
-		}
-		p.pools[c.Name] = pool
+	p := &Proxy{options: o, pools: make(map[string]*Pool)}
+	p.running, p.end = context.WithCancel(context.Background())
+	fresh, err := p.makePools(p.pools, pools)
+	if err != nil {
+		p.end()
+		return nil, err
 	}
 	p.watch = wire.NewWatch(o.WatchEvery)
-	for _, pool := range p.pools {
-		for _, u := range pool.Upstreams {
-			p.probes.Add(1)
-			go p.probe(u)
-		}
-	}
+	p.startProbes(fresh)
 	return p, nil
 }
 
+// makePool makes a pool, and the upstreams of it that are not there yet.
+func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err error) {
+	if len(c.Upstreams) == 0 {
+		return nil, nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
+	}
+	pool = &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance, made: c}
+	dial := p.options.Dial
+	if dial == nil {
+		dial = dialTCP(p.running, c.Timeouts.Connect)
+	}
+	for _, u := range c.Upstreams {
+		up := p.same(recipeOf(u, c))
+		if up == nil {
+			up = newUpstream(u, c, dial)
+			up.Index = p.upstreams
+			p.upstreams++
+			fresh = append(fresh, up)
+		}
+		pool.Upstreams = append(pool.Upstreams, up)
+	}
+	return pool, fresh, nil
+}
+
+// startProbes begins to probe upstreams, until they are retired or the proxy is closed.
+func (p *Proxy) startProbes(upstreams []*Upstream) {
+	for _, u := range upstreams {
+		running, end := context.WithCancel(p.running)
+		u.endProbe = end
+		p.probes.Add(1)
+		go p.probe(u, running.Done())
+	}
+}
+
 // Pool returns the pool of that name, or nil.
-func (p *Proxy) Pool(name string) *Pool { return p.pools[name] }
+func (p *Proxy) Pool(name string) *Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pools[name]
+}
 
 // Cut ends every request under way, as if its client had left.
 func (p *Proxy) Cut() { p.watch.InterruptAll() }
@@ -93,10 +115,8 @@ func (p *Proxy) Close() {
 	p.end() // and with it every attempt to connect
 	p.probes.Wait()
 	p.watch.Close()
-	for _, pool := range p.pools {
-		for _, u := range pool.Upstreams {
-			u.close()
-		}
+	for _, u := range p.upstreamsNow() {
+		u.close()
 	}
 }
 
@@ -241,6 +261,9 @@ func (p *Proxy) finish(x *Exchange, u *Upstream) {
 		u.conns.close(x.conn.pooled)
 	} else {
 		u.conns.release(x.conn.pooled)
+		if u.retired.Load() {
+			u.close() // looked at after the release: a retirement before it did not see this connection
+		}
 	}
 	x.conn = lease{}
 }

@@ -42,6 +42,10 @@ type Upstream struct {
 	inflight atomic.Int64
 	healthy  atomic.Bool
 	probed   atomic.Bool
+
+	recipe   recipe
+	endProbe context.CancelFunc
+	retired  atomic.Bool // its connections are not kept
 }
 
 // dialTCP connects within the given time, and gives up when ctx ends: a shutdown waits for no black hole.
@@ -53,7 +57,7 @@ func dialTCP(ctx context.Context, within time.Duration) dialFunc {
 func newUpstream(c config.Upstream, pool config.Pool, dial dialFunc) *Upstream {
 	u := &Upstream{
 		URL: c.URL.String(), Pool: pool.Name, host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight),
-		timeouts: pool.Timeouts, probing: pool.Health, dial: dial,
+		timeouts: pool.Timeouts, probing: pool.Health, dial: dial, recipe: recipeOf(c, pool),
 		hc: &fasthttp.HostClient{
 			Addr:                c.URL.Host, // settings always have a port
 			Dial:                wire.Upstream(dial),

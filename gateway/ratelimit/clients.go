@@ -24,10 +24,10 @@ import (
 // newcomer moves in without one (enter.go).
 type clients struct {
 	lines   []line
-	gates   []atomic.Uint64 // one stands for many lines; see enter
-	limits  []limit         // by class
-	cleanup uint64          // in ticks
-	evicted atomic.Uint64   // newcomers that inherited a bucket
+	gates   []atomic.Uint64         // one stands for many lines; see enter
+	limits  atomic.Pointer[[]limit] // by class; grows by a copy, see Limiter.With
+	cleanup uint64                  // in ticks
+	evicted atomic.Uint64           // newcomers that inherited a bucket
 }
 
 // A line is two cache lines on amd64 and arm64, next to each other, as they are fetched: the keys, and the buckets.
@@ -76,13 +76,17 @@ func newClients(most int, cleanup time.Duration, limits []limit) *clients {
 	for gates < lines && gates < 4096 {
 		gates *= 2
 	}
-	return &clients{
+	t := &clients{
 		lines:   make([]line, lines),
 		gates:   make([]atomic.Uint64, gates),
-		limits:  limits,
 		cleanup: min(uint64(max(cleanup, 0))>>tick, ancient-1),
 	}
+	t.limits.Store(&limits)
+	return t
 }
+
+// limit is that of a class which was read in the table, or given to whoever asks: it is there by then.
+func (t *clients) limit(class uint8) *limit { return &(*t.limits.Load())[class] }
 
 // caller finds the two lines of a hash and a class. Classes are clients of their own: the same client in two of them has
 // two buckets, and most likely four lines.
@@ -148,7 +152,7 @@ func (t *clients) find(c caller) int {
 
 // spend takes cost tokens from the bucket in a slot; here is false if the slot is not the client's any more.
 func (t *clients) spend(slot int, c caller, now time.Duration, cost int) (s state, here bool) {
-	word, limit := t.word(slot), &t.limits[c.class]
+	word, limit := t.word(slot), t.limit(c.class)
 	clock, units := limit.clock(now), limit.tokens(cost)
 	for {
 		before := word.Load()
@@ -168,7 +172,7 @@ func (t *clients) refund(slot int, c caller, cost int) {
 	if slot == noSlot {
 		return
 	}
-	word, limit := t.word(slot), &t.limits[c.class]
+	word, limit := t.word(slot), t.limit(c.class)
 	for {
 		before := word.Load()
 		if before&moving != 0 || t.key(slot).Load()&^seenMask != c.id {

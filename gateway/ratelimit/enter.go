@@ -105,7 +105,7 @@ func (t *clients) inherit(v victim, c caller, now time.Duration) uint64 {
 	if v.class == c.class {
 		return v.word >> lowBits
 	}
-	limit := &t.limits[c.class]
+	limit := t.limit(c.class)
 	return limit.clock(now) + min(uint64(math.Ceil(v.spent*float64(limit.burst))), limit.burst)
 }
 
@@ -165,7 +165,7 @@ func (t *clients) candidate(slot int, now time.Duration) victim {
 	}
 	key := t.key(slot).Load()
 	v := victim{slot: slot, word: word, age: age(key, now), class: uint8(key >> classShift)}
-	limit := &t.limits[v.class]
+	limit := t.limit(v.class)
 	debt := limit.debt(word, now)
 	v.free = debt == 0 || v.age > t.cleanup && v.age < ancient
 	if !v.free {

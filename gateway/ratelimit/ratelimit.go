@@ -51,12 +51,17 @@ type Verdict struct {
 
 // A Limiter holds the buckets. A nil Limiter admits everyone.
 type Limiter struct {
+	options Options
 	classes []Class
+	rates   []Rate // by id of a class, in the table's life: an id never stands for another rate
 	clients *clients
 	seed    maphash.Seed // a client cannot choose whose bucket he shares: he does not know it
 	all     limit
+	*hot
+}
 
-	// These are written by every request; the padding keeps them off the cache lines of the above, which are only read.
+// hot is what every request writes; the padding keeps it off the cache lines of what is only read.
+type hot struct {
 	_       [64]byte
 	global  bucket
 	_       [64]byte
@@ -77,7 +82,9 @@ func New(o Options) (*Limiter, error) {
 	if err := o.check(rates); err != nil {
 		return nil, err
 	}
-	l := &Limiter{seed: maphash.MakeSeed(), all: newLimit(o.Global), classes: make([]Class, len(rates))}
+	l := &Limiter{
+		options: o, rates: rates, seed: maphash.MakeSeed(), all: newLimit(o.Global), classes: make([]Class, len(rates)), hot: new(hot),
+	}
 	limits := make([]limit, len(rates))
 	for i, r := range rates {
 		limits[i] = newLimit(r)

@@ -37,7 +37,8 @@ func (f *fallback) next(all Rate, rates []Rate, replicas int) *fallback {
 	for i, r := range rates {
 		limits[i] = newLimit(part(r, replicas))
 	}
-	g.clients = &clients{lines: f.clients.lines, gates: f.clients.gates, limits: limits, cleanup: f.clients.cleanup}
+	g.clients = &clients{lines: f.clients.lines, gates: f.clients.gates, cleanup: f.clients.cleanup}
+	g.clients.limits.Store(&limits)
 	g.clients.evicted.Store(f.clients.evicted.Load())
 	// A bucket that will be full in the far future is one whose clock was set back: spend takes it for empty.
 	g.global.word.Store(horizon << lowBits)

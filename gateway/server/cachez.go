@@ -48,7 +48,7 @@ func (g *Gateway) cachez(x *exchange, mayPurge bool) {
 // showsToken tells whether the request may do what an operator may. Without ADMIN_TOKEN nobody may here.
 func (g *Gateway) showsToken(x *exchange) bool {
 	const scheme = "bearer "
-	token := g.settings.Admin.Token
+	token := x.plan.settings.Admin.Token
 	value, _ := x.head.Field("authorization")
 	if token == "" || len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
 		return false

@@ -33,10 +33,10 @@ func (g *Gateway) openCache() (err error) {
 }
 
 // newCaching is what a configured route does with answers.
-func (g *Gateway) newCaching(c config.Route) *caching {
-	policy := cache.Policy{TTL: c.Cache.TTL, HeuristicMax: g.settings.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes}
-	wait := g.settings.ResponseTimeout
-	for _, p := range g.settings.Pools {
+func (g *Gateway) newCaching(s *config.Settings, c config.Route) *caching {
+	policy := cache.Policy{TTL: c.Cache.TTL, HeuristicMax: s.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes}
+	wait := s.ResponseTimeout
+	for _, p := range s.Pools {
 		if p.Name == c.Pool {
 			wait = p.Timeouts.Connect + p.Timeouts.Response
 		}

@@ -17,6 +17,7 @@ type exchange struct {
 	// begin
 	ctx   *fasthttp.RequestCtx
 	conn  *wire.ClientConn
+	plan  *plan
 	route *route // resolve completes it for prefix routes
 	epoch uint32
 	began time.Duration // as wire.Now
@@ -53,7 +54,7 @@ type exchange struct {
 
 func (x *exchange) reset() {
 	x.forward.Reset()
-	x.ctx, x.conn, x.route = nil, nil, nil
+	x.ctx, x.conn, x.plan, x.route = nil, nil, nil, nil
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]

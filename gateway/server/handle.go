@@ -16,8 +16,8 @@ import (
 )
 
 // handle is a request's way. Each step answers, or leaves the request to the next.
-func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
-	x := g.begin(ctx, r)
+func (g *Gateway) handle(ctx *fasthttp.RequestCtx, p *plan, r *route) {
+	x := g.begin(ctx, p, r)
 	defer g.end(x)
 	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
 		return
@@ -29,9 +29,9 @@ func (g *Gateway) handle(ctx *fasthttp.RequestCtx, r *route) {
 var openAIPrefix = []byte("/v1/")
 
 // begin takes an exchange for the request from the pool.
-func (g *Gateway) begin(ctx *fasthttp.RequestCtx, r *route) *exchange {
+func (g *Gateway) begin(ctx *fasthttp.RequestCtx, p *plan, r *route) *exchange {
 	x := g.exchanges.Get().(*exchange)
-	x.ctx, x.route = ctx, r
+	x.ctx, x.plan, x.route = ctx, p, r
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.epoch = g.epoch.Load()
 	g.open[x.epoch].Add(1)
@@ -59,7 +59,7 @@ func (g *Gateway) check(x *exchange) (done bool) {
 		g.replyFault(x, &f)
 		return true
 	}
-	x.conn.ExpectBody(x.head.ContentLength, g.settings.MaxBodyBytes, x.head.Expect)
+	x.conn.ExpectBody(x.head.ContentLength, x.plan.settings.MaxBodyBytes, x.head.Expect)
 	x.last = x.head.Close || g.ops.Draining()
 	return false
 }
@@ -68,7 +68,7 @@ func (g *Gateway) check(x *exchange) (done bool) {
 func (g *Gateway) resolve(x *exchange) (done bool) {
 	if x.route == nil {
 		path := pathOf(x.head.Target)
-		if x.route = g.match(path); x.route == nil {
+		if x.route = x.plan.match(path); x.route == nil {
 			g.replyFault(x, &noRoute)
 			return true
 		}
@@ -102,7 +102,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 	if l == nil {
 		return false
 	}
-	x.key = appendClientKey(x.key[:0], g.client(x.conn.Peer(), x.head.ForwardedFor))
+	x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
 	v := l.Admit(x.began, x.key, x.route.cost)
 	x.rateLimit = l.AppendLimit(x.rateLimit, v)
 	if v.OK {
@@ -124,7 +124,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 
 // measure refuses a body that announces to be too long, before a byte of it is read or 100 Continue is sent.
 func (g *Gateway) measure(x *exchange) (done bool) {
-	if x.head.ContentLength <= g.settings.MaxBodyBytes {
+	if x.head.ContentLength <= x.plan.settings.MaxBodyBytes {
 		return false
 	}
 	g.replyFault(x, &tooLong)
@@ -159,7 +159,7 @@ func (g *Gateway) prepare(x *exchange) {
 		return
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
-	f.Trusted, f.Secure = g.trusts(x.conn.Peer()), x.ctx.IsTLS()
+	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.ctx.IsTLS()
 	f.Last = x.last
 	f.Fields = x.fields[:0]
 	if len(x.rateLimit) > 0 {

@@ -15,8 +15,8 @@ const maxHops = 32
 // client is the address that a request counts for: the peer's, or if the peer may speak for a client, the
 // right-most address in X-Forwarded-For that may not. Whatever stands left of it was said by somebody who is
 // not trusted. What cannot be read ends the search at the last hop that was.
-func (g *Gateway) client(peer netip.Addr, forwardedFor [][]byte) netip.Addr {
-	if !g.trusts(peer) {
+func (p *plan) client(peer netip.Addr, forwardedFor [][]byte) netip.Addr {
+	if !p.trusts(peer) {
 		return peer
 	}
 	hop, hops := peer, 0
@@ -35,7 +35,7 @@ func (g *Gateway) client(peer netip.Addr, forwardedFor [][]byte) netip.Addr {
 			if !ok {
 				return hop
 			}
-			if hop = addr; !g.trusts(addr) {
+			if hop = addr; !p.trusts(addr) {
 				return hop
 			}
 		}
@@ -107,9 +107,9 @@ func appendClientKey(dst []byte, addr netip.Addr) []byte {
 }
 
 // trusts tells whether the peer may speak for a client in X-Forwarded fields.
-func (g *Gateway) trusts(peer netip.Addr) bool {
-	for _, p := range g.settings.TrustedProxies {
-		if p.Contains(peer) {
+func (p *plan) trusts(peer netip.Addr) bool {
+	for _, prefix := range p.settings.TrustedProxies {
+		if prefix.Contains(peer) {
 			return true
 		}
 	}

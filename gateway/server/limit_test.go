@@ -164,7 +164,7 @@ func TestClientIdentity(t *testing.T) {
 		for _, l := range lines {
 			values = append(values, []byte(l))
 		}
-		if got := g.Gateway.client(netip.MustParseAddr(peer), values); got.String() != want {
+		if got := g.plan.Load().client(netip.MustParseAddr(peer), values); got.String() != want {
 			t.Errorf("peer %s, X-Forwarded-For %q: %s, want %s", peer, lines, got, want)
 		}
 	}
@@ -216,7 +216,7 @@ func FuzzClientIdentity(f *testing.F) {
 	f.Add("::ffff:10.1.1.1", ",,", uint8(2))
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	f.Fuzz(func(t *testing.T, first, second string, which uint8) {
-		g := &Gateway{settings: settingsTrusting(trusted[:which%3])}
+		g := &plan{settings: settingsTrusting(trusted[:which%3])}
 		peer := netip.MustParseAddr("10.0.0.1")
 		got := g.client(peer, [][]byte{[]byte(first), []byte(second)})
 		if !got.IsValid() || got.Zone() != "" || got.Is4In6() {

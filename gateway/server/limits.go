@@ -1,6 +1,7 @@
 package server
 
 import (
+	"reflect"
 	"time"
 
 	"aigateway/gateway/config"
@@ -16,19 +17,35 @@ type limit interface {
 	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
 }
 
-// A limiter is where the limits of the routes come from.
+// A limiter is where the limits of the routes come from. The zero limiter limits nothing.
 type limiter struct {
-	class func(i int) limit
-	state func() telemetry.RateLimit
-	close func()
+	recipe limiterRecipe
+	own    *ratelimit.Limiter // nil if it is shared
+	class  func(i int) limit
+	state  func() telemetry.RateLimit
+	close  func()
 }
 
-// limitRoutes makes the limits that the routes name, by their rate; the zero rate is that of a route without one of
-// its own.
-func (g *Gateway) limitRoutes() error {
-	r := g.settings.RateLimit
+// A limiterRecipe is all that a limiter is made from: limiters of equal recipes are the same.
+type limiterRecipe struct {
+	options ratelimit.Options
+	backend string
+	redis   config.Redis
+}
+
+// endUnless closes the limiter, if the other one is not the same.
+func (l limiter) endUnless(other limiter) {
+	if l.close != nil && !reflect.DeepEqual(l.recipe, other.recipe) {
+		l.close()
+	}
+}
+
+// limitsOf makes the limits that the routes name, by their rate; the zero rate is that of a route without one of
+// its own. What has not changed since the old plan, which may be nil, goes on.
+func (g *Gateway) limitsOf(s *config.Settings, old *plan) (map[config.Rate]limit, limiter, error) {
+	r := s.RateLimit
 	if !r.Enabled {
-		return nil
+		return nil, limiter{}, nil
 	}
 	o := ratelimit.Options{
 		Global:     ratelimit.Rate{PerSecond: r.GlobalRPS, Burst: r.GlobalBurst},
@@ -37,32 +54,44 @@ func (g *Gateway) limitRoutes() error {
 		Cleanup:    time.Duration(r.CleanupMinutes) * time.Minute,
 	}
 	classes := map[config.Rate]int{{}: 0}
-	for _, route := range g.settings.Routes {
+	for _, route := range s.Routes {
 		rate := route.Limit.Rate
 		if _, known := classes[rate]; !known {
 			o.Routes = append(o.Routes, ratelimit.Rate{PerSecond: rate.ClientRPS, Burst: rate.ClientBurst})
 			classes[rate] = len(o.Routes)
 		}
 	}
-	newLimiter := newOwnLimiter
-	if r.Backend == "redis" {
-		newLimiter = g.newSharedLimiter
-	}
+	recipe := limiterRecipe{options: o, backend: r.Backend}
+	var l limiter
 	var err error
-	if g.limiter, err = newLimiter(o); err != nil {
-		return err
+	if r.Backend == "redis" {
+		recipe.redis = g.settings.Redis // where it is needs a restart: the cache is there too
 	}
-	g.limits = make(map[config.Rate]limit)
+	switch {
+	case old != nil && old.limiter.close != nil && reflect.DeepEqual(old.limiter.recipe, recipe):
+		l = old.limiter
+	case r.Backend == "redis":
+		l, err = g.newSharedLimiter(o, recipe.redis)
+	case old != nil && old.limiter.own != nil:
+		l, err = ownLimiter(old.limiter.own.With(o))
+	default:
+		l, err = ownLimiter(ratelimit.New(o))
+	}
+	if err != nil {
+		return nil, limiter{}, err
+	}
+	l.recipe = recipe
+	limits := make(map[config.Rate]limit)
 	for rate, class := range classes {
-		g.limits[rate] = g.limiter.class(class)
+		limits[rate] = l.class(class)
 	}
-	return nil
+	return limits, l, nil
 }
 
-// newOwnLimiter limits what comes to this replica.
-func newOwnLimiter(o ratelimit.Options) (limiter, error) {
-	l, err := ratelimit.New(o)
+// ownLimiter limits what comes to this replica.
+func ownLimiter(l *ratelimit.Limiter, err error) (limiter, error) {
 	return limiter{
+		own:   l,
 		class: func(i int) limit { return l.Class(i) },
 		state: func() telemetry.RateLimit { return rateLimitState(l.Stats(wire.Now())) },
 		close: func() {},
@@ -70,8 +99,7 @@ func newOwnLimiter(o ratelimit.Options) (limiter, error) {
 }
 
 // newSharedLimiter limits what comes to all replicas together.
-func (g *Gateway) newSharedLimiter(o ratelimit.Options) (limiter, error) {
-	redis := g.settings.Redis
+func (g *Gateway) newSharedLimiter(o ratelimit.Options, redis config.Redis) (limiter, error) {
 	l, err := ratelimit.NewShared(ratelimit.SharedOptions{
 		Options: o, Addrs: redis.Addrs, DB: redis.DB, Password: redis.Password, TLS: redis.TLS,
 		OnFault: func(err error) { g.log.Debug("cannot ask Redis about limits", "error", err.Error()) },

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"slices"
 	"time"
 
+	"aigateway/gateway/config"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
@@ -12,24 +14,16 @@ import (
 func (g *Gateway) measureWith(version string) {
 	o := telemetry.Options{
 		Version:       version,
-		Pools:         make(map[string][]string),
 		RetryReasons:  []string{retryReused},
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
 		UpstreamState: g.upstreamState,
-		RateLimit:     g.limiter.state,
+		RateLimit:     g.limiterState,
 		CacheTiers:    g.tiers(),
 		CacheReasons:  missReasons(),
 		CacheSources:  cacheSources,
 		Cache:         g.cacheState,
 	}
-	for _, r := range g.settings.Routes {
-		o.Routes = append(o.Routes, r.Path)
-	}
-	for _, p := range g.settings.Pools {
-		for _, u := range p.Upstreams {
-			o.Pools[p.Name] = append(o.Pools[p.Name], u.URL.String())
-		}
-	}
+	o.Routes, o.Pools = measured(g.settings)
 	for f := proxy.None + 1; f <= proxy.Truncated; f++ {
 		o.ErrorKinds = append(o.ErrorKinds, f.String())
 	}
@@ -45,9 +39,21 @@ const (
 	cancelAnswer  = "answer"
 )
 
-// upstreamSeries are the series of each upstream, by its index.
-func (g *Gateway) upstreamSeries() (all []*telemetry.Upstream) {
-	for _, p := range g.poolsByName() {
+// limiterState is what the limiter in force tells about itself.
+func (g *Gateway) limiterState() (s telemetry.RateLimit) {
+	if p := g.plan.Load(); p != nil && p.limiter.state != nil {
+		s = p.limiter.state()
+	}
+	return s
+}
+
+// upstreamSeries are the series of each upstream, by its index: those there were, and those of the settings.
+func (g *Gateway) upstreamSeries(s *config.Settings) *[]*telemetry.Upstream {
+	var all []*telemetry.Upstream
+	if known := g.upstreams.Load(); known != nil {
+		all = slices.Clone(*known)
+	}
+	for _, p := range g.poolsByName(s) {
 		for _, u := range p.Upstreams {
 			for len(all) <= u.Index {
 				all = append(all, nil)
@@ -55,11 +61,15 @@ func (g *Gateway) upstreamSeries() (all []*telemetry.Upstream) {
 			all[u.Index] = g.metrics.Upstream(p.Name, u.URL)
 		}
 	}
-	return all
+	return &all
 }
 
 func (g *Gateway) upstreamState(pool, url string) (s telemetry.UpstreamState) {
-	for _, u := range g.proxy.Pool(pool).Upstreams {
+	p := g.proxy.Pool(pool)
+	if p == nil {
+		return s // a reload took it away
+	}
+	for _, u := range p.Upstreams {
 		if u.URL == url {
 			s.Inflight, s.Healthy = u.Inflight(), u.Healthy()
 		}
@@ -69,7 +79,7 @@ func (g *Gateway) upstreamState(pool, url string) (s telemetry.UpstreamState) {
 
 // observe counts an attempt at an upstream.
 func (g *Gateway) observe(u *proxy.Upstream, f proxy.Fault, status int, took time.Duration) {
-	series := g.upstreams[u.Index]
+	series := (*g.upstreams.Load())[u.Index]
 	if f == proxy.None {
 		series.Done(status, took)
 	} else if f != proxy.ClientGone { // which says nothing about the upstream

@@ -32,20 +32,20 @@ type route struct {
 }
 
 // newRoute provisions a configured route.
-func (g *Gateway) newRoute(c config.Route) *route {
+func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: strings.HasPrefix(c.Path, "/v1/")}
-	if p, ok := strings.CutSuffix(c.Path, "*"); ok {
-		r.prefix = p
+	if prefix, ok := strings.CutSuffix(c.Path, "*"); ok {
+		r.prefix = prefix
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
 	}
 	r.allow = allow(c.Methods)
 	r.metrics = g.metrics.Route(c.Path)
-	if r.limit = g.limits[c.Limit.Rate]; r.limit != nil {
+	if r.limit = p.limits[c.Limit.Rate]; r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)
 		r.cost = max(1, c.Limit.Cost)
 	}
 	if g.store != nil && !c.Cache.Off {
-		r.caching = g.newCaching(c)
+		r.caching = g.newCaching(p.settings, c)
 	}
 	switch c.Local {
 	case "slow":
@@ -56,17 +56,17 @@ func (g *Gateway) newRoute(c config.Route) *route {
 		if r.pool = g.proxy.Pool(c.Pool); r.pool == nil {
 			r.missing = &noLLM
 		}
-		r.fallback = g.fallback(c)
+		r.fallback = g.fallback(p.settings, c)
 	}
 	return r
 }
 
 // fallback is the pool that stands in for a route's own: the route's choice, or else the pool's.
-func (g *Gateway) fallback(c config.Route) *proxy.Pool {
+func (g *Gateway) fallback(s *config.Settings, c config.Route) *proxy.Pool {
 	if c.Fallback != "" {
 		return g.proxy.Pool(c.Fallback)
 	}
-	for _, p := range g.settings.Pools {
+	for _, p := range s.Pools {
 		if p.Name == c.Pool {
 			return g.proxy.Pool(p.Fallback)
 		}
@@ -98,8 +98,8 @@ func (r *route) takes(method []byte) bool {
 }
 
 // match returns the longest prefix route of a path, or nil. Exact routes are the router's.
-func (g *Gateway) match(path []byte) *route {
-	for _, r := range g.prefixes {
+func (p *plan) match(path []byte) *route {
+	for _, r := range p.prefixes {
 		if len(path) >= len(r.prefix) && string(path[:len(r.prefix)]) == r.prefix {
 			return r
 		}

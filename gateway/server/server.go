@@ -33,19 +33,18 @@ const (
 
 // A Gateway serves clients on a listener.
 type Gateway struct {
-	settings  *config.Settings
+	settings  *config.Settings // of the start: what needs a restart is as it is there
+	plan      atomic.Pointer[plan]
+	reloading sync.Mutex // one at a time
 	started   time.Time
-	limits    map[config.Rate]limit
-	limiter   limiter
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
-	prefixes  []*route // longest first
 	server    *fasthttp.Server
 	exchanges sync.Pool
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
-	upstreams []*telemetry.Upstream // by proxy.Upstream.Index
+	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
 
 	store        *cache.Store // nil: there is no cache
 	flights      *cache.Flights
@@ -77,8 +76,8 @@ type Options struct {
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
 	g.exchanges.New = func() any { return &exchange{gateway: g, forward: new(proxy.Exchange)} }
-	var err error
-	if err = g.limitRoutes(); err != nil {
+	limits, l, err := g.limitsOf(s, nil)
+	if err != nil {
 		return nil, err
 	}
 	if err = g.openCache(); err != nil {
@@ -95,14 +94,16 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		OnHealth:     g.noteHealth,
 	})
 	if err != nil {
+		l.endUnless(limiter{})
 		return nil, err
 	}
-	g.upstreams = g.upstreamSeries()
-	g.ops = ops.New(g.started, g.poolsByName(), g.requiredPools())
+	g.upstreams.Store(g.upstreamSeries(s))
+	g.ops = ops.New(g.started, g.poolsByName(s), g.requiredPools(s))
+	g.plan.Store(g.newPlan(s, limits, l))
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = g.newServer()
-	g.server.Handler = g.routes().Handler
+	g.server.Handler = func(ctx *fasthttp.RequestCtx) { g.plan.Load().find(ctx) }
 	return g, nil
 }
 
@@ -142,7 +143,7 @@ func hideBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 
 // routes sets up fasthttp/router for what it does without allocating, exact paths, and sends the rest to the
 // prefix routes.
-func (g *Gateway) routes() *router.Router {
+func (g *Gateway) routes(p *plan) *router.Router {
 	r := router.New()
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
@@ -150,7 +151,7 @@ func (g *Gateway) routes() *router.Router {
 	r.HandleOPTIONS = false
 	r.SaveMatchedRoutePath = false
 	exact := func(route *route) {
-		r.ANY(route.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, route) })
+		r.ANY(route.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, p, route) })
 	}
 	for _, page := range g.pages() {
 		exact(page)
@@ -160,20 +161,20 @@ func (g *Gateway) routes() *router.Router {
 			exact(page)
 		}
 	}
-	for _, c := range g.settings.Routes {
-		if route := g.newRoute(c); route.prefix != "" {
-			g.prefixes = append(g.prefixes, route)
+	for _, c := range p.settings.Routes {
+		if route := g.newRoute(p, c); route.prefix != "" {
+			p.prefixes = append(p.prefixes, route)
 		} else {
 			exact(route)
 		}
 	}
-	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, nil) }
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, p, nil) }
 	return r
 }
 
-func (g *Gateway) poolsByName() []*proxy.Pool {
+func (g *Gateway) poolsByName(s *config.Settings) []*proxy.Pool {
 	var pools []*proxy.Pool
-	for _, c := range g.settings.Pools {
+	for _, c := range s.Pools {
 		pools = append(pools, g.proxy.Pool(c.Name))
 	}
 	return pools
@@ -181,15 +182,15 @@ func (g *Gateway) poolsByName() []*proxy.Pool {
 
 // requiredPools lists the groups of pools of which one must be healthy: each pool that the operator has
 // named and a route leads to, with the fallback that would stand in for it.
-func (g *Gateway) requiredPools() [][]*proxy.Pool {
+func (g *Gateway) requiredPools(s *config.Settings) [][]*proxy.Pool {
 	var groups [][]*proxy.Pool
-	for _, c := range g.settings.Routes {
+	for _, c := range s.Routes {
 		pool := g.proxy.Pool(c.Pool)
 		if pool == nil || !pool.Explicit {
 			continue
 		}
 		group := []*proxy.Pool{pool}
-		if f := g.fallback(c); f != nil {
+		if f := g.fallback(s, c); f != nil {
 			group = append(group, f)
 		}
 		groups = append(groups, group)
@@ -202,7 +203,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	l := wire.Listen(ln, wire.ClientOptions{
 		HeadTimeout: headTime,
 		KeepAlive:   keepAlive,
-		Idle:        g.settings.IdleTimeout,
+		Idle:        g.plan.Load().settings.IdleTimeout,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()
 	g.listener = l
@@ -214,14 +215,42 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	return g.server.Serve(l)
 }
 
+// Leave accepts no more connections: another process has the listening socket. Those that are open are served as
+// before. Serve must have begun.
+func (g *Gateway) Leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.listener != nil {
+		g.listener.Leave()
+	}
+}
+
+// lastWord is how long a client may keep silent behind Leave until it is told, with its next answer, to connect anew.
+// Nothing waits for this process any more. A connection that is closed while its client is about to ask is a request
+// lost, and there is no way to tell.
+const lastWord = 5 * time.Second
+
+// drained tells whether the time is over that a shutdown gives to clients and load balancers to notice.
+func (g *Gateway) drained(since time.Duration) bool {
+	g.mu.Lock()
+	l := g.listener
+	g.mu.Unlock()
+	delay := g.plan.Load().settings.DrainDelay
+	if l == nil || !l.Left() {
+		return since >= delay
+	}
+	return l.Open() == 0 || since >= max(delay, lastWord)
+}
+
 // Shutdown ends the gateway in order. /readyz says no, answers carry Connection: close, and new connections
-// are still served while a request from before is open, because a load balancer needs a moment to notice.
-// When those requests have ended, or ctx has, the listener closes; what is open then ends, and at ctx's end
+// are still served while a request from before is open and for the DRAIN_DELAY, because a load balancer needs a
+// moment to notice. When those requests have ended, or ctx has, the listener closes; what is open then ends, and at ctx's end
 // is reset. It returns how many connections were.
 func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	g.ops.Drain()
 	g.epoch.Store(1)
-	g.await(ctx, func() bool { return g.open[0].Load() == 0 }) // the requests from before
+	began := wire.Now()
+	g.await(ctx, func() bool { return g.open[0].Load() == 0 && g.drained(wire.Now()-began) }) // the requests from before
 	g.mu.Lock()
 	l := g.listener
 	g.ended = true
@@ -259,13 +288,13 @@ func (g *Gateway) await(ctx context.Context, condition func() bool) {
 // Close ends what New began. Serve must have ended.
 func (g *Gateway) Close() {
 	g.closeAdmin()
+	g.reloading.Lock() // what a reload has begun is ended too
+	defer g.reloading.Unlock()
 	g.proxy.Cut() // what goes on behind requests; there are none
 	g.behind.Wait()
 	g.proxy.Close()
 	g.store.Close()
-	if g.limiter.close != nil {
-		g.limiter.close()
-	}
+	g.plan.Load().limiter.endUnless(limiter{})
 }
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator.

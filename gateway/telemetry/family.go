@@ -15,7 +15,7 @@ type family struct {
 	name, help, kind string
 
 	set        *metrics.Set
-	histograms []labelled
+	histograms []*labelled
 }
 
 // labelled is histograms that are one series: their sum.
@@ -45,9 +45,11 @@ func (f *family) gauge(labels string, read func() float64) {
 	f.set.GetOrCreateGauge(f.series(labels), read)
 }
 
-// histogram makes the sum of parts a series. Not to be called once the family is written.
-func (f *family) histogram(labels string, parts ...*histogram) {
-	f.histograms = append(f.histograms, labelled{labels, parts})
+// histogram makes the sum of parts a series. Not to be called while the family is written.
+func (f *family) histogram(labels string, parts ...*histogram) *labelled {
+	l := &labelled{labels, parts}
+	f.histograms = append(f.histograms, l)
+	return l
 }
 
 func (f *family) series(labels string) string {
@@ -61,7 +63,7 @@ func (f *family) write(b *bytes.Buffer) {
 	writeHead(b, f.name, f.help, f.kind)
 	f.set.WritePrometheus(b)
 	for _, h := range f.histograms {
-		writeHistogram(b, f.name, h)
+		writeHistogram(b, f.name, *h)
 	}
 }
 

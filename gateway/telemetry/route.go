@@ -69,27 +69,30 @@ func (r *Route) by(method int) *codes {
 	return p.Load()
 }
 
-func (m *Metrics) addRoutes(templates []string) {
-	requests := m.counters("http_requests_total", "Requests answered, by route, method and status code.")
-	duration := m.histograms("request_duration_seconds", "Time from a request's first byte to the last of its answer.")
-	firstByte := m.histograms("time_to_first_byte_seconds", "Time from a request's first byte to the first of its answer.")
+func (m *Metrics) routeFamilies() {
+	m.requests = m.counters("http_requests_total", "Requests answered, by route, method and status code.")
+	m.duration = m.histograms("request_duration_seconds", "Time from a request's first byte to the last of its answer.")
+	m.firstByte = m.histograms("time_to_first_byte_seconds", "Time from a request's first byte to the first of its answer.")
 	overhead := m.histograms("gateway_overhead_seconds", "The gateway's own part of the time a request took.")
-	var overheads []*histogram
-	for _, template := range append([]string{noRoute}, templates...) {
+	m.overhead = overhead.histogram("")
+}
+
+// addRoutes makes the series of the routes that are not there yet.
+func (m *Metrics) addRoutes(templates []string) {
+	for _, template := range templates {
 		if m.routes[template] != nil {
 			continue
 		}
 		r := &Route{
 			labels:    label("route", template),
-			family:    requests,
+			family:    m.requests,
 			duration:  newHistogram(requestBounds),
 			firstByte: newHistogram(requestBounds),
 			overhead:  newHistogram(overheadBounds),
 		}
-		duration.histogram(r.labels, r.duration)
-		firstByte.histogram(r.labels, r.firstByte)
-		overheads = append(overheads, r.overhead)
+		m.duration.histogram(r.labels, r.duration)
+		m.firstByte.histogram(r.labels, r.firstByte)
+		m.overhead.parts = append(m.overhead.parts, r.overhead)
 		m.routes[template] = r
 	}
-	overhead.histogram("", overheads...)
 }

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -41,11 +42,19 @@ type Options struct {
 
 // Metrics are the series of one gateway. Nil Metrics are off, and so is what they hand out.
 type Metrics struct {
-	families  []*family
+	options  Options
+	families []*family
+
+	mu        sync.RWMutex // held to add series while the page may be written
 	rateLimit func() RateLimit
 
 	routes    map[string]*Route
+	overhead  *labelled // the sum of all routes'
 	upstreams map[upstreamName]*Upstream
+	pools     map[string]*histogram // by name
+
+	requests, duration, firstByte                           *family // of routes
+	upRequests, upErrors, upDuration, upInflight, upHealthy *family
 
 	cache          *Cache
 	cacheState     func() CacheState
@@ -63,12 +72,16 @@ const noRoute = "none"
 // New registers every series but those of status codes, which appear when the code does.
 func New(o Options) *Metrics {
 	m := &Metrics{
+		options:   o,
 		rateLimit: o.RateLimit,
 		routes:    map[string]*Route{},
 		upstreams: map[upstreamName]*Upstream{},
+		pools:     map[string]*histogram{},
 	}
-	m.addRoutes(o.Routes)
-	m.addUpstreams(o)
+	m.routeFamilies()
+	m.addRoutes(append([]string{noRoute}, o.Routes...))
+	m.upstreamFamilies()
+	m.addUpstreams(o.Pools)
 	if len(o.CacheTiers) > 0 {
 		m.addCache(o)
 	}
@@ -83,7 +96,19 @@ func New(o Options) *Metrics {
 	return m
 }
 
-// Route returns the series of a route; "" is what found no route. Its template must be in Options.Routes.
+// Add registers the series of routes and upstreams that came with a reload. Those that are there stay, also of what the
+// reload took away: a counter must not start again.
+func (m *Metrics) Add(routes []string, pools map[string][]string) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.addRoutes(routes)
+	m.addUpstreams(pools)
+}
+
+// Route returns the series of a route; "" is what found no route. Its template must be in Options.Routes, or added.
 func (m *Metrics) Route(template string) *Route {
 	if m == nil {
 		return nil
@@ -98,7 +123,7 @@ func (m *Metrics) Route(template string) *Route {
 	return r
 }
 
-// Upstream returns the series of an upstream. Its pool and URL must be in Options.Pools.
+// Upstream returns the series of an upstream. Its pool and URL must be in Options.Pools, or added.
 func (m *Metrics) Upstream(pool, url string) *Upstream {
 	if m == nil {
 		return nil
@@ -144,6 +169,8 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 	if m == nil {
 		return
 	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	var b bytes.Buffer
 	for _, f := range m.families {
 		f.write(&b)

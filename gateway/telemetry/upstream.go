@@ -37,32 +37,42 @@ func (u *Upstream) Error(kind string) {
 	}
 }
 
-func (m *Metrics) addUpstreams(o Options) {
-	requests := m.counters("upstream_requests_total", "Answers of upstreams, by status code.")
-	errors := m.counters("upstream_errors_total", "Attempts that brought no whole answer from an upstream, by kind.")
-	duration := m.histograms("upstream_duration_seconds", "Time an upstream took to answer.")
-	inflight := m.gauges("upstream_inflight", "Requests that an upstream has and did not answer yet.")
-	healthy := m.gauges("upstream_healthy", "1 if the last probe or attempt to connect found the upstream, else 0.")
-	for _, pool := range slices.Sorted(maps.Keys(o.Pools)) {
-		h := newHistogram(requestBounds)
-		duration.histogram(label("pool", pool), h)
-		for _, url := range o.Pools[pool] {
-			if m.upstreams[upstreamName{pool, url}] != nil {
-				continue // named twice, for twice the share
+func (m *Metrics) upstreamFamilies() {
+	m.upRequests = m.counters("upstream_requests_total", "Answers of upstreams, by status code.")
+	m.upErrors = m.counters("upstream_errors_total", "Attempts that brought no whole answer from an upstream, by kind.")
+	m.upDuration = m.histograms("upstream_duration_seconds", "Time an upstream took to answer.")
+	m.upInflight = m.gauges("upstream_inflight", "Requests that an upstream has and did not answer yet.")
+	m.upHealthy = m.gauges("upstream_healthy", "1 if the last probe or attempt to connect found the upstream, else 0.")
+}
+
+// addUpstreams makes the series of the upstreams that are not there yet.
+func (m *Metrics) addUpstreams(pools map[string][]string) {
+	for _, pool := range slices.Sorted(maps.Keys(pools)) {
+		if m.pools[pool] == nil {
+			m.pools[pool] = newHistogram(requestBounds)
+			m.upDuration.histogram(label("pool", pool), m.pools[pool])
+		}
+		for _, url := range pools[pool] {
+			if m.upstreams[upstreamName{pool, url}] == nil { // else named twice, for twice the share
+				m.addUpstream(pool, url)
 			}
-			labels := label("pool", pool) + "," + label("upstream", url)
-			m.upstreams[upstreamName{pool, url}] = &Upstream{
-				requests: codes{family: requests, labels: labels},
-				errors:   newTally(errors, labels, "kind", o.ErrorKinds),
-				duration: h,
-			}
-			if o.UpstreamState == nil {
-				continue
-			}
-			inflight.gauge(labels, func() float64 { return float64(o.UpstreamState(pool, url).Inflight) })
-			healthy.gauge(labels, func() float64 { return oneIf(o.UpstreamState(pool, url).Healthy) })
 		}
 	}
+}
+
+func (m *Metrics) addUpstream(pool, url string) {
+	labels := label("pool", pool) + "," + label("upstream", url)
+	m.upstreams[upstreamName{pool, url}] = &Upstream{
+		requests: codes{family: m.upRequests, labels: labels},
+		errors:   newTally(m.upErrors, labels, "kind", m.options.ErrorKinds),
+		duration: m.pools[pool],
+	}
+	state := m.options.UpstreamState
+	if state == nil {
+		return
+	}
+	m.upInflight.gauge(labels, func() float64 { return float64(state(pool, url).Inflight) })
+	m.upHealthy.gauge(labels, func() float64 { return oneIf(state(pool, url).Healthy) })
 }
 
 func oneIf(b bool) float64 {

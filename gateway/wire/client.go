@@ -386,7 +386,7 @@ func (c *ClientConn) readChunks(p []byte) (n int, err error) {
 }
 
 func (c *ClientConn) readForBody(p []byte) (int, error) {
-	if err := c.reads.extend(Now(), c.listener.options.Idle, c.Conn.SetReadDeadline); err != nil {
+	if err := c.reads.extend(Now(), c.listener.idleTime(), c.Conn.SetReadDeadline); err != nil {
 		return 0, ErrBodyCut
 	}
 	if c.interrupted.Load() || c.stopped.Load() {
@@ -454,7 +454,7 @@ func (c *ClientConn) Answered() bool { return c.answered }
 func (c *ClientConn) Sent() int64 { return c.sent }
 
 func (c *ClientConn) write(p []byte) error {
-	_, err := c.writes.write(&c.socket, p, c.listener.options.Idle)
+	_, err := c.writes.write(&c.socket, p, c.listener.idleTime())
 	return err
 }
 

@@ -15,10 +15,15 @@ import (
 type Listener struct {
 	net.Listener
 	options  ClientOptions
+	idle     atomic.Int64 // options.Idle in force, in nanoseconds
 	onFault  func(error)
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
 	draining atomic.Bool
+
+	left   atomic.Bool   // somebody else accepts
+	closed chan struct{} // by Close
+	once   sync.Once
 }
 
 // Listen wraps ln. onFault is told why accepting was put off (out of file descriptors or memory); it may be
@@ -27,8 +32,16 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	if onFault == nil {
 		onFault = func(error) {}
 	}
-	return &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{})}
+	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{})}
+	l.SetIdle(o.Idle)
+	return l
 }
+
+// SetIdle changes how long a client may be silent inside a body and take nothing of an answer, also for
+// connections that are open.
+func (l *Listener) SetIdle(d time.Duration) { l.idle.Store(int64(d)) }
+
+func (l *Listener) idleTime() time.Duration { return time.Duration(l.idle.Load()) }
 
 // Accept waits for the next connection. It outlives a lack of file descriptors, which would end
 // fasthttp.Server for good.
@@ -38,12 +51,42 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err == nil {
 			return l.wrap(conn), nil
 		}
+		if l.left.Load() {
+			<-l.closed
+			return nil, net.ErrClosed
+		}
 		if !passing(err) {
 			return nil, err
 		}
 		l.onFault(err)
 		time.Sleep(wait)
 	}
+}
+
+// Leave accepts no more: the socket, or those of its connections that were not accepted, are somebody else's. Those
+// that are open go on, and Accept waits for Close.
+func (l *Listener) Leave() {
+	l.left.Store(true)
+	_ = l.Listener.Close()
+}
+
+// Left tells whether Leave was called.
+func (l *Listener) Left() bool { return l.left.Load() }
+
+// Close ends Accept.
+func (l *Listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	if l.Left() {
+		return nil
+	}
+	return l.Listener.Close()
+}
+
+// Open is how many connections are open.
+func (l *Listener) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
 }
 
 // passing tells whether an accept that failed so may succeed later. accept(2).

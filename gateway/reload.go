@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/process"
+	"aigateway/gateway/server"
+)
+
+// lookEvery is how often the files are looked at. A stat costs a microsecond, and works on every kind of file
+// system and through symbolic links, where a notification may not come.
+const lookEvery = time.Second
+
+// A reloader puts changed files into force.
+type reloader struct {
+	in       config.Input
+	gateway  *server.Gateway
+	log      *slog.Logger
+	level    *slog.LevelVar
+	notify   *process.Notifier
+	settings atomic.Pointer[config.Settings] // in force
+}
+
+// run reloads at each hang-up signal, and when a file has changed and then stayed the same for a moment, until ctx ends.
+func (r *reloader) run(ctx context.Context, hangUp <-chan os.Signal) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	files := process.Watch(r.files())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangUp:
+			r.log.Info("reloading", "reason", "signal")
+		case <-look.C:
+			changed := files.Changed()
+			if len(changed) == 0 {
+				continue
+			}
+			r.log.Info("reloading", "reason", "changed: "+strings.Join(changed, ", "))
+		}
+		r.notify.Reloading()
+		r.reload()
+		r.notify.Ready()
+		files.Follow(r.files())
+	}
+}
+
+// files are those whose change is a reload.
+func (r *reloader) files() (list []string) {
+	if r.in.File != "" {
+		list = append(list, r.in.File)
+	}
+	return list
+}
+
+// reload reads the files again and puts them into force. Files with faults are reported, and what runs stays.
+func (r *reloader) reload() {
+	next, warnings, err := config.Load(r.in)
+	if err != nil {
+		r.refused(err)
+		return
+	}
+	for _, w := range warnings {
+		r.log.Warn(w)
+	}
+	if names := r.settings.Load().NeedRestart(next); len(names) > 0 {
+		r.log.Warn("some settings have changed that need a restart", "settings", names)
+	}
+	if err := r.gateway.Reload(next); err != nil {
+		r.refused(err)
+		return
+	}
+	r.settings.Store(next)
+	r.level.Set(next.LogLevel)
+	r.log.Info("reloaded")
+}
+
+func (r *reloader) refused(err error) {
+	list := []string{err.Error()}
+	if faults := (*config.Faults)(nil); errors.As(err, &faults) {
+		list = faults.List
+	}
+	r.log.Error("cannot reload, the running settings stay", "faults", list)
+}
