@@ -29,11 +29,13 @@ type command struct {
 	args []string
 	dir  string
 	env  []string
+
+	files []*os.File // that the program gets, from descriptor 3 on
 }
 
 func (c command) prepare(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.path, c.args...)
-	cmd.Dir = c.dir
+	cmd.Dir, cmd.ExtraFiles = c.dir, c.files
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.env...)
 	cmd.SysProcAttr = withParent()
 	return cmd
