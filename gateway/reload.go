@@ -58,6 +58,9 @@ func (r *reloader) files() (list []string) {
 	if r.in.File != "" {
 		list = append(list, r.in.File)
 	}
+	if t := r.settings.Load().TLS; t.Certificate != nil {
+		list = append(list, t.CertFile, t.KeyFile)
+	}
 	return list
 }
 
@@ -66,6 +69,12 @@ func (r *reloader) reload() {
 	next, warnings, err := config.Load(r.in)
 	if err != nil {
 		r.refused(err)
+		// A certificate must not run out because of a fault elsewhere.
+		if t := r.settings.Load().TLS; t.Certificate != nil {
+			if c, err := t.ReadCertificate(r.in.ReadFile); err == nil {
+				r.gateway.UseCertificate(c)
+			}
+		}
 		return
 	}
 	for _, w := range warnings {

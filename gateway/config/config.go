@@ -5,8 +5,8 @@
 // every fault at once. [Settings.Print] shows what is in force and where it
 // came from; [Table] is the README's table of the same declarations.
 //
-// The package knows nothing of the rooms that obey the settings: it opens no
-// connection, resolves no name and holds no running state.
+// The package knows nothing of the rooms that obey the settings: it reads the
+// files that are named (settings, certificates), opens no connection, resolves no name and holds no running state.
 package config
 
 import (
@@ -31,6 +31,7 @@ type Settings struct {
 	DrainDelay      time.Duration  // how long at least new connections are served after SIGTERM
 	HandoverSocket  string         // path of the Unix socket by which a successor gets the listening socket; "": none
 	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
+	TLS             TLS
 	RateLimit       RateLimit
 	Cache           Cache
 	Redis           Redis
@@ -275,6 +276,12 @@ func declarations() []setting {
 		{name: "HANDOVER_SOCKET", restart: true,
 			meaning: "path of a Unix socket by which a gateway that starts gets the listening socket of the one that runs",
 			read:    into(func(s *Settings) *string { return &s.HandoverSocket }, anything)},
+		{name: "TLS_CERT_FILE",
+			meaning: "PEM file of the certificate, with those of its issuers behind it: clients are served over HTTPS; read again when it changes",
+			read:    into(func(s *Settings) *string { return &s.TLS.CertFile }, anything)},
+		{name: "TLS_KEY_FILE",
+			meaning: "PEM file of its private key; read again when it changes",
+			read:    into(func(s *Settings) *string { return &s.TLS.KeyFile }, anything)},
 		{name: "ADMIN_ADDR", restart: true,
 			meaning: "address of a listener of its own for `/metrics`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
 			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},

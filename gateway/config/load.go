@@ -68,6 +68,7 @@ func Load(in Input) (*Settings, []string, error) {
 	d.makePools()
 	d.makeRoutes()
 	d.check()
+	d.checkTLS(in.ReadFile)
 	if len(d.faults) > 0 {
 		return nil, nil, &Faults{List: d.faults}
 	}

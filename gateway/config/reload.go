@@ -7,5 +7,8 @@ func (s *Settings) NeedRestart(next *Settings) (names []string) {
 			names = append(names, one.name)
 		}
 	}
+	if (s.TLS.Certificate == nil) != (next.TLS.Certificate == nil) {
+		names = append(names, "TLS_CERT_FILE") // the files may change, HTTPS or not is for good
+	}
 	return names
 }

@@ -159,7 +159,7 @@ func (g *Gateway) prepare(x *exchange) {
 		return
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
-	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.ctx.IsTLS()
+	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
 	f.Last = x.last
 	f.Fields = x.fields[:0]
 	if len(x.rateLimit) > 0 {

@@ -46,6 +46,9 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	p := g.newPlan(s, limits, l)
 	g.plan.Store(p)
 	g.ops.Look(g.poolsByName(s), g.requiredPools(s))
+	if g.settings.TLS.Certificate != nil { // else it needs a restart
+		g.UseCertificate(s.TLS.Certificate)
+	}
 	g.mu.Lock()
 	if g.listener != nil {
 		g.listener.SetIdle(s.IdleTimeout)

@@ -217,7 +217,7 @@ func (g *Gateway) look(x *exchange, k cache.Key, now int64) (tier cache.Tier) {
 
 // origin is whom the client meant to ask, as the upstream will be told.
 func (g *Gateway) origin(x *exchange) cache.Origin {
-	o := cache.Origin{Secure: x.ctx.IsTLS(), Host: x.head.Host}
+	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host}
 	if len(x.head.ForwardedProto) == 0 && len(x.head.ForwardedHost) == 0 || !x.plan.trusts(x.conn.Peer()) {
 		return o
 	}

@@ -61,7 +61,7 @@ func (y *exchange) copy(x *exchange) (ok bool) {
 	y.plan, y.route, y.began = x.plan, x.route, wire.Now()
 	y.id, y.trace = append(y.id[:0], x.id...), append(y.trace[:0], x.trace...)
 	y.peer = append(y.peer[:0], x.conn.PeerText()...)
-	y.trusted, y.secure = x.plan.trusts(x.conn.Peer()), x.ctx.IsTLS()
+	y.trusted, y.secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
 	c := &y.cached
 	c.request.Read(&y.head, x.gateway.origin(x))
 	c.text, c.url = append(c.text[:0], x.cached.text...), x.cached.url

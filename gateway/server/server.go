@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -36,6 +37,9 @@ type Gateway struct {
 	settings  *config.Settings // of the start: what needs a restart is as it is there
 	plan      atomic.Pointer[plan]
 	reloading sync.Mutex // one at a time
+
+	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
+
 	started   time.Time
 	log       *slog.Logger
 	proxy     *proxy.Proxy
@@ -100,6 +104,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.ops = ops.New(g.started, g.poolsByName(s), g.requiredPools(s))
 	g.plan.Store(g.newPlan(s, limits, l))
+	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = g.newServer()
@@ -204,6 +209,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 		HeadTimeout: headTime,
 		KeepAlive:   keepAlive,
 		Idle:        g.plan.Load().settings.IdleTimeout,
+		TLS:         g.clientTLS(),
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()
 	g.listener = l

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ type ClientOptions struct {
 	HeadTimeout time.Duration // from the first byte of a head to its last, and for a new connection to begin
 	KeepAlive   time.Duration // silence between two requests
 	Idle        time.Duration // silence inside a body, and a reader that takes nothing
+	TLS         *tls.Config   // nil: without
 }
 
 // What can end the reading of a request body before its end.
@@ -41,6 +43,9 @@ const maxDrain = 64 << 10
 type ClientConn struct {
 	socket
 	listener *Listener
+	tls      *tls.Conn // nil: without
+	shaken   bool      // the TLS handshake is done
+	closing  atomic.Bool
 	peer     netip.Addr
 	peerText []byte
 
@@ -206,6 +211,9 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	if !c.begun.Load() && c.listener.draining.Load() {
 		c.reads.at = 0
 		_ = c.Conn.SetReadDeadline(time.Now().Add(time.Second))
+	}
+	if !c.handshake() {
+		return 0, io.EOF // whoever cannot do that could not read an answer either
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -454,6 +462,10 @@ func (c *ClientConn) Answered() bool { return c.answered }
 func (c *ClientConn) Sent() int64 { return c.sent }
 
 func (c *ClientConn) write(p []byte) error {
+	if c.tls != nil {
+		_, err := c.tls.Write(p)
+		return err
+	}
 	_, err := c.writes.write(&c.socket, p, c.listener.idleTime())
 	return err
 }
@@ -488,6 +500,7 @@ func (c *ClientConn) Close() error {
 	switch c.ending.Load() {
 	case endReset:
 		c.resetOnClose()
+		return c.kernel().Close() // without the close_notify of TLS, which says that all is there
 	case endLast:
 		if len(c.rest) > 0 || c.readable() {
 			c.linger()
@@ -495,12 +508,13 @@ func (c *ClientConn) Close() error {
 	case endLinger:
 		c.linger()
 	}
+	c.closing.Store(true)
 	return c.Conn.Close()
 }
 
 // resetOnClose makes the kernel reset the connection however it is closed, also by the end of the process.
 func (c *ClientConn) resetOnClose() {
-	if t, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
+	if t, ok := c.kernel().(interface{ SetLinger(int) error }); ok {
 		_ = t.SetLinger(0)
 	}
 }
@@ -513,20 +527,33 @@ const (
 )
 
 func (c *ClientConn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if c.CloseWrite() != nil {
 		return
 	}
 	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 	b := GetBuffer(SmallBuffer)
 	defer b.Put()
 	for left := lingerBytes; left > 0; {
-		n, err := c.Conn.Read(b.B)
+		n, err := c.kernel().Read(b.B)
 		if err != nil {
 			return
 		}
 		left -= n
 	}
+}
+
+// CloseWrite ends what is sent to the client, and leaves open what comes from it.
+func (c *ClientConn) CloseWrite() error {
+	if c.tls != nil {
+		if err := c.tls.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	half, ok := c.kernel().(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
 
 // keepRest puts aside what follows the head. p is fasthttp's buffer, which the next Read overwrites.

@@ -34,18 +34,19 @@ func (d *rollingDeadline) extend(now, by time.Duration, set func(time.Time) erro
 // kernel wakes a writer only when a good part of its buffer is free, so a slow reader may hold up a single
 // write for long, and only one whose buffer does not drain for the idle time is silent. It gives up when
 // interrupted is set, which is looked at after the deadline: an interruption in between has set its own,
-// which is lost now.
+// which is lost now. It writes below TLS, for which a write that has timed out is the last one.
 func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent int, err error) {
 	var moved time.Duration
+	conn := s.kernel()
 	for queued := -1; ; {
 		now := Now()
-		if err := d.extend(now, idle/8, s.Conn.SetWriteDeadline); err != nil {
+		if err := d.extend(now, idle/8, conn.SetWriteDeadline); err != nil {
 			return sent, err
 		}
 		if s.interrupted.Load() {
 			return sent, net.ErrClosed
 		}
-		n, err := s.Conn.Write(p[sent:])
+		n, err := conn.Write(p[sent:])
 		sent += n
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return sent, err

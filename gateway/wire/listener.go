@@ -105,6 +105,7 @@ func (l *Listener) wrap(conn net.Conn) *ClientConn {
 		c.peer = addr.Addr().Unmap().WithZone("")
 		c.peerText = c.peer.AppendTo(nil)
 	}
+	c.secure(l.options.TLS)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[c] = struct{}{}

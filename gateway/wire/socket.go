@@ -11,10 +11,19 @@ import (
 // A socket is a connection, and what net.Conn does not tell about it.
 type socket struct {
 	net.Conn
-	fd          int // -1 if there is none, as for connections in memory
+	below       net.Conn // what is below TLS; nil: Conn is the kernel's
+	fd          int      // -1 if there is none, as for connections in memory
 	poll        [1]unix.PollFd
 	peek        [1]byte
 	interrupted atomic.Bool
+}
+
+// kernel is the connection that the file descriptor belongs to.
+func (s *socket) kernel() net.Conn {
+	if s.below != nil {
+		return s.below
+	}
+	return s.Conn
 }
 
 // Interrupt wakes whoever reads from or writes to the connection, which is at its end. It may be called by
