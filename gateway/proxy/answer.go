@@ -31,11 +31,11 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 			if x.answer.Scan(x.down.B[x.from:x.from+n]) != wire.None {
 				return BrokenAnswer
 			}
-			if x.answer.Status >= 200 {
+			if x.answer.Status >= 200 || x.switched() {
 				x.body = x.from + n
 				return None
 			}
-			// 1xx is for the gateway, which asked for nothing; a 101 would be a protocol nobody chose.
+			// 1xx is for the gateway, which asked for nothing; any other 101 would be a protocol nobody chose.
 			if interim++; x.answer.Status == 101 || interim > maxInterim {
 				return BrokenAnswer
 			}
@@ -130,6 +130,9 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		x.dirty = true
 	}
 	x.Status, x.HeadAt = x.answer.Status, wire.Now()
+	if x.switched() {
+		return p.tunnel(x, u)
+	}
 	if x.Taker != nil && x.Taker.Take(&x.answer, length) {
 		p.watch.Detach(&x.watched)
 		x.Held, x.length = true, length

@@ -38,6 +38,8 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 		dst = appendField(dst, "tracestate: ", v)
 	}
 	switch {
+	case x.upgrades():
+		dst = append(dst, switching...)
 	case !h.HasBody() && !carriesBody(h.Method):
 	case x.whole:
 		dst = appendLength(dst, int64(x.filled))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"aigateway/gateway/config"
@@ -45,6 +46,8 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	pools map[string]*Pool
+
+	tunnels, tunnelsEver atomic.Int64
 }
 
 // New makes a proxy and starts to probe the upstreams of its pools. Close ends it.
@@ -186,6 +189,9 @@ func (p *Proxy) observe(x *Exchange, u *Upstream, f Fault) {
 	took := wire.Now() - x.began
 	x.UpstreamTime += took
 	if p.options.Observe != nil {
+		if x.Status == 101 {
+			took = x.HeadAt - x.began // how long the peers talk says nothing about the upstream
+		}
 		p.options.Observe(u, f, x.Status, took)
 	}
 }

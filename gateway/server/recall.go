@@ -76,7 +76,7 @@ func (c *cached) variantText() []byte { return c.text[c.url:] }
 // recall answers from the cache, or from what it fetches for the cache. It leaves a request in which the cache has no
 // part to the next step.
 func (g *Gateway) recall(x *exchange) (done bool) {
-	if x.route.caching == nil {
+	if x.route.caching == nil || x.head.WebSocket { // what comes behind a 101 is no answer
 		return false
 	}
 	c := &x.cached

@@ -22,6 +22,7 @@ func (g *Gateway) measureWith(version string) {
 		CacheReasons:  missReasons(),
 		CacheSources:  cacheSources,
 		Cache:         g.cacheState,
+		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
 	o.Routes, o.Pools = measured(g.settings)
 	for f := proxy.None + 1; f <= proxy.Truncated; f++ {

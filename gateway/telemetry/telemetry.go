@@ -38,6 +38,7 @@ type Options struct {
 	UpstreamState func(pool, url string) UpstreamState
 	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
 	Cache         func() CacheState
+	Tunnels       func() (open, ever int64)
 }
 
 // Metrics are the series of one gateway. Nil Metrics are off, and so is what they hand out.
@@ -91,9 +92,18 @@ func New(o Options) *Metrics {
 		"", "phase", o.CancelPhases)
 	m.truncated = m.counters("stream_truncated_total", "Answers cut short after they had begun.").counter("")
 	m.panics = m.counters("panics_total", "Bugs that cost one request each.").counter("")
+	m.addTunnels(o.Tunnels)
 	m.gauges("build_info", "What is running; always 1.").gauge(label("version", o.Version)+","+label("goversion", runtime.Version()),
 		func() float64 { return 1 })
 	return m
+}
+
+func (m *Metrics) addTunnels(tunnels func() (open, ever int64)) {
+	if tunnels == nil {
+		tunnels = func() (open, ever int64) { return 0, 0 }
+	}
+	m.gauges("websocket_tunnels", "WebSocket tunnels that are open.").gauge("", func() float64 { open, _ := tunnels(); return float64(open) })
+	m.counters("websocket_tunnels_total", "WebSocket tunnels that were opened.").gauge("", func() float64 { _, ever := tunnels(); return float64(ever) })
 }
 
 // Add registers the series of routes and upstreams that came with a reload. Those that are there stay, also of what the

@@ -410,6 +410,25 @@ func (c *ClientConn) readForBody(p []byte) (int, error) {
 	return 0, ErrBodyCut
 }
 
+// Receive reads what the client sends once HTTP is over on this connection, waiting at most the given time. What came
+// behind the head comes first.
+func (c *ClientConn) Receive(p []byte, wait time.Duration) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		c.consume(n)
+		return n, nil
+	}
+	c.release()
+	if err := c.reads.extend(Now(), wait, c.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
+	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
+	if c.interrupted.Load() {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Read(p)
+}
+
 // skipBody reads what is left of a body before the next head.
 func (c *ClientConn) skipBody() error {
 	if c.BodyDone() {

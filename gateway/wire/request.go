@@ -21,6 +21,7 @@ type RequestHead struct {
 	Expect               bool  // Expect: 100-continue
 	Close                bool  // the client will not send another request
 	Caching              bool  // a line that travels on may matter to a cache, see mattersToCache
+	WebSocket            bool  // the client asks to go on with WebSocket, and with nothing else: RFC 6455 §4.1
 
 	ForwardedFor                  [][]byte // values of all X-Forwarded-For lines, in order
 	ForwardedProto, ForwardedHost []byte
@@ -52,6 +53,7 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 		return v
 	}
 	h.Close = h.Close || h.Minor == 0 && !keepAlive
+	h.WebSocket = seen.upgrade == 1 && h.isNominated(upgradeName) && h.Minor == 1 && !h.HasBody() && string(h.Method) == "GET"
 	h.dropNominated()
 	return None
 }
@@ -68,6 +70,8 @@ func (h *RequestHead) HasBody() bool { return h.ContentLength != 0 }
 // requestSeen marks the fields that may appear once.
 type requestSeen struct {
 	host, length, encoding, expect, contentType, authorization, traceParent bool
+
+	upgrade int // Upgrade fields; one that is not for WebSocket alone counts twice
 }
 
 func (h *RequestHead) scanLine(proto []byte) Violation {
@@ -142,7 +146,14 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			return false, false, None
 		}
 	case 7:
-		return !is(name, "upgrade") && !is(name, "trailer"), false, None // hop-by-hop; trailers are dropped
+		if is(name, "upgrade") {
+			seen.upgrade++
+			if !isWebSocket(value) {
+				seen.upgrade++
+			}
+			return false, false, None
+		}
+		return !is(name, "trailer"), false, None // hop-by-hop; trailers are dropped
 	case 10:
 		if is(name, "connection") {
 			closes, keeps := h.nominate(value)
@@ -243,6 +254,12 @@ func endsInSecret(name []byte) bool {
 	n := len(name)
 	return n > 4 && is(name[n-4:], "-key") || n > 6 && is(name[n-6:], "-token")
 }
+
+var upgradeName = []byte("upgrade")
+
+// isWebSocket tells whether the value of an Upgrade field names WebSocket and nothing else. Names of protocols are
+// compared without regard to case: RFC 9110 §7.8.
+func isWebSocket(value []byte) bool { return len(value) == 9 && is(value, "websocket") }
 
 func (h *RequestHead) checkFraming(seen *requestSeen) Violation {
 	switch {

@@ -12,6 +12,7 @@ type ResponseHead struct {
 	Minor         int
 	ContentLength int64 // bytes, ChunkedBody or UntilClose, as the fields say; see [ResponseHead.BodyLength]
 	Close         bool  // the upstream will close the connection
+	WebSocket     bool  // the upstream goes on with WebSocket, if the status is 101: RFC 6455 §4.1
 	HasDate       bool
 	Refers        bool // there is a Location or a Content-Location
 	ContentType   []byte
@@ -64,14 +65,15 @@ func (h *ResponseHead) Scan(head []byte) Violation {
 		h.ContentLength = ChunkedBody
 	}
 	h.Close = h.Close || h.Minor == 0 && !keepAlive
+	h.WebSocket = seen.webSocket && h.Minor == 1 && h.isNominated(upgradeName)
 	if h.dropNominated(); len(h.nominated) > 0 {
 		_, h.HasDate = h.Field("date")
 	}
 	return None
 }
 
-// responseSeen marks the fields that decide the framing.
-type responseSeen struct{ length, encoding bool }
+// responseSeen marks the fields that decide the framing, and the protocol.
+type responseSeen struct{ length, encoding, webSocket bool }
 
 // scanStatus reads "HTTP/1.1 200 OK". RFC 9112 §4; the reason may be missing, with or without its space.
 func (h *ResponseHead) scanStatus(line []byte) bool {
@@ -107,7 +109,11 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 	case 4:
 		h.HasDate = h.HasDate || is(name, "date")
 	case 7:
-		return !is(name, "upgrade") && !is(name, "trailer"), false, None
+		if is(name, "upgrade") {
+			seen.webSocket = isWebSocket(value)
+			return false, false, None
+		}
+		return !is(name, "trailer"), false, None
 	case 8:
 		h.Refers = h.Refers || is(name, "location")
 	case 10:

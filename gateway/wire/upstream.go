@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"net"
 	"time"
 )
@@ -49,4 +50,13 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 		return 0, net.ErrClosed
 	}
 	return c.Conn.Read(p)
+}
+
+// CloseWrite ends what is sent to the upstream, and leaves open what comes from it.
+func (c *UpstreamConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }

@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/wire"
+)
+
+// switching are the fields of a request that asks for WebSocket, and of the answer that grants it. They are the
+// gateway's own: hop by hop, RFC 9110 §7.8.
+const switching = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+// upgrades tells whether the request asks for a tunnel. An answer that others may get as well cannot be one.
+func (x *Exchange) upgrades() bool { return x.Head.WebSocket && x.Taker == nil && x.Client != nil }
+
+// switched tells whether the upstream has granted it.
+func (x *Exchange) switched() bool {
+	return x.answer.Status == 101 && x.answer.WebSocket && x.upgrades()
+}
+
+// Tunnels is how many tunnels are open, and how many there have been.
+func (p *Proxy) Tunnels() (open, ever int64) { return p.tunnels.Load(), p.tunnelsEver.Load() }
+
+// A tunnel is two connections on which each byte goes on as it comes. An end of one direction is passed on, and the
+// other goes on; anything else ends both, and so does silence in both for the idle time.
+type tunnel struct {
+	client *wire.ClientConn
+	conn   *wire.UpstreamConn
+	idle   time.Duration
+	last   atomic.Int64 // when a byte came from either side, as wire.Now
+	broken atomic.Bool  // an end came that is none in order
+}
+
+// tunnel passes on the upstream's 101, with what has come behind it, and then everything, until both sides have ended.
+// The connections carry nothing else after that.
+func (p *Proxy) tunnel(x *Exchange, u *Upstream) Fault {
+	x.dirty, x.Last = true, true
+	x.head = appendSwitchingHead(x.head[:0], x)
+	if f := x.sendBehindHead(x.down.B, x.body, x.end); f != None {
+		return f
+	}
+	p.tunnels.Add(1)
+	defer p.tunnels.Add(-1)
+	p.tunnelsEver.Add(1)
+	// Who leaves is noticed by reading from now on, and half of an end is not the whole.
+	p.watch.Detach(&x.watched)
+	t := &tunnel{client: x.Client, conn: x.conn.UpstreamConn, idle: u.timeouts.Idle}
+	t.last.Store(int64(wire.Now()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				p.options.OnPanic(r)
+				t.end()
+			}
+		}()
+		b := wire.GetBuffer(wire.SmallBuffer)
+		defer b.Put()
+		t.carry(b.B, t.client.Receive, t.toUpstream, t.conn.CloseWrite)
+	}()
+	t.carry(x.down.B, t.conn.Receive, t.client.Send, t.client.CloseWrite)
+	<-done
+	if t.broken.Load() {
+		x.Client.Reset()
+	}
+	return None
+}
+
+func (t *tunnel) toUpstream(p []byte) error {
+	_, err := t.conn.Send(p, t.idle)
+	return err
+}
+
+// carry passes on one direction until its end. finish passes the end on.
+func (t *tunnel) carry(b []byte, receive func([]byte, time.Duration) (int, error), send func([]byte) error, finish func() error) {
+	wait := t.idle
+	for {
+		n, err := receive(b, wait)
+		if n > 0 {
+			t.last.Store(int64(wire.Now()))
+			if send(b[:n]) != nil {
+				t.end()
+				return
+			}
+		}
+		wait = t.idle
+		switch {
+		case err == nil:
+		case err == io.EOF && finish() == nil:
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if wait -= wire.Now() - time.Duration(t.last.Load()); wait <= 0 {
+				t.end()
+				return
+			}
+		default:
+			t.end()
+			return
+		}
+	}
+}
+
+// end wakes both directions, for good.
+func (t *tunnel) end() {
+	t.broken.Store(true)
+	t.conn.Interrupt()
+	t.client.Interrupt()
+}
+
+// appendSwitchingHead appends the 101 that the client gets.
+func appendSwitchingHead(dst []byte, x *Exchange) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"...)
+	dst = x.answer.AppendKept(dst)
+	dst = appendVia(dst, x.answer.Minor)
+	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = append(dst, x.Fields...)
+	return append(dst, switching+"\r\n"...)
+}
