@@ -136,8 +136,9 @@ func (g *gateway) ends(t *testing.T) {
 func TestRestartByHandover(t *testing.T) {
 	t.Parallel()
 	port, path := freePort(t), filepath.Join(t.TempDir(), "handover")
+	admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	start := func() *gateway {
-		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path)
+		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path, "ADMIN_ADDR="+admin)
 		eventually(t, patience, "it offers the socket", func() bool { _, err := os.Stat(path); return err == nil })
 		return g
 	}
@@ -159,6 +160,10 @@ func TestRestartByHandover(t *testing.T) {
 	}
 	load.end()
 	t.Logf("%d requests", load.done.Load())
+	eventually(t, patience, "the last one has the admin address", func() bool {
+		a, err := do(request{url: "http://" + admin + "/metrics"})
+		return err == nil && a.status == 200
+	})
 	g.signal(t, syscall.SIGTERM)
 	g.ends(t)
 }

@@ -226,3 +226,30 @@ func TestClientShutdownBeforeServe(t *testing.T) {
 		<-served
 	}
 }
+
+// A gateway whose socket another process has lets clients that are silent have a last word, and ends with the last
+// of them.
+func TestClientShutdownAfterLeave(t *testing.T) {
+	g := startGateway(t)
+	idle, silent := g.dial(), g.dial()
+	idle.send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+	idle.readResponse()
+	eventually(t, "both are accepted", func() bool { return g.listener.Open() == 2 })
+	g.Leave()
+	if c, err := net.Dial("tcp", g.addr); err == nil {
+		c.Close()
+		t.Error("it accepts connections")
+	}
+	done := g.shutdownNow(patience)
+	eventually(t, "the gateway drains", g.ops.Draining)
+	time.Sleep(100 * time.Millisecond) // in which nothing may happen
+	for _, c := range []*peer{idle, silent} {
+		c.send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+		if m := c.readResponse(); m.status() != 200 || m.field("Connection") != "close" || !c.closed() {
+			t.Errorf("%q, Connection %q, %v", m.first, m.field("Connection"), m.err)
+		}
+	}
+	if cut := ended(t, done, lastWord); cut != 0 {
+		t.Errorf("%d connections were cut", cut)
+	}
+}
