@@ -56,7 +56,11 @@ func welcome(s *config.Settings) string {
 		limits = fmt.Sprintf("Limits: %v requests a second (bursts of %d) for one client, %v (%d) for all together.\n"+
 			"For a load test: RATE_LIMIT_ENABLED=false make run", r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst)
 	}
-	return strings.NewReplacer("PORT", strconv.Itoa(s.Port), "LIMITS", limits).Replace(`
+	scheme := "http"
+	if s.TLS.Certificate != nil {
+		scheme = "https"
+	}
+	return strings.NewReplacer("http:", scheme+":", "PORT", strconv.Itoa(s.Port), "LIMITS", limits).Replace(`
 aigateway is listening on http://localhost:PORT, with simulated backends. Try:
 
   curl http://localhost:PORT/healthz

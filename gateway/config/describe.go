@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Table is the settings as a Markdown table, for the README.
+// Table is the settings as a Markdown table, for the README. It marks what a reload cannot change.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | |\n|---|---|---|\n")
@@ -18,7 +18,11 @@ func Table() string {
 		if s.standard != "" {
 			standard = "`" + s.standard + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, s.meaning)
+		meaning := s.meaning
+		if s.restart {
+			meaning += " *(restart)*"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, meaning)
 	}
 	return b.String()
 }
