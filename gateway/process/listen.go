@@ -151,19 +151,28 @@ func (s *Socket) handOver(conn *net.UnixConn) {
 	if !trusted(conn) {
 		return
 	}
-	f, err := s.Listener.(*net.TCPListener).File()
-	if err != nil {
-		return
-	}
-	defer f.Close()
 	_ = conn.SetDeadline(time.Now().Add(handoverTime))
-	if _, _, err := conn.WriteMsgUnix([]byte{here}, syscall.UnixRights(int(f.Fd())), nil); err != nil {
+	if s.send(conn) != nil {
 		return
 	}
 	var said [1]byte
 	if n, _ := conn.Read(said[:]); n == 1 && said[0] == serving {
 		s.taken.Store(true)
 	}
+}
+
+// send passes the socket on. Its descriptor is used as it is: os.File.Fd could make the socket a blocking one, for all who
+// have it.
+func (s *Socket) send(conn *net.UnixConn) error {
+	raw, err := s.Listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) {
+		_, _, sent = conn.WriteMsgUnix([]byte{here}, syscall.UnixRights(int(fd)), nil)
+	})
+	return errors.Join(err, sent)
 }
 
 // takeOver asks the process at the path for its socket. nil: there is no such process, or its socket listens elsewhere.
