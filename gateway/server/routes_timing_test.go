@@ -32,7 +32,7 @@ func BenchmarkRoute(b *testing.B) {
 			path, buf := []byte("/v1/chat/completions"), make([]byte, 0, 256)
 			b.ReportAllocs()
 			for b.Loop() {
-				r := g.match(path)
+				r := g.plan.Load().match(path)
 				if r == nil || climbs(path[len(r.prefix):]) {
 					b.Fatal("no route")
 				}
