@@ -24,11 +24,11 @@ func (g *Gateway) adminServer() *fasthttp.Server {
 	r.HandleOPTIONS = false
 	r.SaveMatchedRoutePath = false
 	for _, page := range append(g.pages(), g.adminPages(true)...) {
-		r.ANY(page.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, g.plan.Load(), page) })
+		r.ANY(page.path, func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, page) })
 	}
 	r.GET("/debug/pprof/{profile:*}", pprofhandler.PprofHandler)
 	nowhere := &route{missing: &noRoute, ops: true}
-	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, g.plan.Load(), nowhere) }
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, nowhere) }
 	s := g.newServer()
 	s.Handler = r.Handler
 	return s

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"time"
 
 	"aigateway/gateway/cache"
@@ -21,7 +22,7 @@ func (g *Gateway) cachez(x *exchange, mayPurge bool) {
 		return
 	}
 	if !mayPurge && !g.showsToken(x) {
-		x.ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="aigateway"`)
+		x.say("WWW-Authenticate", `Bearer realm="aigateway"`)
 		g.replyFault(x, &noToken)
 		return
 	}
@@ -59,14 +60,15 @@ func (g *Gateway) showsToken(x *exchange) bool {
 // purgeMatch is what the query of a purge asks for: ?path= without its query, ?prefix= of a target, ?key= a target
 // with its query; one of them. None is everything, a nil function.
 func purgeMatch(x *exchange) (match func(key []byte) bool, ok bool) {
-	args := x.ctx.QueryArgs()
-	if args.Len() == 0 {
-		return nil, true
-	}
-	if args.Len() != 1 {
+	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
+	args, err := url.ParseQuery(string(query))
+	if err != nil || len(args) > 1 {
 		return nil, false
 	}
-	path, prefix, key := args.Peek("path"), args.Peek("prefix"), args.Peek("key")
+	if len(args) == 0 {
+		return nil, true
+	}
+	path, prefix, key := []byte(args.Get("path")), []byte(args.Get("prefix")), []byte(args.Get("key"))
 	switch {
 	case len(path) > 0:
 		return ofTarget(func(target []byte) bool { return bytes.Equal(pathOf(target), path) }), true

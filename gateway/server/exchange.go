@@ -5,8 +5,6 @@ import (
 
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
-
-	"github.com/valyala/fasthttp"
 )
 
 // An exchange is one request and its answer, from the handler's first line to its last. It is pooled; each
@@ -15,12 +13,18 @@ type exchange struct {
 	gateway *Gateway
 
 	// begin
-	ctx   *fasthttp.RequestCtx
 	conn  *wire.ClientConn
+	line  line
 	plan  *plan
 	route *route // resolve completes it for prefix routes
 	epoch uint32
 	began time.Duration // as wire.Now
+
+	// an answer of the gateway's own
+	extra  []byte // lines for it
+	out    []byte // all of it
+	status int
+	ended  bool // the connection ends with this answer
 
 	// check
 	head        wire.RequestHead
@@ -52,9 +56,16 @@ type exchange struct {
 	scratch []byte
 }
 
+// A line is a request head in its parts, and its size in bytes.
+type line struct {
+	method, target, proto, block []byte
+	size                         int
+}
+
 func (x *exchange) reset() {
 	x.forward.Reset()
-	x.ctx, x.conn, x.plan, x.route = nil, nil, nil, nil
+	x.conn, x.line, x.plan, x.route = nil, line{}, nil, nil
+	x.extra, x.status, x.ended = x.extra[:0], 0, false
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]

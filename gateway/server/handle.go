@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"aigateway/gateway/proxy"
@@ -15,24 +14,52 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// handle is a request's way. Each step answers, or leaves the request to the next.
-func (g *Gateway) handle(ctx *fasthttp.RequestCtx, p *plan, r *route) {
-	x := g.begin(ctx, p, r)
-	defer g.end(x)
+// handle is a request's way. Each step answers, or leaves the request to the next. It tells whether the connection
+// ends with the answer.
+func (g *Gateway) handle(x *exchange) (ended bool) {
+	defer func() { ended = g.end(x, recover()) }()
 	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
-		return
+		return false
 	}
 	g.fetch(x)
+	return false
+}
+
+// serveHead takes a request whose head has come whole: nearly every one. fasthttp does not see it.
+func (g *Gateway) serveHead(c *wire.ClientConn, head []byte) wire.Handled {
+	method, target, proto, block, ok := wire.CutRequestLine(head)
+	if !ok {
+		return wire.Passed // fasthttp says what is wrong with it
+	}
+	x := g.begin(c, g.plan.Load())
+	x.line = line{method, target, proto, block, len(head)}
+	if g.handle(x) {
+		return wire.Ended
+	}
+	return wire.Served
+}
+
+// serveParsed takes a request that fasthttp has parsed: one whose head came in pieces, and those of the admin listener.
+// A nil route is looked for.
+func (g *Gateway) serveParsed(ctx *fasthttp.RequestCtx, r *route) {
+	h := &ctx.Request.Header
+	x := g.begin(ctx.Conn().(*wire.ClientConn), g.plan.Load())
+	x.route = r
+	x.line = line{h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders(), 0}
+	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
+	x.line.size = len(x.line.method) + len(x.line.target) + len(x.line.proto) + 4 + max(2, len(x.line.block))
+	if g.handle(x) {
+		ctx.SetConnectionClose()
+	}
 }
 
 // openAIPrefix begins the paths whose faults have OpenAI's shape.
 var openAIPrefix = []byte("/v1/")
 
 // begin takes an exchange for the request from the pool.
-func (g *Gateway) begin(ctx *fasthttp.RequestCtx, p *plan, r *route) *exchange {
+func (g *Gateway) begin(c *wire.ClientConn, p *plan) *exchange {
 	x := g.exchanges.Get().(*exchange)
-	x.ctx, x.plan, x.route = ctx, p, r
-	x.conn = ctx.Conn().(*wire.ClientConn)
+	x.conn, x.plan = c, p
 	x.epoch = g.epoch.Load()
 	g.open[x.epoch].Add(1)
 	x.began = wire.Now()
@@ -42,18 +69,18 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx, p *plan, r *route) *exchange {
 // check applies the request policy, and gives the request its identity. A refusal closes the connection:
 // where such a message ends is anybody's guess.
 func (g *Gateway) check(x *exchange) (done bool) {
-	h := &x.ctx.Request.Header
-	method, target, proto, block := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
-	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
-	parsed := len(method) + len(target) + len(proto) + 4 + max(2, len(block))
+	l := &x.line
 	v := wire.BadFraming
-	if x.conn.TakeHead(parsed) {
-		v = x.head.Scan(method, target, proto, block)
+	if x.conn.TakeHead(l.size) {
+		v = x.head.Scan(l.method, l.target, l.proto, l.block)
 	}
 	x.identify()
 	if v != wire.None {
 		x.last = true
-		x.openAI = bytes.HasPrefix(target, openAIPrefix)
+		x.openAI = bytes.HasPrefix(l.target, openAIPrefix)
+		if x.route == nil {
+			x.route = x.plan.exact[string(pathOf(l.target))] // whose the refusal is
+		}
 		x.conn.Linger()
 		f := ofViolation(v)
 		g.replyFault(x, &f)
@@ -68,14 +95,16 @@ func (g *Gateway) check(x *exchange) (done bool) {
 func (g *Gateway) resolve(x *exchange) (done bool) {
 	if x.route == nil {
 		path := pathOf(x.head.Target)
-		if x.route = x.plan.match(path); x.route == nil {
-			g.replyFault(x, &noRoute)
-			return true
-		}
-		x.openAI = x.route.openAI
-		if climbs(path[len(x.route.prefix):]) {
-			g.replyFault(x, &outsideRoute)
-			return true
+		if x.route = x.plan.exact[string(path)]; x.route == nil {
+			if x.route = x.plan.match(path); x.route == nil {
+				g.replyFault(x, &noRoute)
+				return true
+			}
+			x.openAI = x.route.openAI
+			if climbs(path[len(x.route.prefix):]) {
+				g.replyFault(x, &outsideRoute)
+				return true
+			}
 		}
 	}
 	r := x.route
@@ -89,7 +118,7 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 		return true
 	}
 	if !r.takes(x.head.Method) {
-		x.ctx.Response.Header.Set("Allow", r.allow)
+		x.say("Allow", r.allow)
 		g.replyFault(x, &badMethod)
 		return true
 	}
@@ -108,12 +137,9 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 	if v.OK {
 		return false
 	}
-	h := &x.ctx.Response.Header
-	h.Set("RateLimit-Scope", v.Scope.String())
-	x.scratch = strconv.AppendInt(x.scratch[:0], v.Remaining, 10)
-	h.SetBytesV("RateLimit-Remaining", x.scratch)
-	x.scratch = strconv.AppendInt(x.scratch[:0], v.RetryAfter(), 10)
-	h.SetBytesV("Retry-After", x.scratch)
+	x.say("RateLimit-Scope", v.Scope.String())
+	x.sayInt("RateLimit-Remaining", v.Remaining)
+	x.sayInt("Retry-After", v.RetryAfter())
 	if x.openAI {
 		g.replyFault(x, &tooMany)
 	} else {
@@ -178,10 +204,7 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault) {
 	x.fault = fault
 	switch {
 	case fault == proxy.None:
-		if x.last || !x.conn.KeepsAlive() {
-			x.conn.EndAfter()
-			x.ctx.SetConnectionClose()
-		}
+		x.endIfLast()
 	case x.conn.Answered() || fault == proxy.ClientGone:
 		x.conn.Reset()
 		x.drop()
@@ -194,13 +217,13 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault) {
 // drop ends the connection without a further byte.
 func (x *exchange) drop() {
 	x.conn.Mute()
-	x.ctx.SetConnectionClose()
+	x.ended = true
 }
 
-// end gives the exchange back. A panic costs this one request.
-func (g *Gateway) end(x *exchange) {
-	if r := recover(); r != nil {
-		g.panicked(r)
+// end gives the exchange back, and tells whether the connection ends. A panic costs this one request.
+func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
+	if panicked != nil {
+		g.panicked(panicked)
 		g.proxy.Unwatch(&x.cached.watched)
 		if x.conn.Answered() {
 			x.conn.Reset()
@@ -212,8 +235,10 @@ func (g *Gateway) end(x *exchange) {
 	}
 	g.record(x)
 	g.open[x.epoch].Add(-1)
+	ended = x.ended
 	x.reset()
 	g.exchanges.Put(x)
+	return ended
 }
 
 // panicked reports a panic with its stack.
@@ -237,7 +262,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = headTimeout
 	}
-	x := &exchange{ctx: ctx, last: true, openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
+	x := &exchange{gateway: g, forward: new(proxy.Exchange), last: true, openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.identify()
 	x.conn.Linger()
@@ -262,6 +287,8 @@ var slowAnswer = []byte(`{"ok":true,"path":"/slow"}` + "\n")
 
 // limited is the demo route of a service that is limited and never cached.
 func (g *Gateway) limited(x *exchange) {
-	x.ctx.Response.Header.Set("Cache-Control", "no-store")
-	g.replyJSON(x, 200, []byte(`{"ok":true}`+"\n"))
+	x.say("Cache-Control", "no-store")
+	g.replyJSON(x, 200, limitedAnswer)
 }
+
+var limitedAnswer = []byte(`{"ok":true}` + "\n")

@@ -364,7 +364,7 @@ func (g *Gateway) leadLocal(x *exchange, f *cache.Flight) {
 		panic("BUG: the head of a local answer is malformed")
 	}
 	if !x.Take(&h, int64(len(body))) {
-		x.ctx.Response.Header.Add("X-Cache", c.outcome)
+		x.extra = x.appendOutcome(x.extra)
 		g.replyJSON(x, 200, body)
 		return
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	_ "embed"
 	"time"
 )
@@ -17,10 +18,9 @@ func page(path string, answer func(*exchange), methods ...string) *route {
 func (g *Gateway) adminPages(mayPurge bool) []*route {
 	return []*route{
 		page("/metrics", func(x *exchange) {
-			r := &x.ctx.Response
-			r.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
-			g.metrics.WritePrometheus(r.BodyWriter())
-			g.sign(x)
+			var b bytes.Buffer
+			g.metrics.WritePrometheus(&b)
+			g.reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", b.Bytes())
 		}, "GET"),
 		page("/cachez", func(x *exchange) { g.cachez(x, mayPurge) }, "GET", "DELETE"),
 	}
@@ -29,11 +29,7 @@ func (g *Gateway) adminPages(mayPurge bool) []*route {
 // pages are the operations pages that clients may see.
 func (g *Gateway) pages() []*route {
 	return []*route{
-		page("/", func(x *exchange) {
-			x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
-			x.ctx.Response.SetBody(index)
-			g.sign(x)
-		}, "GET"),
+		page("/", func(x *exchange) { g.reply(x, 200, "text/html; charset=utf-8", index) }, "GET"),
 		page("/healthz", func(x *exchange) { g.replyPage(x, 200, g.ops.Health(time.Now())) }, "GET"),
 		page("/livez", func(x *exchange) { g.replyPage(x, 200, g.ops.Live()) }, "GET"),
 		page("/readyz", func(x *exchange) {
@@ -49,6 +45,6 @@ func (g *Gateway) pages() []*route {
 
 // replyPage answers with the state of this moment.
 func (g *Gateway) replyPage(x *exchange, status int, body []byte) {
-	x.ctx.Response.Header.Set("Cache-Control", "no-store")
+	x.say("Cache-Control", "no-store")
 	g.replyJSON(x, status, body)
 }

@@ -1,16 +1,12 @@
 package server
 
-import (
-	"aigateway/gateway/config"
-
-	"github.com/valyala/fasthttp"
-)
+import "aigateway/gateway/config"
 
 // A plan is all that a reload may change. A request gets the plan of its beginning and keeps it to its end.
 type plan struct {
 	settings *config.Settings
-	find     fasthttp.RequestHandler // finds the route of a path, and begins
-	prefixes []*route                // longest first
+	exact    map[string]*route // by path
+	prefixes []*route          // longest first
 	limits   map[config.Rate]limit
 	limiter  limiter
 }
@@ -18,7 +14,7 @@ type plan struct {
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
 	p := &plan{settings: s, limits: limits, limiter: l}
-	p.find = g.routes(p).Handler
+	g.addRoutes(p)
 	return p
 }
 

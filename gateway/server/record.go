@@ -126,7 +126,7 @@ func (x *exchange) code() int {
 	case x.fault == proxy.ClientGone:
 		return 499
 	}
-	return x.ctx.Response.StatusCode()
+	return x.status
 }
 
 // noteHealth logs that an upstream turned out to be well or sick.

@@ -41,7 +41,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	g.do("GET /limited HTTP/1.1\r\nHost: a\r\n\r\n")
 	g.do("GET /a-path-of-the-client HTTP/1.1\r\nHost: a\r\n\r\n")
 	g.do("BREW /limited HTTP/1.1\r\nHost: a\r\n\r\n")
-	g.do("GET / HTTP/1.1\r\nHost : a\r\n\r\n") // refused by fasthttp's own parser
+	g.do("GET /\r\nHost: a\r\n\r\n") // refused by fasthttp's own parser
 	c := g.dial()
 	c.send("GET /infer/python?hold HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "the upstream has the request", func() bool {

@@ -50,11 +50,11 @@ func (x *exchange) detached() bool { return x.conn == nil }
 
 // copy makes y a request like x's, without its client.
 func (y *exchange) copy(x *exchange) (ok bool) {
-	h := &x.ctx.Request.Header
-	y.raw = append(append(append(append(y.raw[:0], h.Method()...), x.head.Target...), h.Protocol()...), h.RawHeaders()...)
-	method, rest := y.raw[:len(h.Method())], y.raw[len(h.Method()):]
-	target, rest := rest[:len(x.head.Target)], rest[len(x.head.Target):]
-	proto, block := rest[:len(h.Protocol())], rest[len(h.Protocol()):]
+	l := &x.line
+	y.raw = append(append(append(append(y.raw[:0], l.method...), l.target...), l.proto...), l.block...)
+	method, rest := y.raw[:len(l.method)], y.raw[len(l.method):]
+	target, rest := rest[:len(l.target)], rest[len(l.target):]
+	proto, block := rest[:len(l.proto)], rest[len(l.proto):]
 	if y.head.Scan(method, target, proto, block) != wire.None {
 		return false
 	}

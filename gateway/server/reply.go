@@ -2,9 +2,13 @@ package server
 
 import (
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
+
+// Answers of the gateway's own. They are written into the exchange's memory and sent at once, as what is passed on is.
 
 // replyFault answers with a fault as JSON: the gateway's shape, or OpenAI's below /v1.
 func (g *Gateway) replyFault(x *exchange, f *fault) {
@@ -20,35 +24,85 @@ func (g *Gateway) replyFault(x *exchange, f *fault) {
 	}
 	x.scratch = append(b, "}\n"...)
 	if f.status == fasthttp.StatusServiceUnavailable {
-		x.ctx.Response.Header.Set("Retry-After", "1")
+		x.say("Retry-After", "1")
 	}
 	g.replyJSON(x, f.status, x.scratch)
 }
 
-// replyJSON answers with a JSON body, which is copied.
+// replyJSON answers with a JSON body.
 func (g *Gateway) replyJSON(x *exchange, status int, body []byte) {
-	r := &x.ctx.Response
-	r.SetStatusCode(status)
-	r.Header.SetContentType("application/json")
-	r.SetBody(body)
-	g.sign(x)
+	g.reply(x, status, "application/json", body)
 }
 
-// sign puts what every answer of the gateway's own carries on it, and decides whether the connection ends
-// with it: a body that was not read stands before the next request.
-func (g *Gateway) sign(x *exchange) {
-	h := &x.ctx.Response.Header
-	if len(x.rateLimit) > 0 {
-		h.SetBytesV("RateLimit-Policy", x.route.policy)
-		h.SetBytesV("RateLimit", x.rateLimit)
-	}
-	h.SetBytesV("X-Request-ID", x.id)
-	if x.last || g.ops.Draining() {
+// say adds a line to the answer.
+func (x *exchange) say(name, value string) {
+	x.extra = append(append(append(append(x.extra, name...), ": "...), value...), "\r\n"...)
+}
+
+func (x *exchange) sayInt(name string, value int64) {
+	x.extra = append(append(x.extra, name...), ": "...)
+	x.extra = append(strconv.AppendInt(x.extra, value, 10), "\r\n"...)
+}
+
+// reply answers with a body, and decides whether the connection ends with it: a body that was not read stands before
+// the next request.
+func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte) {
+	if x.last = x.last || g.ops.Draining(); x.last {
 		x.conn.EndAfter()
-		x.ctx.SetConnectionClose()
 	}
 	if !x.conn.KeepsAlive() {
-		x.ctx.SetConnectionClose()
+		x.last = true
 		x.conn.Linger()
 	}
+	x.status, x.ended = status, x.ended || x.last
+	b := append(x.out[:0], "HTTP/1.1 "...)
+	b = appendInt(b, status)
+	b = append(append(b, ' '), fasthttp.StatusMessage(status)...)
+	b = append(append(append(b, "\r\nDate: "...), g.date.at(time.Now())...), "\r\nContent-Type: "...)
+	b = append(append(b, contentType...), "\r\n"...)
+	b = append(b, x.extra...)
+	if len(x.rateLimit) > 0 {
+		b = append(append(append(b, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
+		b = append(append(b, x.rateLimit...), "\r\n"...)
+	}
+	b = append(append(append(b, "X-Request-ID: "...), x.id...), "\r\nContent-Length: "...)
+	b = append(appendInt(b, len(body)), "\r\n"...)
+	switch {
+	case x.last:
+		b = append(b, "Connection: close\r\n"...)
+	case x.head.Minor == 0:
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if string(x.line.method) != "HEAD" {
+		b = append(b, body...)
+	}
+	x.out = b
+	if x.conn.Send(b) != nil {
+		x.ended = true
+	}
+	if cap(x.out) > mostKept {
+		x.out = nil // a page may be long, and exchanges are many
+	}
+}
+
+// mostKept is how much memory an exchange keeps for its next answer.
+const mostKept = 16 << 10
+
+// A dateCache holds the Date field of the second: writing it costs more than the rest of a short answer's head.
+type dateCache struct{ last atomic.Pointer[date] }
+
+type date struct {
+	second int64
+	text   []byte
+}
+
+// at is the Date field of a moment. Borrowed, and never changed.
+func (c *dateCache) at(now time.Time) []byte {
+	d := c.last.Load()
+	if second := now.Unix(); d == nil || d.second != second {
+		d = &date{second, fasthttp.AppendHTTPDate(nil, now)}
+		c.last.Store(d)
+	}
+	return d.text
 }

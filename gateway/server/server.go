@@ -20,7 +20,6 @@ import (
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
-	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 )
 
@@ -46,6 +45,7 @@ type Gateway struct {
 	ops       *ops.Ops
 	server    *fasthttp.Server
 	exchanges sync.Pool
+	date      dateCache
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
@@ -108,7 +108,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = g.newServer()
-	g.server.Handler = func(ctx *fasthttp.RequestCtx) { g.plan.Load().find(ctx) }
+	g.server.Handler = func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, nil) }
 	return g, nil
 }
 
@@ -146,17 +146,16 @@ func hideBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{}
 }
 
-// routes sets up fasthttp/router for what it does without allocating, exact paths, and sends the rest to the
-// prefix routes.
-func (g *Gateway) routes(p *plan) *router.Router {
-	r := router.New()
-	r.RedirectTrailingSlash = false
-	r.RedirectFixedPath = false
-	r.HandleMethodNotAllowed = false
-	r.HandleOPTIONS = false
-	r.SaveMatchedRoutePath = false
-	exact := func(route *route) {
-		r.ANY(route.path, func(ctx *fasthttp.RequestCtx) { g.handle(ctx, p, route) })
+// addRoutes provisions what the paths of a plan lead to.
+func (g *Gateway) addRoutes(p *plan) {
+	p.exact = make(map[string]*route)
+	exact := func(r *route) { p.exact[r.path] = r }
+	for _, c := range p.settings.Routes {
+		if r := g.newRoute(p, c); r.prefix != "" {
+			p.prefixes = append(p.prefixes, r)
+		} else {
+			exact(r)
+		}
 	}
 	for _, page := range g.pages() {
 		exact(page)
@@ -166,15 +165,6 @@ func (g *Gateway) routes(p *plan) *router.Router {
 			exact(page)
 		}
 	}
-	for _, c := range p.settings.Routes {
-		if route := g.newRoute(p, c); route.prefix != "" {
-			p.prefixes = append(p.prefixes, route)
-		} else {
-			exact(route)
-		}
-	}
-	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.handle(ctx, p, nil) }
-	return r
 }
 
 func (g *Gateway) poolsByName(s *config.Settings) []*proxy.Pool {
@@ -210,6 +200,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 		KeepAlive:   keepAlive,
 		Idle:        g.plan.Load().settings.IdleTimeout,
 		TLS:         g.clientTLS(),
+		Handle:      g.serveHead,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()
 	g.listener = l

@@ -78,7 +78,7 @@ func (g *Gateway) sendNow(x *exchange, status int, message []byte) {
 func (x *exchange) endIfLast() {
 	if x.last || !x.conn.KeepsAlive() {
 		x.conn.EndAfter()
-		x.ctx.SetConnectionClose()
+		x.ended = true
 	}
 }
 

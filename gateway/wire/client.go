@@ -17,7 +17,21 @@ type ClientOptions struct {
 	KeepAlive   time.Duration // silence between two requests
 	Idle        time.Duration // silence inside a body, and a reader that takes nothing
 	TLS         *tls.Config   // nil: without
+
+	// Handle, if not nil, gets every request head that has come whole, before fasthttp does, and may answer it. The
+	// head is borrowed until it returns.
+	Handle func(c *ClientConn, head []byte) Handled
 }
+
+// Handled is what became of a request head.
+type Handled uint8
+
+// What Handle returns.
+const (
+	Passed Handled = iota // nothing: fasthttp has it now
+	Served                // it is answered, and the connection waits for the next one
+	Ended                 // it is answered, and the connection is at its end
+)
 
 // What can end the reading of a request body before its end.
 var (
@@ -70,6 +84,8 @@ type ClientConn struct {
 	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped
 	sent          int64
 	begun         atomic.Bool // a byte has arrived since accept
+	waiting       atomic.Bool // for the first byte of a head
+	serving       atomic.Int32
 	ending        atomic.Int32
 }
 
@@ -80,6 +96,13 @@ const (
 	inHead
 	headGiven
 	headTaken
+)
+
+// Whether Handle has a request. fasthttp takes the connection for idle meanwhile.
+const (
+	servesNone = iota
+	servesOne
+	servesLast // fasthttp wanted to close the connection
 )
 
 // How a connection ends, when not by a plain close.
@@ -96,8 +119,37 @@ func (c *ClientConn) Peer() netip.Addr { return c.peer }
 // PeerText is Peer as text, made once a connection. Borrowed.
 func (c *ClientConn) PeerText() []byte { return c.peerText }
 
-// Read hands fasthttp the bytes of one head. See [ClientConn].
+// Read hands fasthttp the bytes of one head. See [ClientConn]. Heads that Handle answers it never sees.
 func (c *ClientConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.nextHead(p)
+		if err != nil || c.state != headGiven || c.handed != n || c.listener.options.Handle == nil {
+			return n, err
+		}
+		switch c.handle(p[:n]) {
+		case Passed:
+			return n, nil
+		case Ended:
+			return 0, io.EOF
+		}
+	}
+}
+
+// handle offers a head to Handle.
+func (c *ClientConn) handle(head []byte) Handled {
+	if !c.serving.CompareAndSwap(servesNone, servesOne) {
+		return Ended
+	}
+	h := c.listener.options.Handle(c, head)
+	if !c.serving.CompareAndSwap(servesOne, servesNone) {
+		c.serving.Store(servesNone)
+		return Ended
+	}
+	return h
+}
+
+// nextHead puts a head, or the next part of one, into p.
+func (c *ClientConn) nextHead(p []byte) (int, error) {
 	switch c.state {
 	case headGiven:
 		// fasthttp wants more than the head that was found: the two disagree.
@@ -214,6 +266,13 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	}
 	if !c.handshake() {
 		return 0, io.EOF // whoever cannot do that could not read an answer either
+	}
+	if c.state == awaitsHead && c.begun.Load() {
+		c.waiting.Store(true) // before draining is looked at: Drain does both the other way round
+		defer c.waiting.Store(false)
+		if c.listener.draining.Load() {
+			return 0, io.EOF
+		}
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -515,6 +574,9 @@ func (c *ClientConn) StopBody() {
 
 // Close ends the connection as Linger or Reset asked.
 func (c *ClientConn) Close() error {
+	if c.serving.CompareAndSwap(servesOne, servesLast) {
+		return nil // whoever serves ends it, and fasthttp closes it again
+	}
 	c.listener.forget(c)
 	switch c.ending.Load() {
 	case endReset:

@@ -267,9 +267,12 @@ func parseLength(v []byte) (int64, bool) {
 // tchar marks the characters of a token, RFC 9110 §5.6.2.
 var tchar = charset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
-// hostChar marks the characters of a host and port as they are met in practice: names, IPv4, IPv6 in
-// brackets. No user information, no percent-encoding, no white space.
-var hostChar = charset("-._~:[]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+// hostChar marks the characters of a host as they are met in practice: names and IPv4. No user information, no
+// percent-encoding, no white space. addressChar are those of an IPv6 address.
+var (
+	hostChar    = charset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+	addressChar = charset(":.0123456789ABCDEFabcdef")
+)
 
 func charset(chars string) *[256]bool {
 	var t [256]bool

@@ -125,7 +125,7 @@ func (l *Listener) Drain() {
 	defer l.mu.Unlock()
 	l.draining.Store(true)
 	for c := range l.open {
-		if !c.begun.Load() {
+		if !c.begun.Load() || c.waiting.Load() {
 			_ = c.Conn.SetReadDeadline(longAgo)
 		}
 	}

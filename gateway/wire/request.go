@@ -29,6 +29,21 @@ type RequestHead struct {
 	TraceStates                   [][]byte // values of all tracestate lines, in order
 }
 
+// CutRequestLine cuts the request line off a whole head: its three parts, and the field lines with the empty line behind
+// them. ok is false if it has not three parts and CR LF.
+func CutRequestLine(head []byte) (method, target, proto, block []byte, ok bool) {
+	n := bytes.IndexByte(head, '\n')
+	if n < 1 || head[n-1] != '\r' {
+		return nil, nil, nil, nil, false
+	}
+	line := head[:n-1]
+	a, b := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
+	if a < 1 || b == a {
+		return nil, nil, nil, nil, false
+	}
+	return line[:a], line[a+1 : b], line[b+1:], head[n+1:], true
+}
+
 // Scan reads a request's head and says whether it may be used: the request policy. proto is the version as
 // written; block holds the field lines. It refuses whatever two HTTP implementations may read differently,
 // because what this gateway and an upstream read differently is what request smuggling is made of.
@@ -81,7 +96,11 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 	case "HTTP/1.0":
 		h.Minor = 0
 	default:
-		return BadVersion
+		if len(proto) == 8 && string(proto[:5]) == "HTTP/" && isDigit(proto[5]) && proto[6] == '.' && isDigit(proto[7]) &&
+			checkTarget(h.Target) == None {
+			return BadVersion
+		}
+		return BadLine
 	}
 	switch string(h.Method) {
 	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":
@@ -113,6 +132,8 @@ func checkTarget(t []byte) Violation {
 	}
 	return None
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // NamesAuthority tells whether some parsers read an authority at the beginning of a target: "//host/path", or
 // with a backslash, which browsers take for a slash.
@@ -276,12 +297,42 @@ func (h *RequestHead) checkFraming(seen *requestSeen) Violation {
 	if len(h.Host) == 0 || len(h.Host) > 255 {
 		return BadHost
 	}
-	for _, c := range h.Host {
-		if !hostChar[c] {
-			return BadHost
-		}
+	if !validHost(h.Host) {
+		return BadHost
 	}
 	return None
+}
+
+// validHost accepts a name or an address, IPv6 in brackets, with a port or without: RFC 9110 §7.2, RFC 3986 §3.2.
+func validHost(v []byte) bool {
+	port := v
+	if v[0] == '[' {
+		end := bytes.IndexByte(v, ']')
+		if end < 3 {
+			return false
+		}
+		for _, c := range v[1:end] {
+			if !addressChar[c] {
+				return false
+			}
+		}
+		port = v[end+1:]
+	} else {
+		n := 0
+		for n < len(v) && hostChar[v[n]] {
+			n++
+		}
+		port = v[n:]
+	}
+	if len(port) == 0 {
+		return true
+	}
+	for _, c := range port[1:] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return port[0] == ':'
 }
 
 // once marks a field as seen and tells whether it was the first time.

@@ -37,9 +37,13 @@ func TestRequestPolicy(t *testing.T) {
 
 	// versions
 	line("GET / HTTP/1.0", None)
-	for _, v := range []string{"HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/1.", "HTTP/1.10", "HTTP/11", "http/1.1", "HTTP/1.1 ", " HTTP/1.1", ""} {
+	for _, v := range []string{"HTTP/2.0", "HTTP/0.9", "HTTP/1.2"} {
 		line("GET / "+v, BadVersion)
 	}
+	for _, v := range []string{"HTTP/1.", "HTTP/1.10", "HTTP/11", "http/1.1", "HTTP/1.1 ", " HTTP/1.1", ""} {
+		line("GET / "+v, BadLine)
+	}
+	line("PRI * HTTP/2.0", BadLine)
 
 	// targets: RFC 9112 §3.2
 	for _, target := range []string{
@@ -63,11 +67,11 @@ func TestRequestPolicy(t *testing.T) {
 
 	// Host: RFC 9112 §3.2
 	host := func(value string, want Violation) { t.Helper(); f("GET / HTTP/1.1\r\nHost:"+value+"\r\n\r\n", want) }
-	for _, v := range []string{"a", " a.b-c_d~:80", " 127.0.0.1", " [::1]:8080", " A", strings.Repeat("a", 255)} {
+	for _, v := range []string{"a", " a.b-c_d~:80", " 127.0.0.1", " [::1]:8080", " A", " a:", " [::ffff:1.2.3.4]", strings.Repeat("a", 255)} {
 		host(v, None)
 	}
 	for _, v := range []string{
-		"", " ", " u:p@a", " a/b", " a?x", " a#x", " a, b", " a b", " %00", " %61", " \xc3\xa9", " a\\b", " a\tb", " *", " a;b", " <a>", strings.Repeat("a", 256),
+		"", " ", " u:p@a", " a/b", " a?x", " a#x", " a, b", " a b", " %00", " %61", " \xc3\xa9", " a\\b", " a\tb", " *", " a;b", " <a>", " [::1", " []", " [::1]80", " [::1]:x", " ::1", " a:b", " a:1:2", " a]", " [g::1]", strings.Repeat("a", 256),
 	} {
 		host(v, BadHost)
 	}

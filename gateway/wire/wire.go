@@ -47,6 +47,7 @@ const (
 	BadExpect
 	BadStatus
 	BadFraming
+	BadLine
 	TooManyNominated
 )
 
@@ -70,6 +71,7 @@ var violations = [...]string{
 	BadExpect:           "the expectation is not 100-continue",
 	BadStatus:           "the status line is not one of HTTP/1",
 	BadFraming:          "the head does not end where its framing says",
+	BadLine:             "the request line is not a method, a path and a version",
 	TooManyNominated:    "the Connection field names too many fields",
 }
 
