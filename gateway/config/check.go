@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -56,10 +57,20 @@ func (d *draft) checkPool(p filePool) {
 	case p.Upstreams != nil && v.from == byFile:
 		d.fault(p.where+".upstreams", "are named by "+strings.ToLower(s.name)+" as well; neither can be said to win")
 	}
+	if balance := cmp.Or(p.Balance, "p2c"); p.Hash != (Hash{}) && balance != "hash" {
+		d.fault(p.where+".hash", "is for balance: hash, but the balance is "+balance)
+	}
+	if p.TLS != (UpstreamTLS{}) && !speaksTLS(d.settings.pool(p.Name)) {
+		d.fault(p.where+".tls", "is for https upstreams, but the pool has none")
+	}
 	circle := d.settings.circle(p.Name)
 	if len(circle) > 0 && slices.Min(circle) == p.Name { // once, not once a member
 		d.fault(p.where+".fallback", "leads in a circle: "+strings.Join(append(circle, p.Name), " → "))
 	}
+}
+
+func speaksTLS(p *Pool) bool {
+	return slices.ContainsFunc(p.Upstreams, func(u Upstream) bool { return u.URL.Scheme == "https" })
 }
 
 func (d *draft) checkRoute(r fileRoute) {

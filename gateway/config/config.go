@@ -47,11 +47,17 @@ type Settings struct {
 type Pool struct {
 	Name      string
 	Upstreams []Upstream // at least one
-	Balance   string     // "p2c", "round_robin" or "least_requests"
+	Balance   string     // "p2c", "round_robin", "least_requests" or "hash"
+	Hash      Hash       // of "hash"
 	Fallback  string     // the pool that stands in for this one, or ""; never leads back here
 	Health    Health
 	Timeouts  Timeouts
-	Explicit  bool // the operator named it; readiness requires only these, not the defaults nobody asked for
+	Queue     Queue
+	TLS       UpstreamTLS
+
+	MaxInflight int // requests that each upstream may have at once
+
+	Explicit bool // the operator named it; readiness requires only these, not the defaults nobody asked for
 }
 
 // Upstream is one server of a pool. Its URL has a scheme and a Host with a
@@ -65,6 +71,25 @@ type Upstream struct {
 type Health struct {
 	Path     string // asked for with GET
 	Interval time.Duration
+}
+
+// Hash says what requests are hashed by: those with the same value go to the same upstream.
+type Hash struct {
+	By   string // "client", "header", "query" or "path"
+	Name string // of the field, in lower case, or of the parameter; "" for the others
+}
+
+// Queue is where requests wait that find every upstream of a pool full.
+type Queue struct {
+	Size int           // requests; 0: nobody waits
+	Wait time.Duration // the longest
+}
+
+// UpstreamTLS says how https upstreams of a pool prove who they are.
+type UpstreamTLS struct {
+	CAFile      string // of certificates in PEM, instead of the system's; "": those
+	ServerName  string // that the certificate is for, if it is not the URL's host
+	Authorities string // what CAFile holds; "": the system's
 }
 
 // Timeouts are those of one pool; what it does not state is the global one.
@@ -175,6 +200,8 @@ const (
 	maxEntries   = 100_000_000
 	maxDuration  = 24 * time.Hour
 	maxClients   = 100_000_000            // 2.4 GB
+	maxInflight  = 16384                  // requests at one upstream; the ports of one address are four times that
+	maxQueue     = 1 << 16                // requests; more are no smoothing
 	minDuration  = time.Millisecond       // less is not a time any network can keep
 	minInterval  = 100 * time.Millisecond // between two probes of an upstream; with less, probing is load
 )

@@ -90,12 +90,32 @@ func (p *page) pool(pool Pool) {
 		upstreams(fmt.Sprintf("      - {url: %q, weight: %d}", u.URL, u.Weight), from)
 	}
 	write("    balance: "+pool.Balance, either(stated.Balance, byDefault))
+	if pool.Hash.By != "" {
+		text := "by: " + pool.Hash.By
+		if pool.Hash.Name != "" {
+			text += ", name: " + strconv.Quote(pool.Hash.Name)
+		}
+		write("    hash: {"+text+"}", either(stated.Hash, byDefault))
+	}
 	if pool.Fallback != "" {
 		write("    fallback: "+strconv.Quote(pool.Fallback), byFile)
 	}
 	write("    health:", "")
 	write("      path: "+strconv.Quote(pool.Health.Path), either(stated.Health.Path, byDefault))
 	write("      interval: "+short(pool.Health.Interval), either(stated.Health.Interval, byDefault))
+	write(fmt.Sprintf("    max_inflight: %d", pool.MaxInflight), either(stated.MaxInflight, byDefault))
+	write("    queue:", "")
+	write(fmt.Sprintf("      size: %d", pool.Queue.Size), either(stated.Queue.Size, byDefault))
+	write("      wait: "+short(pool.Queue.Wait), either(stated.Queue.Wait, byDefault))
+	if pool.TLS != (UpstreamTLS{}) {
+		write("    tls:", "")
+	}
+	if pool.TLS.CAFile != "" {
+		write("      ca_file: "+strconv.Quote(pool.TLS.CAFile), byFile)
+	}
+	if pool.TLS.ServerName != "" {
+		write("      server_name: "+strconv.Quote(pool.TLS.ServerName), byFile)
+	}
 	write("    timeouts:", "")
 	values := p.settings.given.values
 	write("      connect: "+short(pool.Timeouts.Connect), either(stated.Timeouts.Connect, values["CONNECT_TIMEOUT"].from))

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -105,7 +106,16 @@ func readPool(n node, p *Pool) {
 	n.fields(map[string]func(node){
 		"upstreams": func(n node) { p.Upstreams = readUpstreams(n) },
 		"balance":   to(&p.Balance, balance),
+		"hash":      func(n node) { readHash(n, &p.Hash) },
 		"fallback":  func(n node) { p.Fallback = readReference(n) },
+		"queue": func(n node) {
+			n.fields(map[string]func(node){
+				"size": to(&p.Queue.Size, integer(1, maxQueue, "number of requests")),
+				"wait": to(&p.Queue.Wait, duration(minDuration)),
+			})
+		},
+		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
+		"tls":          func(n node) { readTLS(n, &p.TLS) },
 		"health": func(n node) {
 			n.fields(map[string]func(node){
 				"path":     to(&p.Health.Path, plainPath),
@@ -119,6 +129,47 @@ func readPool(n node, p *Pool) {
 				"idle":     to(&p.Timeouts.Idle, duration(minDuration)),
 			})
 		},
+	})
+}
+
+// readHash reads what requests are hashed by: a header or a query parameter has a name, the others none.
+func readHash(n node, h *Hash) {
+	before := len(n.draft.faults)
+	n.fields(map[string]func(node){
+		"by":   to(&h.By, hashBy),
+		"name": to(&h.Name, hashName),
+	})
+	switch named := h.By == "header" || h.By == "query"; {
+	case len(n.draft.faults) > before:
+	case h.By == "":
+		n.fault("needs by: client, header, query or path")
+	case named && h.Name == "":
+		n.fault("needs the name of the " + h.By + " to go by")
+	case !named && h.Name != "":
+		n.fault("has a name, but " + h.By + " needs none")
+	case h.By == "header":
+		h.Name = strings.ToLower(h.Name)
+	}
+}
+
+// readTLS reads how upstreams prove who they are. The file of certificates is read now, so that what is wrong
+// with it is known before the first request.
+func readTLS(n node, t *UpstreamTLS) {
+	n.fields(map[string]func(node){
+		"ca_file": func(n node) {
+			if t.CAFile = n.text(); t.CAFile == "" {
+				return
+			}
+			text, err := n.draft.read(t.CAFile)
+			if err != nil {
+				n.fault("cannot be read: " + err.Error())
+				return
+			}
+			if t.Authorities = string(text); !x509.NewCertPool().AppendCertsFromPEM(text) {
+				n.fault(fmt.Sprintf("%q holds no certificate in PEM", t.CAFile))
+			}
+		},
+		"server_name": to(&t.ServerName, serverName),
 	})
 }
 

@@ -45,6 +45,7 @@ func (g given) upstreamsFrom(pool string) source {
 // draft is Settings in the making.
 type draft struct {
 	settings   *Settings
+	read       func(name string) ([]byte, error)
 	services   map[string][]Upstream // by built-in pool: what its variable says
 	pools      []filePool
 	routes     []fileRoute
@@ -97,11 +98,11 @@ func (d *draft) readFile(in Input) {
 	if in.File == "" {
 		return
 	}
-	read := in.ReadFile
-	if read == nil {
-		read = os.ReadFile
+	d.read = in.ReadFile
+	if d.read == nil {
+		d.read = os.ReadFile
 	}
-	text, err := read(in.File)
+	text, err := d.read(in.File)
 	if err != nil {
 		d.fault("-config", "cannot read the file: "+err.Error())
 		return
@@ -185,6 +186,12 @@ func (d *draft) makePools() {
 // complete fills in what nobody stated of a pool.
 func (s *Settings) complete(p Pool) Pool {
 	p.Balance = cmp.Or(p.Balance, "p2c")
+	if p.Balance == "hash" {
+		p.Hash.By = cmp.Or(p.Hash.By, "client")
+	}
+	p.MaxInflight = cmp.Or(p.MaxInflight, maxInflight)
+	p.Queue.Size = cmp.Or(p.Queue.Size, 64)
+	p.Queue.Wait = cmp.Or(p.Queue.Wait, time.Second)
 	p.Health.Path = cmp.Or(p.Health.Path, "/healthz")
 	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
 	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)

@@ -17,7 +17,12 @@ func load(file string, environ ...string) (*Settings, []string, error) {
 	in := Input{Environ: environ}
 	if file != "" {
 		in.File = "gw.yaml"
-		in.ReadFile = func(string) ([]byte, error) { return []byte(file), nil }
+		in.ReadFile = func(name string) ([]byte, error) {
+			if name != in.File {
+				return nil, errors.New("no such file")
+			}
+			return []byte(file), nil
+		}
 	}
 	return Load(in)
 }
@@ -68,6 +73,7 @@ func TestDefaults(t *testing.T) {
 	if want := (Pool{
 		Name: "node", Balance: "p2c", Health: Health{"/healthz", 5 * time.Second},
 		Timeouts: Timeouts{time.Second, time.Minute, time.Minute},
+		Queue:    Queue{64, time.Second}, MaxInflight: 16384,
 	}); !reflect.DeepEqual(*node, want) {
 		t.Errorf("got %+v, want %+v", *node, want)
 	}

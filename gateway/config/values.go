@@ -153,12 +153,34 @@ func level(text string) (slog.Level, error) {
 
 func balance(text string) (string, error) {
 	switch text {
-	case "p2c", "round_robin", "least_requests":
+	case "p2c", "round_robin", "least_requests", "hash":
 		return text, nil
-	case "hash":
-		return "", fmt.Errorf("%q is not available in this build yet; p2c, round_robin and least_requests are", text)
 	}
-	return "", fmt.Errorf("%q is none of p2c, round_robin, least_requests", text)
+	return "", fmt.Errorf("%q is none of p2c, round_robin, least_requests, hash", text)
+}
+
+func hashBy(text string) (string, error) {
+	switch text {
+	case "client", "header", "query", "path":
+		return text, nil
+	}
+	return "", fmt.Errorf("%q is none of client, header, query, path", text)
+}
+
+// hashName parses the name of a field or of a parameter, as it stands in a request.
+func hashName(text string) (string, error) {
+	if !wordOf(text) || len(text) > 256 {
+		return "", fmt.Errorf(`%q is not a name of letters, digits, ".", "_" and "-"`, text)
+	}
+	return text, nil
+}
+
+// serverName parses the name that a certificate is for.
+func serverName(text string) (string, error) {
+	if name := canonicalHost(text); name != "" {
+		return name, nil
+	}
+	return "", fmt.Errorf("%q is neither a name nor an address", text)
 }
 
 // method parses one request method. Those of RFC 9110 that make no sense
@@ -281,14 +303,15 @@ func upstreamURL(text string) (*url.URL, error) {
 	host, portText := u.Hostname(), u.Port()
 	if portText == "" && !strings.HasSuffix(u.Host, ":") {
 		portText = "80"
+		if u.Scheme == "https" {
+			portText = "443"
+		}
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	canonical := canonicalHost(host)
 	switch {
-	case u.Scheme == "https":
-		return refuse("is https: https upstreams are not available in this build yet")
-	case u.Scheme != "http":
-		return refuse("does not begin with http://")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return refuse("begins with neither http:// nor https://")
 	case host == "":
 		return refuse("names no host")
 	case canonical == "":
@@ -299,7 +322,7 @@ func upstreamURL(text string) (*url.URL, error) {
 		return refuse("has a path; a route's rewrite is the place to change paths")
 	}
 	hostport := net.JoinHostPort(canonical, strconv.FormatUint(port, 10))
-	return &url.URL{Scheme: "http", Host: hostport}, nil
+	return &url.URL{Scheme: u.Scheme, Host: hostport}, nil
 }
 
 // canonicalHost is an address or name in its one form, "" for what is

@@ -57,12 +57,16 @@ type health struct {
 type backend struct {
 	URL       string     `json:"url"`
 	Healthy   bool       `json:"healthy"`
+	State     string     `json:"state,omitempty"` // of the only upstream
+	Reason    string     `json:"reason,omitempty"`
 	Upstreams []upstream `json:"upstreams,omitempty"` // when there are several
 }
 
 type upstream struct {
 	URL     string `json:"url"`
 	Healthy bool   `json:"healthy"`
+	State   string `json:"state"` // closed, half_open, open: what its breaker lets through; or slow_start
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Health is the body of /healthz at that time: the process serves, and what it thinks of its backends.
@@ -76,10 +80,12 @@ func (o *Ops) Health(now time.Time) []byte {
 		var urls []string
 		for _, u := range p.Upstreams {
 			urls = append(urls, u.URL)
-			b.Upstreams = append(b.Upstreams, upstream{URL: u.URL, Healthy: u.Healthy()})
+			state, reason := u.Condition()
+			b.Upstreams = append(b.Upstreams, upstream{u.URL, u.Healthy(), state, reason})
 		}
 		b.URL = strings.Join(urls, ",")
 		if len(urls) == 1 {
+			b.State, b.Reason = b.Upstreams[0].State, b.Upstreams[0].Reason
 			b.Upstreams = nil
 		}
 		h.Backends[p.Name] = b

@@ -328,7 +328,12 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 		p.abandon(x, u)
 	}
 	p.observe(x, u, f)
-	u.inflight.Add(-1)
+	verdict := f
+	if f == ClientGone && unavailable(x.answer.Status) {
+		verdict = None // nobody wanted the body of that answer, but it says enough
+	}
+	u.home.Load().judge(u, verdict, x.answer.Status, x.began)
+	u.leave(x.at)
 	x.release()
 	return f
 }

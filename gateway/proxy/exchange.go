@@ -22,6 +22,7 @@ type Exchange struct {
 	Fields      []byte // lines to add to the answer, CRLF after each
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
+	ClientKey   []byte // who asks, for a pool that hashes by client
 	Pool        *Pool
 	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
 
@@ -30,13 +31,16 @@ type Exchange struct {
 	// Set by Forward.
 	Status       int           // of the answer passed on, 0 if none
 	Upstream     *Upstream     // the last one asked
-	Retried      bool          // a connection used before broke under this request, which was sent again
+	Queued       bool          // it had to wait for a place at an upstream
+	Retried      Retry         // why this request was sent again, the last time
+	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0 if nobody knows
 	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
-	UpstreamTime time.Duration // of all attempts together
 	Held         bool          // Taker has taken the answer: call [Proxy.Receive]
+	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
 	ClientTime   time.Duration // waiting for the request's body
 
 	length  int64         // of the answer's body, once it is held
+	at      *Pool         // that Upstream was picked from
 	began   time.Duration // when the attempt did, as wire.Now
 	watched wire.Watched
 	answer  wire.ResponseHead
@@ -45,7 +49,8 @@ type Exchange struct {
 	room    int          // where the body begins in up; the head is put before it
 	filled  int          // bytes of the body in up
 	whole   bool         // up holds the whole body
-	conn    lease        // the upstream's connection
+	conn    *wire.UpstreamConn
+	failing bool         // a 503 is not the last word: the fallback may be asked
 	down    *wire.Buffer // what the upstream sent
 	large   *wire.Buffer // the body of an answer that does not fit there
 	from    int          // first byte of the response head in down
@@ -53,7 +58,7 @@ type Exchange struct {
 	end     int          // first free byte
 	heard   bool         // a byte of this attempt's answer has come
 	dirty   bool         // the connection must not be used again
-	tried   []*Upstream  // those that could not be reached
+	tried   []*Upstream  // by this request, in vain
 	pump    *pump        // sends a body that is not whole; nil if none
 }
 

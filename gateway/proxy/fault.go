@@ -14,8 +14,8 @@ const (
 	BodyTimeout   // it stopped sending its body
 
 	// The upstream's part. Nobody has seen a byte of an answer yet.
-	NoUpstream      // the pool has no upstream
-	Busy            // every connection the upstream may have is in use
+	NoUpstream      // the pool has nobody who may be asked
+	Busy            // every upstream has as many requests as it may, and so it stayed
 	Unreachable     // no connection: refused, reset, no such name
 	TimeoutConnect  // no connection in time
 	TimeoutResponse // no response head in time
@@ -23,6 +23,9 @@ const (
 	BrokenAnswer    // closed, cut or malformed
 	HeadTooLarge    // a response head over the limit
 	UpstreamFailed  // one answer after the other was an error; only the cache's followers are told so
+	TLSFailed       // no TLS with it: its certificate, or no TLS at all
+	Unavailable     // it answered 502, 503 or 504, and the fallback was to be asked instead
+	Exhausted       // the gateway has no descriptor or port left to connect with
 
 	// The answer had begun; the client's connection was reset.
 	Truncated
@@ -43,8 +46,21 @@ var faults = [...]string{
 	BrokenAnswer:    "bad_upstream_response",
 	HeadTooLarge:    "upstream_header_too_large",
 	UpstreamFailed:  "upstream_failed",
+	TLSFailed:       "upstream_tls",
+	Unavailable:     "upstream_unavailable",
+	Exhausted:       "gateway_exhausted",
 	Truncated:       "truncated",
 }
 
 // String is the fault's name in answers, logs and metrics.
 func (f Fault) String() string { return faults[f] }
+
+// elsewhere tells whether another pool may be asked after the fault: nobody has seen the request, or it may be
+// seen again.
+func (f Fault) elsewhere() bool {
+	switch f {
+	case NoUpstream, Busy, Unreachable, TimeoutConnect, TLSFailed, Unavailable:
+		return true
+	}
+	return false
+}

@@ -3,16 +3,17 @@ package proxy
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
 )
 
-// How a pool chooses, as configured. What is neither is p2c.
-const (
-	roundRobin    = "round_robin"
-	leastRequests = "least_requests"
-)
+// nearlyAll is when a pool panics: with fewer than one in so many of its upstreams well, what finds them sick
+// is as likely to be wrong, and the few would not bear the load. Those whose breaker is open stay out.
+const nearlyAll = 10
 
 // A Pool is the upstreams of one service.
 type Pool struct {
@@ -20,9 +21,32 @@ type Pool struct {
 	Upstreams []*Upstream
 	Explicit  bool // the operator asked for it: readiness requires it
 
-	made    config.Pool // what it was made from
-	balance string
-	turn    atomic.Uint32
+	balance  string
+	hashBy   string
+	hashName string // of the field, in lower case, or of the parameter
+	turn     atomic.Uint32
+	inflight atomic.Int64 // of a pool that hashes
+	roster   atomic.Pointer[roster]
+	budget   budget
+	queue    *queue
+	made     config.Pool // what it was made from
+	onHealth func(u *Upstream, healthy bool)
+
+	mu sync.Mutex // of refresh
+}
+
+func newPool(c config.Pool) *Pool {
+	p := &Pool{
+		Name: c.Name, Explicit: c.Explicit, balance: c.Balance, hashBy: c.Hash.By, hashName: c.Hash.Name,
+		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, made: c,
+	}
+	p.budget.start()
+	return p
+}
+
+// ByClient tells whether the pool needs [Exchange.ClientKey].
+func (p *Pool) ByClient() bool {
+	return p != nil && p.balance == hashed && p.hashBy == byClient
 }
 
 // Healthy tells whether any upstream of the pool is.
@@ -38,102 +62,174 @@ func (p *Pool) Healthy() bool {
 // Sick tells whether every upstream of the pool is known to be.
 func (p *Pool) Sick() bool {
 	for _, u := range p.Upstreams {
-		if u.Healthy() || !u.Probed() {
+		if u.Healthy() || !u.Probed() && u.breaker.State() != Open {
 			return false
 		}
 	}
 	return true
 }
 
-// pick chooses an upstream for a request that those in tried could not be given, and nil if there is none
-// left. The sick are left out as long as one is healthy: when all look sick, the probe is as likely to be
-// wrong.
-func (p *Pool) pick(tried []*Upstream) *Upstream {
-	if len(tried) == len(p.Upstreams) {
-		return nil
-	}
-	if u := p.pickWhere(func(u *Upstream) bool { return u.Healthy() && !slices.Contains(tried, u) }); u != nil {
-		return u
-	}
-	return p.pickWhere(func(u *Upstream) bool { return !slices.Contains(tried, u) })
+// QueueState is what a pool's queue is like now, and what has become of those that were in it.
+type QueueState struct {
+	Length   int64
+	Admitted int64 // found a place
+	Late     int64 // did not, in time
+	Refused  int64 // found the queue full
 }
 
-func (p *Pool) pickWhere(fits func(*Upstream) bool) *Upstream {
-	switch {
-	case len(p.Upstreams) == 1:
-		if u := p.Upstreams[0]; fits(u) {
-			return u
+// Queue returns the state of the pool's queue; that of no pool is zero.
+func (p *Pool) Queue() QueueState {
+	if p == nil {
+		return QueueState{}
+	}
+	q := p.queue
+	return QueueState{q.length.Load(), q.admitted.Load(), q.late.Load(), q.refused.Load()}
+}
+
+// pick takes a place at an upstream for a request that those in tried could not be given. It returns none
+// with Busy if there are some but they are full, and with NoUpstream if nobody is left.
+func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
+	r := p.roster.Load()
+	if len(r.seats) > 0 {
+		if s := r.choose(p, key); !slices.Contains(tried, s.Upstream) && s.take(p) {
+			return s.Upstream, None
 		}
-		return nil
-	case p.balance == roundRobin:
-		return p.pickInTurn(fits)
-	case p.balance == leastRequests:
-		return p.pickLeast(fits)
 	}
-	return p.pickOfTwo(fits)
+	return r.pickAny(p, tried)
 }
 
-// pickOfTwo takes the less busy of two upstreams drawn by their weights: close to the best of all, and no herd.
-func (p *Pool) pickOfTwo(fits func(*Upstream) bool) *Upstream {
-	first := p.draw(fits)
-	if first == nil {
-		return nil
+// pickAny takes a place at the least busy upstream that has one and was not tried. Those that look sick are
+// the last resort: not for a request that only found the others full.
+func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
+	fault := NoUpstream
+	for range 2 * len(r.seats) { // again if somebody was faster
+		var best *seat
+		from := rand.IntN(len(r.seats))
+		fault = NoUpstream
+		for i := range r.seats {
+			s := &r.seats[(from+i)%len(r.seats)]
+			switch limit := s.limit.Load(); {
+			case limit == 0 || slices.Contains(tried, s.Upstream):
+			case s.inflight.Load() >= limit:
+				fault = Busy
+			case best == nil || s.busier(best) < 0:
+				best = s
+			}
+		}
+		if best == nil {
+			break
+		}
+		if best.take(p) {
+			return best.Upstream, None
+		}
+		fault = Busy
 	}
-	second := p.draw(func(u *Upstream) bool { return u != first && fits(u) })
-	if second != nil && second.load(first) < 0 {
-		return second
+	if fault == Busy {
+		return nil, Busy
 	}
-	return first
+	for _, u := range r.rest {
+		if !slices.Contains(tried, u) && u.take(p) {
+			return u, None
+		}
+	}
+	return nil, NoUpstream
 }
 
-// pickLeast takes the least busy of all, and draws among equals.
-func (p *Pool) pickLeast(fits func(*Upstream) bool) *Upstream {
-	var least *Upstream
+// refresh makes a new roster of what is known of the upstreams, and tells who has become well or sick.
+func (p *Pool) refresh(now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var well, dubious []seat
+	known := 0
 	for _, u := range p.Upstreams {
-		if fits(u) && (least == nil || u.load(least) < 0) {
-			least = u
+		healthy, state := u.Healthy(), u.breaker.State()
+		u.limit.Store(u.limitIn(state))
+		s := seat{u, u.weightNow(now)}
+		switch {
+		case state == Open:
+		case healthy:
+			well = append(well, s)
+		default:
+			dubious = append(dubious, s)
+		}
+		if u.Probed() || state == Open {
+			known++
+		}
+		if told := u.told.Swap(toldOf(healthy)); told != toldOf(healthy) && u.Probed() && p.onHealth != nil {
+			p.onHealth(u, healthy)
 		}
 	}
-	if least == nil {
-		return nil
+	var rest []*Upstream
+	if len(well)*nearlyAll < known || len(well) == 0 {
+		well = append(well, dubious...)
+	} else {
+		for _, s := range dubious {
+			rest = append(rest, s.Upstream)
+		}
 	}
-	chosen := p.draw(func(u *Upstream) bool { return fits(u) && u.load(least) <= 0 })
-	if chosen == nil {
-		return least // which has got something to do meanwhile
-	}
-	return chosen
+	r := newRoster(p.balance, well)
+	r.rest = rest
+	p.roster.Store(r)
+	p.queue.call()
 }
 
-// draw takes one of those that fit at random, by their weights.
-func (p *Pool) draw(fits func(*Upstream) bool) (chosen *Upstream) {
-	total := 0
+// served is how many requests the pool's upstreams are through with.
+func (p *Pool) served() (n int64) {
 	for _, u := range p.Upstreams {
-		if !fits(u) {
-			continue
-		}
-		if total += u.weight; rand.IntN(total) < u.weight {
-			chosen = u
-		}
+		n += u.served.Load()
 	}
-	return chosen
+	return n
 }
 
-// pickInTurn goes around by weight: an upstream of weight 2 has two turns. The turn of one that does not fit is
-// drawn for.
-func (p *Pool) pickInTurn(fits func(*Upstream) bool) *Upstream {
-	total := 0
+// untilProbe is how long it takes until the first open breaker of the pool lets something through again.
+func (p *Pool) untilProbe(now time.Duration) time.Duration {
+	wait := time.Duration(0)
 	for _, u := range p.Upstreams {
-		total += u.weight
-	}
-	turn := int(p.turn.Add(1) % uint32(total))
-	for _, u := range p.Upstreams {
-		if turn -= u.weight; turn >= 0 {
-			continue
+		if until, shut := u.breaker.shut(); shut && (wait == 0 || until-now < wait) {
+			wait = until - now
 		}
-		if fits(u) {
-			return u
-		}
-		return p.draw(fits)
 	}
-	panic("BUG: weights do not add up")
+	return wait
+}
+
+// others tells whether the pool has somebody well but u.
+func (p *Pool) others(u *Upstream) bool {
+	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool { return v != u && v.Healthy() })
+}
+
+// judge draws the conclusion from an attempt that began at that time. A client that left says nothing about
+// the upstream, nor does a connection used before that broke: its upstream may have meant to close it.
+func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
+	if f == None && unavailable(status) {
+		f = Unavailable
+	}
+	now := wire.Now()
+	changed := false
+	switch f {
+	case None:
+		if changed = u.breaker.praise(now); changed {
+			u.back.Store(int64(now))
+		}
+	case Unreachable, TimeoutConnect, TLSFailed:
+		changed = u.breaker.strike(now, began, f)
+		changed = u.healthy.Swap(false) || changed
+		u.finding.Store(uint32(f))
+	case TimeoutResponse:
+		changed = u.breaker.strike(now, began, f)
+		// Nothing good came in all that time: it hangs. A probe will tell, and until then others are there.
+		if time.Duration(u.breaker.good.Load()) < began && p.others(u) {
+			changed = u.healthy.Swap(false) || changed
+			u.finding.Store(uint32(f))
+		}
+	case TimeoutIdle, BrokenAnswer, Truncated, Unavailable:
+		changed = u.breaker.strike(now, began, f)
+	default:
+		return
+	}
+	if changed {
+		p.refresh(now)
+	}
+	if f != None || changed {
+		u.suspect()
+	}
 }

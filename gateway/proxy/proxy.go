@@ -22,11 +22,14 @@ type Options struct {
 	MaxHeadBytes int       // of a response head
 	OnPanic      func(any) // told of a panic in a goroutine of the proxy, which costs one request
 	WatchEvery   time.Duration
-	Dial         func(addr string) (net.Conn, error) // nil: by TCP
+	Dial         func(addr string) (net.Conn, error) // nil: by TCP, of names that are looked up again and again
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
 	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
 	OnHealth func(u *Upstream, healthy bool)
+
+	// OnRetry is told of every request that is sent again. Nil: nobody wants to know.
+	OnRetry func(Retry)
 
 	// Observe is told of every attempt: its upstream, how it ended, the status of the answer (0: none) and how
 	// long it took. Nil: nobody wants to know.
@@ -66,7 +69,7 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.watch = wire.NewWatch(o.WatchEvery)
-	p.startProbes(fresh)
+	p.open(p.pools, fresh)
 	return p, nil
 }
 
@@ -75,32 +78,54 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 	if len(c.Upstreams) == 0 {
 		return nil, nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
 	}
-	pool = &Pool{Name: c.Name, Explicit: c.Explicit, balance: c.Balance, made: c}
-	dial := p.options.Dial
-	if dial == nil {
-		dial = dialTCP(p.running, c.Timeouts.Connect)
+	pool = newPool(c)
+	pool.onHealth = p.options.OnHealth
+	if old := p.Pool(c.Name); old != nil && old.made.Queue == c.Queue {
+		pool.queue = old.queue // those who wait in it wait for the same upstreams
 	}
-	for _, u := range c.Upstreams {
-		up := p.same(recipeOf(u, c))
-		if up == nil {
-			up = newUpstream(u, c, dial)
-			up.Index = p.upstreams
-			p.upstreams++
-			fresh = append(fresh, up)
+	for _, up := range c.Upstreams {
+		u := p.same(recipeOf(up, c))
+		if u == nil {
+			u = p.newUpstream(up, pool, c)
+			fresh = append(fresh, u)
 		}
-		pool.Upstreams = append(pool.Upstreams, up)
+		pool.Upstreams = append(pool.Upstreams, u)
 	}
 	return pool, fresh, nil
 }
 
-// startProbes begins to probe upstreams, until they are retired or the proxy is closed.
-func (p *Proxy) startProbes(upstreams []*Upstream) {
-	for _, u := range upstreams {
-		running, end := context.WithCancel(p.running)
-		u.endProbe = end
-		p.probes.Add(1)
-		go p.probe(u, running.Done())
+func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upstream {
+	u := newUpstream(up, pool, c)
+	u.dial, u.names.lookup = dialTCP, lookup
+	if dial := p.options.Dial; dial != nil {
+		u.dial = func(_ context.Context, addr string) (net.Conn, error) { return dial(addr) }
+		u.names.lookup = nil
 	}
+	u.Index = p.upstreams
+	p.upstreams++
+	return u
+}
+
+// open makes the pools the homes of their upstreams, and begins to watch over those that are fresh.
+func (p *Proxy) open(pools map[string]*Pool, fresh []*Upstream) {
+	for _, pool := range pools {
+		for _, u := range pool.Upstreams {
+			u.home.Store(pool)
+		}
+		pool.refresh(wire.Now())
+	}
+	for _, u := range fresh {
+		running, end := context.WithCancel(p.running)
+		u.end = end
+		p.probes.Add(1)
+		go p.watchOver(running, u)
+	}
+}
+
+var dialer = net.Dialer{KeepAlive: 30 * time.Second}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	return dialer.DialContext(ctx, "tcp", addr)
 }
 
 // Pool returns the pool of that name, or nil.
@@ -119,7 +144,7 @@ func (p *Proxy) Close() {
 	p.probes.Wait()
 	p.watch.Close()
 	for _, u := range p.upstreamsNow() {
-		u.close()
+		u.conns.close()
 	}
 }
 
@@ -136,50 +161,91 @@ func (p *Proxy) Forward(x *Exchange) Fault {
 	if f != None {
 		return f
 	}
-	f = NoUpstream
 	first, second := x.Pool, x.Fallback
 	if second != nil && first.Sick() && second.Healthy() {
 		first, second = second, first
 	}
-	for _, pool := range [...]*Pool{first, second} {
-		if pool == nil {
-			break
-		}
-		x.tried = x.tried[:0]
-		for u := pool.pick(x.tried); u != nil; u = pool.pick(x.tried) {
-			if f = p.try(x, u); f != Unreachable && f != TimeoutConnect && f != Busy {
-				return f
-			}
-			x.tried = append(x.tried, u) // nobody has seen the request: another upstream may
-		}
+	x.failing = second != nil && second.Healthy()
+	if f = p.offer(x, first); second == nil || !f.elsewhere() || x.Gone() {
+		return f
+	}
+	if f == Unavailable {
+		p.retry(x, RetryUnavailable)
+	}
+	x.failing = false
+	if g := p.offer(x, second); g != NoUpstream || f == Unavailable {
+		return g
 	}
 	return f
 }
 
-// try sends the request to one upstream, and once more if a connection that was used before turns out to be
-// broken and the request cannot have been executed, or may be again.
-func (p *Proxy) try(x *Exchange, u *Upstream) Fault {
-	x.Upstream = u
-	u.inflight.Add(1)
+// offer sends the request to an upstream of the pool, and to others as long as that is safe and the pool's
+// budget allows it.
+func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
+	pool.budget.earn()
+	x.tried = x.tried[:0]
+	for fault := NoUpstream; ; {
+		u, f := p.place(x, pool)
+		switch {
+		case u != nil:
+		case f != NoUpstream || len(x.tried) == 0:
+			return f
+		case x.Retried == RetryReused && fault == BrokenAnswer && x.Upstream.take(pool):
+			u = x.Upstream // there is no other; what broke one idle connection broke the rest
+			u.conns.dropAll()
+		default:
+			return fault
+		}
+		again := NoRetry
+		if fault, again = p.try(x, pool, u); again == NoRetry || x.Gone() {
+			return fault
+		}
+		if again == RetryReused && x.Retried == RetryReused || !pool.budget.spend() {
+			return fault
+		}
+		x.tried = append(x.tried, u)
+		p.retry(x, again)
+	}
+}
+
+// retry notes that the request is sent again.
+func (p *Proxy) retry(x *Exchange, why Retry) {
+	x.Retried = why
+	if p.options.OnRetry != nil {
+		p.options.OnRetry(why)
+	}
+}
+
+// place finds the request a place at an upstream, if need be by waiting for it.
+func (p *Proxy) place(x *Exchange, pool *Pool) (*Upstream, Fault) {
+	u, f := (*Upstream)(nil), Busy
+	if pool.queue.length.Load() == 0 { // who is in the queue goes first
+		u, f = pool.pick(x.hashKey(pool), x.tried)
+	}
+	if f == Busy {
+		u, f = p.waitFor(x, pool)
+	}
+	if f == NoUpstream {
+		x.RetryAfter = pool.untilProbe(wire.Now())
+	}
+	return u, f
+}
+
+// try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
+func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry) {
+	x.Upstream, x.at = u, pool
 	defer func() {
 		if !x.Held {
-			u.inflight.Add(-1)
+			u.leave(pool)
 		}
 	}()
-	f, again := p.timed(x, u)
-	if again && !x.Retried {
-		x.Retried = true
-		u.close() // what broke one idle connection broke the others: the next is a new one
-		f, _ = p.timed(x, u)
-	}
-	return f
-}
-
-// timed makes an attempt and tells of it.
-func (p *Proxy) timed(x *Exchange, u *Upstream) (f Fault, again bool) {
 	x.began = wire.Now()
-	if f, again = p.attempt(x, u); !x.Held {
-		p.observe(x, u, f)
+	if f, again = p.attempt(x, u); x.Held {
+		return f, again // Receive tells
+	}
+	p.observe(x, u, f)
+	if again != RetryReused {
+		u.home.Load().judge(u, f, x.answer.Status, x.began)
 	}
 	return f, again
 }
@@ -192,30 +258,63 @@ func (p *Proxy) observe(x *Exchange, u *Upstream, f Fault) {
 		if x.Status == 101 {
 			took = x.HeadAt - x.began // how long the peers talk says nothing about the upstream
 		}
-		p.options.Observe(u, f, x.Status, took)
+		p.options.Observe(u, f, x.answer.Status, took)
 	}
 }
 
-// attempt sends the request over one connection. again tells that the connection, used before, broke under
-// it before a byte of an answer, and that nothing of the request was written or it is idempotent: RFC 9110
-// §9.2.2, RFC 9112 §9.3.1.
-func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
-	x.dirty, x.heard = false, false
-	if x.conn, f = u.acquire(); f != None {
-		return f, false
+// connect gives x a connection to u that is fit for a request: one that is open and silent, or a new one. The
+// client is watched meanwhile.
+func (p *Proxy) connect(x *Exchange, u *Upstream) Fault {
+	if x.conn = u.idleConn(wire.Now()); x.conn != nil {
+		return None
+	}
+	ctx, cancel := context.WithCancel(p.running)
+	defer cancel()
+	p.watch.Add(&x.watched, x.Client, interrupt(cancel), stayer(x.Taker))
+	conn, err := u.connect(ctx)
+	p.watch.Remove(&x.watched)
+	switch {
+	case x.Gone() || err == nil && x.Taker == nil && x.Client.HungUp():
+		if err == nil {
+			_ = conn.Close()
+		}
+		return ClientGone
+	case err != nil:
+		return dialFault(err)
+	}
+	x.conn = conn
+	return None
+}
+
+// interrupt is an attempt to connect, as the watch sees it.
+type interrupt context.CancelFunc
+
+// Interrupt ends the attempt.
+func (i interrupt) Interrupt() { i() }
+
+// attempt sends the request over one connection. again tells that nobody has seen it, or that the connection,
+// used before, broke under it before a byte of an answer, and that nothing of the request was written or it is
+// idempotent.
+func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
+	x.dirty, x.heard, x.answer.Status = false, false, 0
+	switch f = p.connect(x, u); f {
+	case None:
+	case Unreachable, TimeoutConnect, TLSFailed:
+		return f, RetryConnect
+	default:
+		return f, NoRetry
 	}
 	defer p.abandon(x, u)
 	used := x.conn.Used()
-	if !used && x.Taker == nil && x.Client.HungUp() {
-		return ClientGone, false // while the connection was made
-	}
-	p.watch.Add(&x.watched, x.Client, x.conn.UpstreamConn, stayer(x.Taker))
+	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
 	f, unsent := x.send(u)
 	switch {
 	case x.Gone():
-		return ClientGone, false
+		return ClientGone, NoRetry
+	case f != None && used && unsent:
+		return f, RetryReused
 	case f != None:
-		return f, used && unsent
+		return f, NoRetry
 	}
 	if !x.whole {
 		p.startPump(x, u)
@@ -224,9 +323,15 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again bool) {
 		x.up = nil
 	}
 	if f = p.await(x, u); f != None {
-		return f, f == BrokenAnswer && used && x.whole && !x.heard && idempotent(x.Head.Method)
+		if f == BrokenAnswer && used && x.whole && !x.heard && idempotent(x.Head.Method) {
+			return f, RetryReused
+		}
+		return f, NoRetry
 	}
-	return p.relay(x, u), false
+	if x.declined() {
+		return Unavailable, NoRetry
+	}
+	return p.relay(x, u), NoRetry
 }
 
 // stayer is what a taker is for the watch; no taker is none.
@@ -250,12 +355,10 @@ func (p *Proxy) Watch(e *wire.Watched, client *wire.ClientConn, work wire.Interr
 // Unwatch ends what Watch began.
 func (p *Proxy) Unwatch(e *wire.Watched) { p.watch.Remove(e) }
 
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY":
-		return true
-	}
-	return false
+// declined tells whether the answer is one that the fallback may better, of which the client has seen nothing: a
+// 502, 503 or 504 to a request that may be repeated.
+func (x *Exchange) declined() bool {
+	return x.failing && x.whole && unavailable(x.answer.Status) && idempotent(x.Head.Method) && x.at.budget.spend()
 }
 
 // finish ends the exchange with the upstream after a whole answer: its connection goes back to the pool if
@@ -264,20 +367,17 @@ func (p *Proxy) finish(x *Exchange, u *Upstream) {
 	x.stopPump()
 	p.watch.Remove(&x.watched)
 	if x.dirty || x.answer.Close || x.Gone() {
-		u.conns.close(x.conn.pooled)
+		_ = x.conn.Close()
 	} else {
-		u.conns.release(x.conn.pooled)
-		if u.retired.Load() {
-			u.close() // looked at after the release: a retirement before it did not see this connection
-		}
+		u.release(x.conn)
 	}
-	x.conn = lease{}
+	x.conn = nil
 }
 
 // abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
 // waits any more.
 func (p *Proxy) abandon(x *Exchange, u *Upstream) {
-	if x.conn.pooled == nil || x.Held {
+	if x.conn == nil || x.Held {
 		return
 	}
 	x.dirty = true

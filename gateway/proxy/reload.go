@@ -22,7 +22,7 @@ func (p *Proxy) Reload(pools []config.Pool) (retire func(), err error) {
 	p.mu.Lock()
 	p.pools = made
 	p.mu.Unlock()
-	p.startProbes(fresh)
+	p.open(made, fresh)
 	kept := make(map[*Upstream]bool)
 	for _, u := range p.upstreamsNow() {
 		kept[u] = true
@@ -70,7 +70,7 @@ type recipe struct {
 }
 
 func recipeOf(u config.Upstream, pool config.Pool) recipe {
-	pool.Upstreams, pool.Balance, pool.Fallback, pool.Explicit = nil, "", "", false
+	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
 	return recipe{u, pool}
 }
 
@@ -90,7 +90,6 @@ func (p *Proxy) same(r recipe) *Upstream {
 
 // retire ends the probes of an upstream, and closes its connections as soon as they are idle.
 func (u *Upstream) retire() {
-	u.retired.Store(true)
-	u.endProbe()
-	u.close()
+	u.end()
+	u.conns.close()
 }

@@ -48,7 +48,7 @@ func (p *Proxy) tunnel(x *Exchange, u *Upstream) Fault {
 	p.tunnelsEver.Add(1)
 	// Who leaves is noticed by reading from now on, and half of an end is not the whole.
 	p.watch.Detach(&x.watched)
-	t := &tunnel{client: x.Client, conn: x.conn.UpstreamConn, idle: u.timeouts.Idle}
+	t := &tunnel{client: x.Client, conn: x.conn, idle: u.timeouts.Idle}
 	t.last.Store(int64(wire.Now()))
 	done := make(chan struct{})
 	go func() {

@@ -121,7 +121,7 @@ var pumps = sync.Pool{New: func() any {
 // startPump begins to send what follows the first part.
 func (p *Proxy) startPump(x *Exchange, u *Upstream) {
 	m := pumps.Get().(*pump)
-	m.client, m.conn, m.up = x.Client, x.conn.UpstreamConn, u
+	m.client, m.conn, m.up = x.Client, x.conn, u
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))

@@ -2,29 +2,21 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/wire"
-
-	"github.com/valyala/fasthttp"
-)
-
-const (
-	// maxIdle is how long a connection stays pooled. Common inference servers close theirs after 5 s
-	// (uvicorn, Node), and a request that meets the close on its way cannot always be repeated.
-	maxIdle = 4 * time.Second
-	// maxConns bounds the connections to one upstream.
-	maxConns = 16384
 )
 
 // dialFunc connects to "host:port".
-type dialFunc = func(addr string) (net.Conn, error)
+type dialFunc = func(ctx context.Context, addr string) (net.Conn, error)
 
 // An Upstream is one server of a pool and the connections to it.
 type Upstream struct {
@@ -32,46 +24,53 @@ type Upstream struct {
 	Pool  string // its pool's name
 	Index int    // among all upstreams of the proxy, from 0
 
-	host     string // the Host the upstream gets: "name:port", or "name" for port 80
+	home     atomic.Pointer[Pool] // that it belongs to; a reload may give it another
+	recipe   recipe
+	end      context.CancelFunc // of the watch over it
+	host     string             // the Host the upstream gets: "name:port", or "name" for the scheme's own port
+	seed     uint64             // of its place in a hash
 	weight   int
+	most     int64 // requests at once
 	timeouts config.Timeouts
 	probing  config.Health
 	dial     dialFunc
-	hc       *fasthttp.HostClient
-	conns    connPool
+	names    names
+	tls      *tls.Config // nil: plain
+	conns    conns
+	nudged   chan struct{} // the watch over it should have a look
+
 	inflight atomic.Int64
-	healthy  atomic.Bool
+	limit    atomic.Int64 // of inflight, for now
+	served   atomic.Int64
+	healthy  atomic.Bool // by the last probe, unless a request has found otherwise since
 	probed   atomic.Bool
-
-	recipe   recipe
-	endProbe context.CancelFunc
-	retired  atomic.Bool // its connections are not kept
+	told     atomic.Uint32
+	finding  atomic.Uint32 // of the last probe, as a Fault
+	back     atomic.Int64  // when it came back, as wire.Now; 0: it was never away
+	breaker  breaker
 }
 
-// dialTCP connects within the given time, and gives up when ctx ends: a shutdown waits for no black hole.
-func dialTCP(ctx context.Context, within time.Duration) dialFunc {
-	dialer := net.Dialer{Timeout: within, KeepAlive: 30 * time.Second}
-	return func(addr string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", addr) }
-}
-
-func newUpstream(c config.Upstream, pool config.Pool, dial dialFunc) *Upstream {
-	u := &Upstream{
-		URL: c.URL.String(), Pool: pool.Name, host: strings.TrimSuffix(c.URL.Host, ":80"), weight: max(1, c.Weight),
-		timeouts: pool.Timeouts, probing: pool.Health, dial: dial, recipe: recipeOf(c, pool),
-		hc: &fasthttp.HostClient{
-			Addr:                c.URL.Host, // settings always have a port
-			Dial:                wire.Upstream(dial),
-			MaxConns:            maxConns,
-			MaxIdleConnDuration: maxIdle,
-			ConnPoolStrategy:    fasthttp.LIFO, // O(1), and the surplus ages out
-		},
+func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
+	host := strings.TrimSuffix(c.URL.Host, ":80")
+	if c.URL.Scheme == "https" {
+		host = strings.TrimSuffix(c.URL.Host, ":443")
 	}
-	u.conns = bindConns(u.hc.AcquireConn, u.hc.ReleaseConn, u.hc.CloseConn)
+	if domain, ok := serviceOf(c.URL.Hostname()); ok {
+		host = domain // and the port is in the SRV record
+	}
+	u := &Upstream{
+		URL: c.URL.String(), Pool: pool.Name, recipe: recipeOf(c, of), host: host, weight: max(1, c.Weight), most: int64(of.MaxInflight),
+		timeouts: of.Timeouts, probing: of.Health, nudged: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
+	}
+	u.names.init(c.URL.Host)
+	u.seed = hashOf(u.URL)
+	u.home.Store(pool)
 	return u
 }
 
-// Healthy tells whether the last probe found the upstream well, and nobody has failed to connect since.
-func (u *Upstream) Healthy() bool { return u.healthy.Load() }
+// Healthy tells whether the upstream gets requests: the last probe found it well, no attempt to connect has
+// failed since, and its breaker is not open.
+func (u *Upstream) Healthy() bool { return u.healthy.Load() && u.breaker.State() != Open }
 
 // Probed tells whether the upstream's health is known at all.
 func (u *Upstream) Probed() bool { return u.probed.Load() }
@@ -79,66 +78,156 @@ func (u *Upstream) Probed() bool { return u.probed.Load() }
 // Inflight is how many requests the upstream has and did not answer yet.
 func (u *Upstream) Inflight() int64 { return u.inflight.Load() }
 
-// load compares what two upstreams have to do, by their weights: negative if u has less than v.
-func (u *Upstream) load(v *Upstream) int64 {
-	return u.inflight.Load()*int64(v.weight) - v.inflight.Load()*int64(u.weight)
+// Breaker is the state of the upstream's breaker.
+func (u *Upstream) Breaker() State { return u.breaker.State() }
+
+// Condition is the upstream's state and the reason for it, for an operator: "closed", "half_open", "open" as its
+// breaker is, or "slow_start" of one that has just come back.
+func (u *Upstream) Condition() (state, reason string) {
+	s := u.breaker.State()
+	switch {
+	case s != Closed:
+		reason = u.breaker.why().String()
+	case !u.Probed():
+		reason = "not_probed_yet"
+	case !u.healthy.Load():
+		reason = "probe: " + Fault(u.finding.Load()).String()
+	case u.ramping(wire.Now()):
+		return "slow_start", ""
+	}
+	return s.String(), reason
 }
 
-// acquire returns a connection that is fit for a request: new, or checked to be open and silent.
-func (u *Upstream) acquire() (lease, Fault) {
-	for {
-		pooled, err := u.conns.acquire()
-		if err != nil {
-			u.healthy.Store(u.healthy.Load() && errors.Is(err, fasthttp.ErrNoFreeConns))
-			return lease{}, dialFault(err)
+// take takes one of the places at the upstream for a request to the pool; leave gives it back.
+func (u *Upstream) take(p *Pool) bool {
+	if u.inflight.Add(1) > u.limit.Load() {
+		u.inflight.Add(-1)
+		return false
+	}
+	if p.balance == hashed {
+		p.inflight.Add(1)
+	}
+	return true
+}
+
+func (u *Upstream) leave(p *Pool) {
+	u.inflight.Add(-1)
+	u.served.Add(1)
+	if p.balance == hashed {
+		p.inflight.Add(-1)
+	}
+	p.queue.call()
+}
+
+// limitIn is how many requests the upstream may have at once in that state. One on trial may have a few, next to
+// those it has not answered since it was cut off.
+func (u *Upstream) limitIn(s State) int64 {
+	switch s {
+	case Open:
+		return 0
+	case HalfOpen:
+		if now := u.limit.Load(); now > 0 && now < u.most {
+			return now // as it was found
 		}
-		conn := pooled.Conn().(*wire.UpstreamConn)
-		if !conn.Stale() {
-			return lease{UpstreamConn: conn, pooled: pooled}, None
-		}
-		u.conns.close(pooled)
+		return min(u.most, u.inflight.Load()+trials)
+	}
+	return u.most
+}
+
+// ramping tells whether the upstream is in its slow start.
+func (u *Upstream) ramping(now time.Duration) bool {
+	back := u.back.Load()
+	return back > 0 && now-time.Duration(back) < slowStart && u.Healthy()
+}
+
+// weightNow is the weight of the upstream's seat.
+func (u *Upstream) weightNow(now time.Duration) int64 {
+	w := float64(u.weight * fullSeat)
+	if back := u.back.Load(); back > 0 {
+		w *= rampShare(now, time.Duration(back))
+	}
+	return max(1, int64(w))
+}
+
+// toldOf is how told remembers what onHealth was told: 0 is nothing.
+func toldOf(healthy bool) uint32 {
+	if healthy {
+		return 2
+	}
+	return 1
+}
+
+// suspect has the upstream probed soon.
+func (u *Upstream) suspect() {
+	select {
+	case u.nudged <- struct{}{}:
+	default:
 	}
 }
 
+// idleConn returns a pooled connection that is open and silent, or nil.
+func (u *Upstream) idleConn(now time.Duration) *wire.UpstreamConn {
+	for {
+		conn := u.conns.take(now)
+		if conn == nil || !conn.Stale() {
+			return conn
+		}
+		_ = conn.Close()
+	}
+}
+
+// release keeps a connection for another request, unless the name does not lead there any more.
+func (u *Upstream) release(conn *wire.UpstreamConn) {
+	if u.names.gone(conn.To) {
+		_ = conn.Close()
+		return
+	}
+	u.conns.put(conn, wire.Now())
+}
+
+// connect makes a connection within the time for it, or until ctx ends.
+func (u *Upstream) connect(ctx context.Context) (*wire.UpstreamConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.timeouts.Connect)
+	defer cancel()
+	raw, to, err := u.dialAny(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := wire.NewUpstream(raw)
+	if u.tls != nil {
+		conn = wire.NewUpstreamTLS(raw, u.tls)
+		if err := conn.TLS().HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, tlsError{err}
+		}
+	}
+	conn.To = to
+	return conn, nil
+}
+
+// tlsError is a handshake that failed, by a certificate that is not accepted or a peer that speaks no TLS.
+type tlsError struct{ error }
+
 func dialFault(err error) Fault {
-	var timeout net.Error
+	var handshake tlsError
 	switch {
-	case errors.Is(err, fasthttp.ErrNoFreeConns):
-		return Busy
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &handshake):
+		return TLSFailed
+	case errors.Is(err, context.Canceled):
+		return ClientGone // or the gateway is
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EADDRNOTAVAIL):
+		return Exhausted
+	case timedOut(err):
 		return TimeoutConnect
 	}
 	return Unreachable
 }
 
-func (u *Upstream) close() { u.hc.CloseIdleConnections() }
-
-// pooledConn is what fasthttp.HostClient pools. Its type has no exported name.
-type pooledConn interface{ Conn() net.Conn }
-
-// A lease is a connection while a request has it.
-type lease struct {
-	*wire.UpstreamConn
-	pooled pooledConn
-}
-
-// connPool is a HostClient's pool of connections without its client.
-type connPool struct {
-	acquire        func() (pooledConn, error)
-	release, close func(pooledConn)
-}
-
-// bindConns gives the type that fasthttp does not export a place where it has a name.
-func bindConns[C pooledConn](acquire func(time.Duration, bool) (C, error), release, closeConn func(C)) connPool {
-	return connPool{
-		acquire: func() (pooledConn, error) {
-			c, err := acquire(0, false)
-			if err != nil {
-				return nil, err // not a nil C in a non-nil interface
-			}
-			return c, nil
-		},
-		release: func(c pooledConn) { release(c.(C)) },
-		close:   func(c pooledConn) { closeConn(c.(C)) },
-	}
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -185,6 +185,12 @@ func (g *Gateway) prepare(x *exchange) {
 		return
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
+	if r.byClient {
+		if r.limit == nil { // which has asked already
+			x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
+		}
+		f.ClientKey = x.key
+	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
 	f.Last = x.last
 	f.Fields = x.fields[:0]

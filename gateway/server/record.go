@@ -14,9 +14,10 @@ import (
 func (g *Gateway) measureWith(version string) {
 	o := telemetry.Options{
 		Version:       version,
-		RetryReasons:  []string{retryReused},
+		RetryReasons:  []string{proxy.RetryConnect.String(), proxy.RetryReused.String(), proxy.RetryUnavailable.String()},
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
 		UpstreamState: g.upstreamState,
+		QueueState:    g.queueState,
 		RateLimit:     g.limiterState,
 		CacheTiers:    g.tiers(),
 		CacheReasons:  missReasons(),
@@ -32,9 +33,8 @@ func (g *Gateway) measureWith(version string) {
 	g.noRoute = g.metrics.Route("")
 }
 
-// Why a request was sent again, and when a client left.
+// When a client left.
 const (
-	retryReused   = "reused_connection"
 	cancelUpload  = "upload"
 	cancelWaiting = "waiting"
 	cancelAnswer  = "answer"
@@ -72,11 +72,17 @@ func (g *Gateway) upstreamState(pool, url string) (s telemetry.UpstreamState) {
 	}
 	for _, u := range p.Upstreams {
 		if u.URL == url {
-			s.Inflight, s.Healthy = u.Inflight(), u.Healthy()
+			s.Inflight, s.Healthy, s.Breaker = u.Inflight(), u.Healthy(), int(u.Breaker())
 		}
 	}
 	return s
 }
+
+func (g *Gateway) queueState(pool string) telemetry.QueueState {
+	return telemetry.QueueState(g.proxy.Pool(pool).Queue()) // of none, if a reload took it away
+}
+
+func (g *Gateway) noteRetry(why proxy.Retry) { g.metrics.Retry(why.String()) }
 
 // observe counts an attempt at an upstream.
 func (g *Gateway) observe(u *proxy.Upstream, f proxy.Fault, status int, took time.Duration) {
@@ -103,13 +109,10 @@ func (g *Gateway) record(x *exchange) {
 	if f.HeadAt > 0 {
 		route.FirstByte(f.HeadAt - x.began)
 	}
-	if f.Retried {
-		g.metrics.Retry(retryReused)
-	}
 	switch {
 	case x.fault == proxy.Truncated:
 		g.metrics.Truncated()
-	case x.fault == proxy.ClientGone && f.Upstream == nil:
+	case x.fault == proxy.ClientGone && f.Upstream == nil && !f.Queued:
 		g.metrics.Cancel(cancelUpload)
 	case x.fault == proxy.ClientGone && f.HeadAt == 0:
 		g.metrics.Cancel(cancelWaiting)

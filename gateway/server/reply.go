@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ func (g *Gateway) replyFault(x *exchange, f *fault) {
 	}
 	x.scratch = append(b, "}\n"...)
 	if f.status == fasthttp.StatusServiceUnavailable {
-		x.say("Retry-After", "1")
+		x.sayInt("Retry-After", max(1, int64(math.Ceil(x.forward.RetryAfter.Seconds())))) // RFC 9110 §10.2.3: whole seconds
 	}
 	g.replyJSON(x, f.status, x.scratch)
 }

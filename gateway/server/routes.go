@@ -19,6 +19,7 @@ type route struct {
 	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
 	pool     *proxy.Pool
 	fallback *proxy.Pool
+	byClient bool   // one of them wants to know who asks
 	limit    limit  // of one client and of all; nil: none
 	policy   []byte // the RateLimit-Policy field
 	cost     int    // tokens a request costs
@@ -57,6 +58,7 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 			r.missing = &noLLM
 		}
 		r.fallback = g.fallback(p.settings, c)
+		r.byClient = r.pool.ByClient() || r.fallback.ByClient()
 	}
 	return r
 }

@@ -95,6 +95,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Dial:         o.Dial,
 		Draining:     g.draining,
 		Observe:      g.observe,
+		OnRetry:      g.noteRetry,
 		OnHealth:     g.noteHealth,
 	})
 	if err != nil {

@@ -36,6 +36,7 @@ type Options struct {
 
 	// These are asked at each scrape; nil has nothing to tell.
 	UpstreamState func(pool, url string) UpstreamState
+	QueueState    func(pool string) QueueState
 	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
 	Cache         func() CacheState
 	Tunnels       func() (open, ever int64)
@@ -54,8 +55,8 @@ type Metrics struct {
 	upstreams map[upstreamName]*Upstream
 	pools     map[string]*histogram // by name
 
-	requests, duration, firstByte                           *family // of routes
-	upRequests, upErrors, upDuration, upInflight, upHealthy *family
+	requests, duration, firstByte                                                               *family // of routes
+	upRequests, upErrors, upDuration, upInflight, upHealthy, upBreaker, queueLength, queueWaits *family
 
 	cache          *Cache
 	cacheState     func() CacheState

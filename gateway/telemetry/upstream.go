@@ -10,6 +10,15 @@ import (
 type UpstreamState struct {
 	Inflight int64 // requests it has and did not answer yet
 	Healthy  bool
+	Breaker  int // 0 closed, 1 half open, 2 open
+}
+
+// QueueState is what the queue of a pool is like now, and what became of the requests that were to wait.
+type QueueState struct {
+	Length   int64
+	Admitted int64 // found a place at an upstream
+	Late     int64 // found none in time
+	Refused  int64 // found the queue full
 }
 
 type upstreamName struct{ pool, url string }
@@ -42,6 +51,9 @@ func (m *Metrics) upstreamFamilies() {
 	m.upErrors = m.counters("upstream_errors_total", "Attempts that brought no whole answer from an upstream, by kind.")
 	m.upDuration = m.histograms("upstream_duration_seconds", "Time an upstream took to answer.")
 	m.upInflight = m.gauges("upstream_inflight", "Requests that an upstream has and did not answer yet.")
+	m.upBreaker = m.gauges("breaker_state", "What the breaker of an upstream lets through: 0 closed, 1 half open, 2 open.")
+	m.queueLength = m.gauges("upstream_queue_length", "Requests that wait for a place at an upstream of the pool.")
+	m.queueWaits = m.counters("upstream_queue_waits_total", "Requests that waited for a place at an upstream, by what became of them.")
 	m.upHealthy = m.gauges("upstream_healthy", "1 if the last probe or attempt to connect found the upstream, else 0.")
 }
 
@@ -51,6 +63,7 @@ func (m *Metrics) addUpstreams(pools map[string][]string) {
 		if m.pools[pool] == nil {
 			m.pools[pool] = newHistogram(requestBounds)
 			m.upDuration.histogram(label("pool", pool), m.pools[pool])
+			m.addQueue(pool)
 		}
 		for _, url := range pools[pool] {
 			if m.upstreams[upstreamName{pool, url}] == nil { // else named twice, for twice the share
@@ -72,7 +85,23 @@ func (m *Metrics) addUpstream(pool, url string) {
 		return
 	}
 	m.upInflight.gauge(labels, func() float64 { return float64(state(pool, url).Inflight) })
+	m.upBreaker.gauge(labels, func() float64 { return float64(state(pool, url).Breaker) })
 	m.upHealthy.gauge(labels, func() float64 { return oneIf(state(pool, url).Healthy) })
+}
+
+func (m *Metrics) addQueue(pool string) {
+	state := m.options.QueueState
+	if state == nil {
+		return
+	}
+	labels := label("pool", pool)
+	m.queueLength.gauge(labels, func() float64 { return float64(state(pool).Length) })
+	outcome := func(name string, count func(QueueState) int64) {
+		m.queueWaits.gauge(labels+","+label("outcome", name), func() float64 { return float64(count(state(pool))) })
+	}
+	outcome("admitted", func(s QueueState) int64 { return s.Admitted })
+	outcome("timeout", func(s QueueState) int64 { return s.Late })
+	outcome("full", func(s QueueState) int64 { return s.Refused })
 }
 
 func oneIf(b bool) float64 {

@@ -36,11 +36,15 @@ func (d *rollingDeadline) extend(now, by time.Duration, set func(time.Time) erro
 // interrupted is set, which is looked at after the deadline: an interruption in between has set its own,
 // which is lost now. It writes below TLS, for which a write that has timed out is the last one.
 func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent int, err error) {
+	step := idle / 8
+	if s.sealed {
+		step = idle // nothing can be written after a time-out
+	}
 	var moved time.Duration
 	conn := s.kernel()
 	for queued := -1; ; {
 		now := Now()
-		if err := d.extend(now, idle/8, conn.SetWriteDeadline); err != nil {
+		if err := d.extend(now, step, conn.SetWriteDeadline); err != nil {
 			return sent, err
 		}
 		if s.interrupted.Load() {
@@ -48,7 +52,7 @@ func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent i
 		}
 		n, err := conn.Write(p[sent:])
 		sent += n
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err == nil || s.sealed || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return sent, err
 		}
 		left := unsent(s.fd)

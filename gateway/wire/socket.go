@@ -16,6 +16,7 @@ type socket struct {
 	poll        [1]unix.PollFd
 	peek        [1]byte
 	interrupted atomic.Bool
+	sealed      bool // Conn is TLS itself, for which a write that has timed out is the last one
 }
 
 // kernel is the connection that the file descriptor belongs to.

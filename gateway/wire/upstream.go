@@ -1,28 +1,42 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 )
 
-// An UpstreamConn is a connection to an upstream, pooled between requests by fasthttp.HostClient. It is used
-// by one goroutine at a time, apart from [UpstreamConn.Interrupt].
+// An UpstreamConn is a connection to an upstream, pooled between requests by its owner. It is used by one
+// goroutine at a time, apart from [UpstreamConn.Interrupt].
 type UpstreamConn struct {
 	socket
+	To netip.AddrPort // where it leads, for its owner; wire does not look at it
+
 	reads, writes rollingDeadline
 	used          bool
+	quiet         *quietConn // below TLS; nil without
 }
 
-// Upstream makes a function that connects to upstreams, for fasthttp.HostClient.
-func Upstream(dial func(addr string) (net.Conn, error)) func(addr string) (net.Conn, error) {
-	return func(addr string) (net.Conn, error) {
-		conn, err := dial(addr)
-		if err != nil {
-			return nil, err
-		}
-		return &UpstreamConn{socket: socket{Conn: conn, fd: descriptor(conn)}}, nil
-	}
+// NewUpstream makes an UpstreamConn of a connection to an upstream.
+func NewUpstream(conn net.Conn) *UpstreamConn {
+	return &UpstreamConn{socket: socket{Conn: conn, fd: descriptor(conn)}}
+}
+
+// NewUpstreamTLS makes an UpstreamConn that speaks TLS over conn. The handshake is the caller's:
+// [UpstreamConn.TLS].
+func NewUpstreamTLS(conn net.Conn, settings *tls.Config) *UpstreamConn {
+	quiet := &quietConn{Conn: conn, fd: descriptor(conn)}
+	c := NewUpstream(tls.Client(quiet, settings))
+	c.fd, c.sealed, c.quiet = quiet.fd, true, quiet
+	return c
+}
+
+// TLS is the connection's TLS layer, nil if it has none.
+func (c *UpstreamConn) TLS() *tls.Conn {
+	t, _ := c.Conn.(*tls.Conn)
+	return t
 }
 
 // Used tells whether a request has gone out on this connection before.
@@ -31,7 +45,18 @@ func (c *UpstreamConn) Used() bool { return c.used }
 // Stale tells whether the connection must not be used again: between two requests an upstream has nothing to
 // say, so bytes that are there belong to nobody, and an end is an end. One system call, and none before the
 // first request.
-func (c *UpstreamConn) Stale() bool { return c.used && c.readable() }
+//
+// Under TLS, bytes that are there may be a session ticket, which says nothing (RFC 8446 §4.6.1), and bytes
+// that belong to nobody may have been taken from the kernel with the answer before them. So TLS is asked.
+func (c *UpstreamConn) Stale() bool {
+	if !c.used || c.quiet == nil {
+		return c.used && c.readable()
+	}
+	c.quiet.on = true
+	n, err := c.Conn.Read(c.peek[:])
+	c.quiet.on = false
+	return n > 0 || err != error(errNothing)
+}
 
 // Send writes p and returns how much of it the kernel took; an upstream that takes no byte for the idle
 // time ends it.

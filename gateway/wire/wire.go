@@ -5,8 +5,8 @@
 // leaves ([Watch]).
 //
 // Doors: [Listen] gives a listener for fasthttp.Server whose connections hand fasthttp exactly one request
-// head at a time and keep the body for [ClientConn.ReadBody]; [Upstream] makes connections for
-// fasthttp.HostClient.
+// head at a time and keep the body for [ClientConn.ReadBody]; [NewUpstream] and [NewUpstreamTLS] make those
+// to upstreams.
 //
 // It knows nothing of routes, pools, limits or statuses; a [Violation] is turned into a status by the server.
 package wire

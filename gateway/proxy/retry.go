@@ -1,0 +1,65 @@
+package proxy
+
+import "sync/atomic"
+
+// A budget bounds how much of a pool's traffic is sent again, so that retries cannot become the load that
+// keeps a sick service down: each request pays in a fifth of a retry. What was saved is bounded, and there
+// is something to begin with.
+type budget struct{ fifths atomic.Int64 }
+
+const (
+	retryCost    = 5   // requests that pay for one retry: 20 % of traffic
+	firstRetries = 20  // in the budget at the start
+	mostRetries  = 100 // that can be saved
+)
+
+func (b *budget) start() { b.fifths.Store(firstRetries * retryCost) }
+
+// earn pays in for one request.
+func (b *budget) earn() {
+	if b.fifths.Load() < mostRetries*retryCost { // a full one is only read, which costs the cores less
+		b.fifths.Add(1)
+	}
+}
+
+// spend takes one retry out, or tells that there is none.
+func (b *budget) spend() bool {
+	for {
+		have := b.fifths.Load()
+		if have < retryCost {
+			return false
+		}
+		if b.fifths.CompareAndSwap(have, have-retryCost) {
+			return true
+		}
+	}
+}
+
+// A Retry is why a request is sent again.
+type Retry uint8
+
+// The reasons for sending a request again. Nothing else is one: not a time-out once something was written,
+// and not a broken answer on a new connection. RFC 9110 §9.2.2, RFC 9112 §9.3.1.
+const (
+	NoRetry          Retry = iota
+	RetryConnect           // no connection came about: nobody has seen the request
+	RetryReused            // a connection used before broke before the first byte of an answer
+	RetryUnavailable       // the pool answered an idempotent request with 502, 503 or 504: its fallback is asked
+)
+
+var retries = [...]string{NoRetry: "", RetryConnect: "connect", RetryReused: "reused_connection", RetryUnavailable: "unavailable"}
+
+// String is the reason's name in metrics.
+func (r Retry) String() string { return retries[r] }
+
+// idempotent tells whether a request of that method may be repeated: RFC 9110 §9.2.2.
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY":
+		return true
+	}
+	return false
+}
+
+// unavailable tells whether a status says that the server, or the one behind it, cannot answer now.
+func unavailable(status int) bool { return status >= 502 && status <= 504 }
