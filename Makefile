@@ -44,6 +44,12 @@ test-python: ## FastAPI backend: ruff and pytest
 test-node: ## Express backend: npm run lint and npm test
 	@scripts/test.sh $@
 
+test-scripts: ## scripts/*.py: ruff and pytest
+	@scripts/test.sh $@
+
+test-k6: ## the k6 profiles parse, and what they share does what it says
+	@scripts/test.sh $@
+
 test-integration: ## the real gateway in front of a real FastAPI and a real Express process
 	@scripts/test.sh $@
 
@@ -72,6 +78,50 @@ peers-install: ## install those proxies from Debian, without starting them; need
 load: ## build the load generator into .bin/load
 	@go build -trimpath -buildvcs=false -o .bin/load ./bench/load
 
+## Load (K6_QUICK=1: a few seconds; BASE_URL: a gateway that runs already; see bench/README.md)
+
+k6-smoke: ## every route, a few requests
+	@scripts/k6.sh $@
+
+k6-baseline: ## posts, 50 a second and then 150 for two minutes
+	@scripts/k6.sh $@
+
+k6-optimized: ## posts, 200 a second with tighter bounds
+	@scripts/k6.sh $@
+
+k6-ratelimit: ## what limits admit and refuse, and how they say it
+	@scripts/k6.sh $@
+
+k6-cache: ## 40 clients on one answer that takes 120 ms to make
+	@scripts/k6.sh $@
+
+k6-mixed: ## 80 % GET of prompts that repeat as they do in life (Zipf), 20 % POST
+	@scripts/k6.sh $@
+
+k6-stream: ## streamed chat completions
+	@scripts/k6.sh $@
+
+k6-spike: ## bursts of 200 to 250 posts a second
+	@scripts/k6.sh $@
+
+k6-soak: ## half an hour of mixed work, watching what grows (DURATION=4h)
+	@scripts/k6.sh $@
+
+perf\:baseline: ## the mixed profile without a cache: Perf_Baseline.md
+	@scripts/perf.sh $@
+
+perf\:cached: ## the same with the memory cache
+	@scripts/perf.sh $@
+
+perf\:redis: ## the same with memory in front of Redis
+	@scripts/perf.sh $@
+
+perf\:report: ## the three compared: PerfReport_CacheV1.md, PerfReport_v2.md, JSON, CSV and a chart in bench/reports
+	@scripts/perf.sh $@
+
+perf\:all: ## the three runs, four minutes, and the report
+	@scripts/perf.sh $@
+
 ## Tend
 
 setup: ## install what the tests need beside Go: C compiler, linter, Python venv, node modules
@@ -79,15 +129,16 @@ setup: ## install what the tests need beside Go: C compiler, linter, Python venv
 
 fmt: ## format the Go code, and the Python code once its venv is there
 	@gofmt -s -w $(wildcard gateway bench)
-	@if [ -x backends/python/.venv/bin/ruff ]; then cd backends/python && .venv/bin/ruff format --quiet .; fi
+	@if [ -x backends/python/.venv/bin/ruff ]; then cd backends/python && \
+		.venv/bin/ruff format --quiet . && .venv/bin/ruff format --quiet --config pyproject.toml ../../scripts; fi
 
 clean: ## remove what was built and installed here
 	@rm -rf .bin backends/python/.venv backends/node/node_modules
-	@find backends \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) -prune -exec rm -rf {} + 2>/dev/null || true
+	@find backends scripts \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 help:
 	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
-	      /^[a-z][a-z0-9-]*:.* ## / { name = $$1; sub(/:$$/, "", name); sub(/^.* ## /, ""); printf "  make %-17s %s\n", name, $$0 }' \
+	      /^[a-z][a-z0-9-]*(\\:[a-z]+)?:.* ## / { name = $$1; sub(/:$$/, "", name); sub(/\\/, "", name); sub(/^.* ## /, ""); printf "  make %-17s %s\n", name, $$0 }' \
 	      $(MAKEFILE_LIST)
 
 # Tools at the versions that scripts/tools pins, kept out of the gateway's own go.mod. k6 brings a hundred modules and has a
@@ -108,4 +159,6 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-integration bench bench-stat bench-compare bench-baseline peers peers-install load setup fmt clean
+        test-integration test-scripts test-k6 bench bench-stat bench-compare bench-baseline peers peers-install load \
+        k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-spike k6-soak \
+        perf\:baseline perf\:cached perf\:redis perf\:report perf\:all setup fmt clean

@@ -11,7 +11,8 @@ root=$PWD
 logs=$root/.bin/log
 mkdir -p "$logs"
 
-steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-integration)
+steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-scripts test-k6
+	test-integration)
 
 test_format() {
 	local unformatted
@@ -80,6 +81,35 @@ test_node() {
 	cd backends/node
 	npm run --silent lint
 	npm test --silent
+}
+
+# The scripts have no settings of their own: those of the Python backend are the house's.
+test_scripts() {
+	local script
+	for script in scripts/*.sh; do bash -n "$script"; done
+	need python
+	local bin=backends/python/.venv/bin
+	"$bin/ruff" check --config backends/python/pyproject.toml scripts
+	"$bin/ruff" format --config backends/python/pyproject.toml --check scripts
+	"$bin/python" -m pytest -q -rs --rootdir scripts -p no:cacheprovider scripts/tests
+}
+
+# k6 itself takes minutes to build the first time, so the profiles are read by k6 where it is there already, and by node, which
+# sees their syntax only, where it is not.
+test_k6() {
+	need node
+	local profile
+	node --test --test-reporter=spec bench/k6/lib/*.test.js
+	for profile in bench/k6/*.js bench/k6/lib/*.js; do node --check "$profile"; done
+	if [ ! -x .bin/k6 ]; then
+		echo "the profiles are checked for their syntax only: make .bin/k6 builds k6, which checks their options too"
+		return 0
+	fi
+	for profile in bench/k6/*.js; do
+		.bin/k6 inspect "$profile" >"$logs/k6-inspect.json" || fail "$profile: k6 cannot read it"
+		K6_QUICK=1 .bin/k6 inspect --include-system-env-vars "$profile" >"$logs/k6-inspect.json" ||
+			fail "$profile: k6 cannot read it with K6_QUICK=1"
+	done
 }
 
 # What the tests read from the environment; what is unset could not be installed, and the tests that need it skip by name.
