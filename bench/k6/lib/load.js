@@ -18,9 +18,9 @@ export function arrivals(rate, seconds, more) {
   };
 }
 
-// users are enough for answers that take 200 ms, and up to 2 s before arrivals are dropped.
+// users are enough for answers that take half a second. k6 makes more, for up to 2 s, but drops arrivals while it does.
 export function users(rate) {
-  return { preAllocatedVUs: Math.max(5, Math.ceil(rate / 5)), maxVUs: Math.max(20, 2 * rate) };
+  return { preAllocatedVUs: Math.max(5, Math.ceil(rate / 2)), maxVUs: Math.max(20, 2 * rate) };
 }
 
 // delivered is the threshold that at most one arrival in a hundred was dropped, because k6 had no user left to send it.
