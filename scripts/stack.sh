@@ -24,6 +24,7 @@ die() {
 spawn() {
 	local log=$stack_logs/stack-$1.log
 	shift
+	: >"$log" # now: the child may open it after somebody has read in it what the run before said
 	"$@" >"$log" 2>&1 </dev/null &
 	spawned=$!
 	stack_pids+=("$spawned")
