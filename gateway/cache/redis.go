@@ -98,7 +98,7 @@ type remote struct {
 	pushes, expiries, lost     atomic.Uint64
 	hits, misses               atomic.Uint64
 	written, unwritten, purges atomic.Uint64
-	writtenBytes               atomic.Uint64
+	writtenBytes, unlinked     atomic.Uint64
 	faults                     [faultKinds]atomic.Uint64
 }
 
@@ -677,8 +677,9 @@ func (r *remote) unlinkQueued(base context.Context) (more bool, err error) {
 	}
 	done := make([]bool, len(keys))
 	for i, result := range c.DoMulti(ctx, build(func(name string) rueidis.Completed { return c.B().Unlink().Key(name).Build() })...) {
-		e := result.Error()
+		n, e := result.AsInt64()
 		done[i], err = e == nil, errors.Join(err, e)
+		r.unlinked.Add(uint64(max(0, n)))
 	}
 	// We are told of our own doing before the second answer, and must know it then.
 	for i, result := range c.DoMulti(ctx, build(func(name string) rueidis.Completed { return c.B().Exists().Key(name).Build() })...) {

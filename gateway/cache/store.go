@@ -133,11 +133,10 @@ func (s *Store) Delete(k Key) {
 	if s == nil {
 		return
 	}
-	s.deleted.Add(1)
 	if s.redis != nil {
 		s.redis.delete(k)
-	} else {
-		s.memory.delete(&k, oneDeletion)
+	} else if _, ok := s.memory.delete(&k, oneDeletion); ok {
+		s.deleted.Add(1)
 	}
 }
 
@@ -192,6 +191,7 @@ func (s *Store) Stats() Stats {
 	if s.redis != nil {
 		r := s.redis.stats()
 		st.Redis = &r
+		st.Invalidations["delete"] = s.redis.unlinked.Load()
 		st.Invalidations["push"] = s.redis.pushes.Load()
 		st.Invalidations["expiry"] = s.redis.expiries.Load()
 		st.Invalidations["lost"] = s.redis.lost.Load()
