@@ -14,14 +14,15 @@ import (
 type Flights struct {
 	maxBody int64
 	shards  [64]flightShard
-	under   atomic.Int64        // how many flights are in the table
+	under   atomic.Int64        // how many fetches are
 	marks   [4096]atomic.Uint64 // see Mark
 }
 
 type flightShard struct {
 	mu      sync.Mutex
 	flights map[Key]*Flight
-	_       [40]byte // a cache line of its own
+	lists   sync.Mutex // see Lists
+	_       [32]byte   // a cache line of its own
 }
 
 // maxFailures is how many leaders of one flight may fail before those who wait are told so.
@@ -42,7 +43,8 @@ type Flight struct {
 	mu      *sync.Mutex // of the shard, or its own
 	table   *Flights
 	key     Key
-	private bool // nobody else can find it
+	private bool  // nobody else can find it
+	stamp   Stamp // from before the fetch
 
 	stage    stage
 	led      bool // somebody is fetching
@@ -50,6 +52,7 @@ type Flight struct {
 	failures int
 	waiting  []*Waiter // all who want the answer, the leader among them
 	cancel   func()    // ends the fetch; nil: none is under way
+	over     bool      // nothing more comes of it
 
 	answer   Answer
 	base     int64 // where in the body answer.Body begins: 0 unless the answer is too large
@@ -63,13 +66,13 @@ type Answer struct {
 	Meta    Meta
 	Names   []byte // of the fields it varies by, as MergeVary wrote them
 	Variant []byte // what AppendVariant wrote for the leader
-	Fresh   bool   // it came from the upstream just now: its age is no reason against it
+	StandIn bool   // the upstream has failed, and this is what was stored before
+	Live    bool   // it is passed on as it comes, however short it is
 	Lines   []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
 	Length  int64  // of the body in bytes, or -1 if the upstream announced none
 	Body    []byte
 	Whole   bool   // Body is all of it
 	Broken  bool   // it will never be
-	Stamp   Stamp  // of the record: it is not shared any more once that is not valid
 	Record  []byte // the answer as a record, once it is whole and if it is kept
 }
 
@@ -100,6 +103,7 @@ type Waiter struct {
 	wake  chan struct{}
 	timer *time.Timer
 	left  atomic.Bool
+	late  bool  // see Latecomer
 	read  int64 // bytes of the body taken
 }
 
@@ -116,6 +120,9 @@ func (w *Waiter) Interrupt() {
 	w.nudge()
 }
 
+// Latecomer tells whether the answer was there when the request joined its flight.
+func (w *Waiter) Latecomer() bool { return w.late }
+
 func (w *Waiter) nudge() {
 	select {
 	case w.wake <- struct{}{}:
@@ -125,24 +132,26 @@ func (w *Waiter) nudge() {
 
 func (w *Waiter) reset() {
 	w.left.Store(false)
-	w.read = 0
+	w.read, w.late = 0, false
 	select {
 	case <-w.wake:
 	default:
 	}
 }
 
-// Join takes a seat in the flight of a key, and begins one if there is none: then the caller leads.
-func (t *Flights) Join(k Key, w *Waiter) (f *Flight, leads bool) {
+// Join takes a seat in the flight of a key, and begins one if there is none: then the caller leads. The stamp is of
+// now: a flight from before something was done to what is stored is not for those who ask after that.
+func (t *Flights) Join(k Key, st Stamp, w *Waiter) (f *Flight, leads bool) {
 	w.reset()
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f = s.flights[k]; f != nil {
+	if f = s.flights[k]; f != nil && !f.stamp.precedes(&st) {
 		f.waiting = append(f.waiting, w)
+		w.late = f.stage == landed
 		return f, false
 	}
-	f = &Flight{mu: &s.mu, table: t, key: k, led: true, waiting: []*Waiter{w}}
+	f = &Flight{mu: &s.mu, table: t, key: k, stamp: st, led: true, waiting: []*Waiter{w}}
 	s.flights[k] = f
 	t.under.Add(1)
 	return f, true
@@ -151,33 +160,20 @@ func (t *Flights) Join(k Key, w *Waiter) (f *Flight, leads bool) {
 // Alone makes a flight that nobody else can join: for a request whose answer others must not wait for.
 func (t *Flights) Alone(w *Waiter) *Flight {
 	w.reset()
+	t.under.Add(1)
 	return &Flight{mu: new(sync.Mutex), table: t, private: true, led: true, waiting: []*Waiter{w}}
 }
 
-// Idle tells whether no fetch is under way that others could join.
+// precedes tells whether something was done to the key between st and now, two stamps of it.
+func (st *Stamp) precedes(now *Stamp) bool {
+	return st.generation < now.generation || st.version/oneChange < now.version/oneChange
+}
+
+// Idle tells whether no fetch is under way whose answer may be stored.
 func (t *Flights) Idle() bool { return t.under.Load() == 0 }
 
-// Forget lets nobody join the flight of a key any more: what it fetches was asked for before something changed.
-func (t *Flights) Forget(k Key) {
-	s := t.shard(k)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flights[k] != nil {
-		delete(s.flights, k)
-		t.under.Add(-1)
-	}
-}
-
-// ForgetAll is Forget for every key.
-func (t *Flights) ForgetAll() {
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		t.under.Add(-int64(len(s.flights)))
-		clear(s.flights)
-		s.mu.Unlock()
-	}
-}
+// Lists is held while the list of the variants of a URL is read and written again.
+func (t *Flights) Lists(primary Key) *sync.Mutex { return &t.shard(primary).lists }
 
 // Under tells whether a flight of the key is under way.
 func (t *Flights) Under(k Key) bool {
@@ -208,10 +204,11 @@ func (t *Flights) Marked(k Key, now time.Duration) bool {
 func markSlot(k Key) int   { return int(binary.LittleEndian.Uint16(k[1:]) % 4096) }
 func markTag(k Key) uint64 { return uint64(binary.LittleEndian.Uint32(k[4:])) | 1 }
 
-// Fetching tells the flight how to end the leader's fetch when nobody wants it any more.
-func (f *Flight) Fetching(cancel func()) {
+// Fetching tells the flight that its leader sends a request now, and how to end it when nobody wants it any more; nil:
+// it cannot be. The stamp is of now.
+func (f *Flight) Fetching(st Stamp, cancel func()) {
 	f.mu.Lock()
-	f.cancel = cancel
+	f.stamp, f.cancel = st, cancel
 	f.mu.Unlock()
 }
 
@@ -255,6 +252,9 @@ func (f *Flight) leave(w *Waiter) (cancel func()) {
 	case last > 0 && f.stage == seeking && !f.led:
 		f.waiting[0].nudge() // it may have been this one's turn to lead
 	case last == 0 && !f.answer.Whole:
+		if f.stage == seeking && !f.led {
+			f.end()
+		}
 		f.remove()
 		return f.cancel
 	}
@@ -269,6 +269,13 @@ func (f *Flight) remove() {
 	s := f.table.shard(f.key)
 	if s.flights[f.key] == f {
 		delete(s.flights, f.key)
+	}
+}
+
+// end notes that nothing more comes of the fetch. The lock is held.
+func (f *Flight) end() {
+	if !f.over {
+		f.over = true
 		f.table.under.Add(-1)
 	}
 }
@@ -284,6 +291,7 @@ func (f *Flight) Open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stage, f.cancel = open, nil
+	f.end()
 	f.remove()
 	f.nudgeAll()
 }
@@ -297,6 +305,7 @@ func (f *Flight) Fail(fault int) {
 	f.fault = fault
 	if f.failures++; f.failures >= maxFailures || len(f.waiting) == 0 {
 		f.stage = failed
+		f.end()
 		f.remove()
 		f.nudgeAll()
 		return
@@ -311,11 +320,14 @@ func (f *Flight) Fault() int {
 	return f.fault
 }
 
-// Land shares an answer whose head is there. The body follows by Write and End. The flight keeps a's slices.
+// Land shares an answer whose head is there with those who wait, and if it is fresh with those who come. The body follows by Write and End. The flight keeps a's slices.
 func (f *Flight) Land(a Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stage, f.answer = landed, a
+	if a.Meta.Flags&NoCache != 0 || a.Meta.Lifetime <= a.Meta.InitialAge {
+		f.remove() // for those who are here; who comes now wants it validated, RFC 9111 §4
+	}
 	f.nudgeAll()
 }
 
@@ -384,6 +396,7 @@ func (f *Flight) End(record []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
+	f.end()
 	f.remove()
 	f.nudgeAll()
 }
@@ -402,6 +415,7 @@ func (f *Flight) Break() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer.Broken, f.cancel = true, nil
+	f.end()
 	f.remove()
 	f.nudgeAll()
 }

@@ -21,7 +21,7 @@ func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Out
 	for range n {
 		all.Go(func() {
 			w := NewWaiter()
-			f, leads := t.Join(flightKey("a"), w)
+			f, leads := t.Join(flightKey("a"), Stamp{}, w)
 			o := Lead
 			if !leads {
 				o = f.Wait(w, forAges)
@@ -104,10 +104,10 @@ func TestFlightLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), leader)
+		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
 		cancelled := 0
-		f.Fetching(func() { cancelled++ })
-		if again, leads := table.Join(flightKey("a"), follower); again != f || leads {
+		f.Fetching(Stamp{}, func() { cancelled++ })
+		if again, leads := table.Join(flightKey("a"), Stamp{}, follower); again != f || leads {
 			t.Fatal("the second request did not join")
 		}
 		if !f.LeaveQuietly(leader) || cancelled != 0 {
@@ -131,9 +131,9 @@ func TestFlightTurnIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, leaving, staying := NewWaiter(), NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), leader)
-		table.Join(flightKey("a"), leaving)
-		table.Join(flightKey("a"), staying)
+		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+		table.Join(flightKey("a"), Stamp{}, leaving)
+		table.Join(flightKey("a"), Stamp{}, staying)
 		outcome := make(chan Outcome)
 		go func() { outcome <- f.Wait(staying, forAges) }()
 		f.LeaveQuietly(leader)
@@ -152,8 +152,8 @@ func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), leader)
-		table.Join(flightKey("a"), follower)
+		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+		table.Join(flightKey("a"), Stamp{}, follower)
 		began := time.Now()
 		if o := f.Wait(follower, 3*time.Second); o != Late || time.Since(began) != 3*time.Second {
 			t.Errorf("outcome %d after %v", o, time.Since(began))
@@ -166,10 +166,10 @@ func TestFlightStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader := NewWaiter()
-		f, _ := table.Join(flightKey("a"), leader)
+		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
 		read := func(pace time.Duration, want string) {
 			w := NewWaiter()
-			table.Join(flightKey("a"), w)
+			table.Join(flightKey("a"), Stamp{}, w)
 			var got bytes.Buffer
 			for more := true; more; {
 				var piece []byte
@@ -206,7 +206,7 @@ func TestFlightTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(100)
 		w := NewWaiter()
-		f, _ := table.Join(flightKey("a"), w)
+		f, _ := table.Join(flightKey("a"), Stamp{}, w)
 		f.Land(Answer{Length: -1})
 		var sent, got int
 		go func() {
@@ -237,7 +237,7 @@ func TestFlightTooLarge(t *testing.T) {
 func TestFlightBrokenHasNoEnd(t *testing.T) {
 	table := NewFlights(100)
 	w := NewWaiter()
-	f, _ := table.Join(flightKey("a"), w)
+	f, _ := table.Join(flightKey("a"), Stamp{}, w)
 	f.Land(Answer{Length: 10})
 	_ = f.Write([]byte("abc"))
 	f.Break()
@@ -255,7 +255,7 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(10)
 		w := NewWaiter()
-		f, _ := table.Join(flightKey("a"), w)
+		f, _ := table.Join(flightKey("a"), Stamp{}, w)
 		f.Land(Answer{Length: -1})
 		ended := make(chan error)
 		go func() {

@@ -33,9 +33,6 @@ func (g *Gateway) cachez(x *exchange, mayPurge bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), purgeTime)
 	defer cancel()
-	if g.flights != nil {
-		g.flights.ForgetAll() // whoever asks from now on gets no answer of before; a little more is fetched than need be
-	}
 	n, err := g.store.Purge(ctx, match)
 	if err != nil {
 		g.log.Warn("a purge did not reach everything", "error", err.Error(), "purged", n)

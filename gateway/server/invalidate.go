@@ -74,7 +74,5 @@ func (v *headCheck) Take(h *wire.ResponseHead, _ int64) bool {
 func (g *Gateway) invalidate(x *exchange, o cache.Origin, target []byte) {
 	c := &x.cached
 	c.text = cache.AppendKey(c.text[:0], o, target)
-	k := cache.Hash(c.text)
-	g.flights.Forget(k)
-	g.store.Delete(k)
+	g.store.Delete(cache.Hash(c.text)) // and who asks from now on joins no fetch from before: see Flights.Join
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"aigateway/gateway/cache"
@@ -21,7 +22,7 @@ type landing struct {
 	text    []byte // of the URL's key
 	primary cache.Key
 	key     cache.Key
-	stamp   cache.Stamp // of primary, taken before the request went out
+	stamp   cache.Stamp // of primary, from before the request went out
 	own     cache.Stamp // of key
 	keeps   bool        // the answer may be stored
 }
@@ -40,21 +41,27 @@ const (
 func (g *Gateway) lead(x *exchange, f *cache.Flight) {
 	c := &x.cached
 	c.flight, c.settled = f, false
+	fw := x.forward
+	ending := &lever{proxy: g.proxy, fetch: fw}
 	defer func() {
-		f.LeaveQuietly(c.seat)
-		if !c.settled { // a fault, or a panic on its way
+		f.LeaveQuietly(c.seat) // or the next one waits for this one to lead again
+		if !c.settled {        // a fault, or a panic on its way
+			c.settled = true
 			f.Fail(int(x.fault))
+		}
+		if fw == x.forward { // it will be used again
+			ending.release()
 		}
 		c.flight = nil
 	}()
-	c.stamp = g.store.Stamp(c.primary)
+	g.renewStamp(c)
 	c.sent = time.Now().UnixMilli()
 	if x.route.answer != nil {
+		f.Fetching(c.stamp, nil)
 		g.leadLocal(x, f)
 		return
 	}
 	g.prepare(x)
-	fw := x.forward
 	fw.Taker = x
 	if validators := c.validators(); validators != nil || c.request.Selective() {
 		if c.lines == nil {
@@ -63,7 +70,7 @@ func (g *Gateway) lead(x *exchange, f *cache.Flight) {
 		c.lines = cache.AppendLines(c.lines[:0], &x.head, validators)
 		fw.Lines = c.lines
 	}
-	f.Fetching(func() { g.proxy.Cancel(fw) })
+	f.Fetching(c.stamp, ending.pull)
 	x.fault = g.proxy.Forward(fw)
 	switch {
 	case fw.Held:
@@ -73,6 +80,27 @@ func (g *Gateway) lead(x *exchange, f *cache.Flight) {
 	case !x.detached():
 		g.conclude(x, x.fault)
 	}
+}
+
+// A lever ends a fetch when nobody wants it any more.
+type lever struct {
+	mu    sync.Mutex
+	proxy *proxy.Proxy
+	fetch *proxy.Exchange // nil: it is over, and the exchange perhaps another one's
+}
+
+func (l *lever) pull() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fetch != nil {
+		l.proxy.Cancel(l.fetch)
+	}
+}
+
+func (l *lever) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fetch = nil
 }
 
 // validators is what is stored for the request if the upstream can be asked whether it still holds.
@@ -86,6 +114,9 @@ func (c *cached) validators() *cache.Meta {
 // ClientLeft implements [wire.Stayer]: the fetch goes on while others wait for it.
 func (x *exchange) ClientLeft() (goOn bool) {
 	c := &x.cached
+	if c.own.Load() {
+		return false
+	}
 	if goOn = c.flight.LeaveQuietly(c.seat); goOn {
 		c.left.Store(true)
 	}
@@ -113,7 +144,7 @@ func (x *exchange) Take(h *wire.ResponseHead, length int64) bool {
 	if why != cache.None {
 		return x.takeNot(l, h, why)
 	}
-	l.answer = cache.Answer{Meta: meta, Fresh: true, Length: length, Lines: c.response.AppendHead(nil, h)}
+	l.answer = cache.Answer{Meta: meta, Live: h.EventStream(), Length: length, Lines: c.response.AppendHead(nil, h)}
 	l.keep(x)
 	c.landing = l
 	return true
@@ -132,13 +163,13 @@ func (l *landing) keep(x *exchange) {
 		l.answer.Names, l.answer.Variant = names, slices.Clone(c.variantText())
 	}
 	l.own = l.g.store.Stamp(l.key)
-	l.answer.Stamp = l.own
 }
 
 // takeNot lets an answer go to the client that asked, and to nobody else.
 func (x *exchange) takeNot(l *landing, h *wire.ResponseHead, why cache.Reason) bool {
 	g, c := x.gateway, &x.cached
 	c.settled = true
+	c.own.Store(true)
 	c.status.Detail = why
 	if cache.Failure(h.Status) {
 		c.flight.Fail(int(proxy.UpstreamFailed))
@@ -146,9 +177,9 @@ func (x *exchange) takeNot(l *landing, h *wire.ResponseHead, why cache.Reason) b
 		if c.stored.Status != 0 { // another answer has taken its place: RFC 9111 §4.3.3
 			g.store.Delete(c.key)
 		}
-		g.flights.Mark(c.primary, x.began)
-		c.flight.Open()
+		x.open()
 	}
+	c.flight.LeaveQuietly(c.seat)
 	if x.detached() {
 		l.taken = toDrop
 		c.landing = l
@@ -159,24 +190,35 @@ func (x *exchange) takeNot(l *landing, h *wire.ResponseHead, why cache.Reason) b
 	return false
 }
 
+// open lets those who wait for an answer that is the client's own fetch for themselves. One that is its own because of
+// who asked says nothing about what others get.
+func (x *exchange) open() {
+	c := &x.cached
+	if !c.request.Authorization && !c.request.Credentials {
+		x.gateway.flights.Mark(c.primary, x.began)
+	}
+	c.flight.Open()
+}
+
 // takeFreshening updates what is stored by a 304: RFC 9111 §4.3.4.
 func (x *exchange) takeFreshening(l *landing, h *wire.ResponseHead) bool {
 	c := &x.cached
 	l.taken = toFreshen
 	c.landing = l
-	if !c.response.Validates(&c.stored.Meta) {
-		l.taken = toDrop // about another answer: the request goes out again, without validators
+	if !c.response.Validates(&c.stored.Meta) || !x.gateway.store.Valid(c.stamp) {
+		// About another answer, or one that was purged meanwhile: the request goes out again, without validators.
+		l.taken = toDrop
 		return true
 	}
 	status := c.stored.Status
 	lines := c.response.Freshen(nil, storedLines(&c.stored), h)
 	c.response.Reread(status, lines)
 	meta, why := x.route.caching.policy.Store(&c.request, &c.response)
-	if why != cache.None { // the 304 says that it is not to be kept: this once it is the answer
+	if why != cache.None { // the 304 says that it is not to be kept: this once, and for this client, it is the answer
 		meta = c.stored.Meta
 		x.gateway.store.Delete(c.key)
 	}
-	l.answer = cache.Answer{Meta: meta, Fresh: true, Lines: lines, Length: int64(len(c.stored.Body)), Body: slices.Clone(c.stored.Body)}
+	l.answer = cache.Answer{Meta: meta, Lines: lines, Length: int64(len(c.stored.Body)), Body: slices.Clone(c.stored.Body)}
 	l.keep(x)
 	l.keeps = why == cache.None
 	return true
@@ -188,12 +230,15 @@ func storedLines(e *cache.Entry) []byte {
 	return e.Head[:bytes.LastIndex(e.Head, contentLength)]
 }
 
+// hasLength tells whether a stored head ends as it was written: what comes from Redis may be anything.
+func hasLength(head []byte) bool { return bytes.LastIndex(head, contentLength) >= 0 }
+
 var contentLength = []byte("Content-Length: ")
 
 // mayStandIn tells whether what is stored may be the answer although it is stale, because the upstream fails.
 func (x *exchange) mayStandIn() bool {
 	c := &x.cached
-	return c.stored.Status != 0 && c.stored.Flags&cache.Varies == 0 &&
+	return c.stored.Status != 0 && c.stored.Flags&cache.Varies == 0 && x.gateway.store.Valid(c.stamp) &&
 		cache.MayServeOnError(&c.stored.Meta, &c.request, time.Now().UnixMilli())
 }
 
@@ -204,12 +249,7 @@ func (g *Gateway) standIn(x *exchange) bool {
 		return false
 	}
 	c.settled = true
-	record := slices.Clone(c.full[recordRoom:])
-	e, _ := cache.Decode(record)
-	c.flight.Land(cache.Answer{
-		Meta: e.Meta, Fresh: true, Names: slices.Clone(c.names), Variant: e.Variant, Lines: storedLines(&e), Length: int64(len(e.Body)), Body: e.Body,
-	})
-	c.flight.End(record)
+	c.share(c.flight, true)
 	if !x.detached() {
 		x.fault = proxy.None
 		c.outcome = outcomeStale
@@ -237,7 +277,7 @@ func (g *Gateway) land(x *exchange) {
 		return
 	case toReplace:
 		_ = g.proxy.Receive(x.forward, refuse)
-		if !g.standIn(x) {
+		if !g.standIn(x) && !x.detached() { // its time was over in between
 			x.fault = proxy.UpstreamFailed
 			g.conclude(x, x.fault)
 		}
@@ -246,6 +286,12 @@ func (g *Gateway) land(x *exchange) {
 		c.settled = true
 		c.outcome, c.status.Stored = outcomeRevalidated, l.keeps
 		_ = g.proxy.Receive(x.forward, refuse) // it has no body
+		if !l.keeps {
+			x.open()
+			c.flight.LeaveQuietly(c.seat)
+			c.flight = g.flights.Alone(c.seat)
+			l.flight = c.flight
+		}
 		c.flight.Land(l.answer)
 		l.end(l.answer.Body)
 	case toStore:
@@ -264,16 +310,17 @@ func (g *Gateway) land(x *exchange) {
 		g.behind.Add(1)
 		go l.run()
 	}
-	if !x.detached() && !c.left.Load() {
-		g.proxy.Watch(&c.watched, x.conn, c.seat)
-		g.serveFlight(x, c.flight)
-		g.proxy.Unwatch(&c.watched)
-	} else if !x.detached() {
+	defer c.flight.Leave(c.seat)
+	switch {
+	case x.detached():
+		_ = c.flight.Read(c.seat)
+	case c.left.Load():
 		g.left(x)
-	} else {
-		c.flight.Read(c.seat)
+	default:
+		g.proxy.Watch(&c.watched, x.conn, c.seat)
+		defer g.proxy.Unwatch(&c.watched)
+		g.serveFlight(x, c.flight)
 	}
-	c.flight.Leave(c.seat)
 }
 
 var errRefused = errors.New("server: nobody wants the body")
@@ -292,17 +339,17 @@ func (x *exchange) handOver() {
 // run receives the body behind the requests.
 func (l *landing) run() {
 	defer l.g.behind.Done()
+	l.receive()
+}
+
+// receive passes the body to those who wait, and stores it if it is whole.
+func (l *landing) receive() {
 	defer func() {
 		if r := recover(); r != nil {
 			l.g.panicked(r)
 			l.flight.Break()
 		}
 	}()
-	l.receive()
-}
-
-// receive passes the body to those who wait, and stores it if it is whole.
-func (l *landing) receive() {
 	if l.g.proxy.Receive(l.forward, l.flight.Write) != proxy.None {
 		l.flight.Break()
 		return
@@ -326,10 +373,7 @@ func (l *landing) end(body []byte) {
 		Until: a.Meta.ResponseTime + a.Meta.Keep().Milliseconds(),
 	}
 	record := cache.AppendEntry(nil, &e)
-	l.g.store.Put(l.own, record, now)
-	if len(a.Names) > 0 {
-		l.list(e.Until, now)
-	}
+	l.put(record, e.Until, now)
 	l.flight.End(record)
 }
 
@@ -337,6 +381,22 @@ func (l *landing) end(body []byte) {
 func appendStoredHead(dst, lines []byte, length int) []byte {
 	dst = append(append(dst, lines...), contentLength...)
 	return append(appendInt(dst, length), "\r\n\r\n"...)
+}
+
+// put stores the record, unless something was done to its URL since the request went out.
+func (l *landing) put(record []byte, until, now int64) {
+	store := l.g.store
+	if len(l.answer.Names) == 0 {
+		store.Put(l.stamp, record, now)
+		return
+	}
+	lists := l.g.flights.Lists(l.primary)
+	lists.Lock()
+	defer lists.Unlock()
+	if store.Valid(l.stamp) {
+		store.Put(l.own, record, now)
+		l.list(until, now)
+	}
 }
 
 // list puts the answer on the list of its URL's variants.
@@ -377,11 +437,9 @@ func (g *Gateway) leadLocal(x *exchange, f *cache.Flight) {
 		c.status.Stored = true
 		c.status.Status = 0
 	}
-	if x.detached() {
-		return
+	if !x.detached() {
+		g.serveFlight(x, f)
 	}
-	g.serveFlight(x, f)
-	f.Leave(c.seat)
 }
 
 var localHead = []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,8 +40,9 @@ type cached struct {
 	seat    *cache.Waiter
 	watched wire.Watched
 	left    atomic.Bool // the client has, and the fetch goes on for others
+	own     atomic.Bool // the answer that is on its way is the client's own
 	lines   []byte      // of the request, if they are not the client's; never nil then
-	stamp   cache.Stamp // of primary, taken before the fetch
+	stamp   cache.Stamp // of primary, from before what is stored was looked at and before the fetch
 	sent    int64       // when the request was, in Unix milliseconds
 	landing *landing    // the answer that was taken
 	settled bool        // the flight knows how the fetch ended
@@ -67,6 +69,7 @@ func (c *cached) reset() {
 	c.names, c.full, c.stored, c.outcome, c.status = c.names[:0], nil, cache.Entry{}, "", cache.CacheStatus{}
 	c.flight, c.landing, c.settled = nil, nil, false
 	c.left.Store(false)
+	c.own.Store(false)
 }
 
 // urlText and variantText are the two parts of the key's text.
@@ -90,6 +93,7 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	c.url = len(c.text)
 	c.primary = cache.Hash(c.text)
 	c.key = c.primary
+	c.stamp = g.store.Stamp(c.primary)
 	now := time.Now().UnixMilli()
 	tier := g.find(x, now)
 	if tier == cache.Nowhere {
@@ -102,6 +106,9 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 		return true
 	}
 	g.miss(x, why)
+	if verdict == cache.Unsuitable {
+		c.stored = cache.Entry{} // for this client nothing is
+	}
 	return g.fill(x, verdict == cache.Unsuitable)
 }
 
@@ -151,9 +158,17 @@ func (g *Gateway) miss(x *exchange, why cache.Reason) {
 	g.cacheMetrics.Miss(int(why))
 }
 
-// find looks for the answer to the request in the tiers. What it finds is in c.stored, and c.key is its key, or the
-// one under which an answer would be found.
+// find looks for the answer to the request in the tiers. What it finds is in c.stored, which is empty if it is another
+// one's, and c.key is its key, or the one under which an answer would be found.
 func (g *Gateway) find(x *exchange, now int64) cache.Tier {
+	tier := g.seek(x, now)
+	if tier == cache.Nowhere {
+		x.cached.stored = cache.Entry{}
+	}
+	return tier
+}
+
+func (g *Gateway) seek(x *exchange, now int64) cache.Tier {
 	c := &x.cached
 	tier := g.look(x, c.primary, now)
 	if tier == cache.Nowhere || !bytes.Equal(c.stored.Key, c.urlText()) || len(c.stored.Variant) > 0 {
@@ -208,7 +223,7 @@ func (g *Gateway) look(x *exchange, k cache.Key, now int64) (tier cache.Tier) {
 		long.Store(true) // it did not fit: the next one who looks brings a larger buffer
 	}
 	var ok bool
-	if c.stored, ok = cache.Decode(c.full[recordRoom:]); !ok {
+	if c.stored, ok = cache.Decode(c.full[recordRoom:]); !ok || c.stored.Flags&cache.Varies == 0 && !hasLength(c.stored.Head) {
 		c.stored = cache.Entry{}
 		return cache.Nowhere
 	}
@@ -264,9 +279,12 @@ func (g *Gateway) collapse(x *exchange, alone bool) {
 			g.lead(x, g.flights.Alone(c.seat))
 			return
 		}
-		f, leads := g.flights.Join(c.key, c.seat)
+		g.renewStamp(c)
+		f, leads := g.flights.Join(c.key, c.stamp, c.seat)
 		if leads {
-			g.lead(x, f)
+			if !g.foundMeanwhile(x, f) {
+				g.lead(x, f)
+			}
 			return
 		}
 		switch g.follow(x, f) {
@@ -281,6 +299,51 @@ func (g *Gateway) collapse(x *exchange, alone bool) {
 			alone = true
 		}
 	}
+}
+
+// renewStamp takes a stamp of now. What is stored is of no use any more if something was done to it since the last one.
+func (g *Gateway) renewStamp(c *cached) {
+	now := g.store.Stamp(c.primary)
+	if !g.store.Valid(c.stamp) {
+		c.stored = cache.Entry{}
+	}
+	c.stamp = now
+}
+
+// foundMeanwhile answers from the cache a request that leads, if another one's fetch ended after this one had looked
+// and before it took its seat. With Redis a flight stays joinable for long enough.
+func (g *Gateway) foundMeanwhile(x *exchange, f *cache.Flight) bool {
+	if g.settings.Cache.Backend == "redis" || !g.foundFresh(x) {
+		return false
+	}
+	c := &x.cached
+	c.share(f, false)
+	f.Leave(c.seat)
+	c.status.Collapsed = true
+	g.cacheMetrics.Coalesced()
+	g.serve(x, time.Now().UnixMilli())
+	return true
+}
+
+// foundFresh looks once more.
+func (g *Gateway) foundFresh(x *exchange) bool {
+	now := time.Now().UnixMilli()
+	if g.find(x, now) == cache.Nowhere {
+		return false
+	}
+	verdict, _ := cache.Reuse(&x.cached.stored.Meta, &x.cached.request, now)
+	return verdict == cache.Fresh
+}
+
+// share shows what is stored to those who wait in a flight.
+func (c *cached) share(f *cache.Flight, standIn bool) {
+	record := slices.Clone(c.full[recordRoom:])
+	e, _ := cache.Decode(record)
+	f.Land(cache.Answer{
+		Meta: e.Meta, StandIn: standIn, Names: slices.Clone(c.names), Variant: e.Variant, Lines: storedLines(&e),
+		Length: int64(len(e.Body)), Body: e.Body,
+	})
+	f.End(record)
 }
 
 // next is what a request does after it has waited for another one's fetch.
@@ -317,19 +380,21 @@ func (g *Gateway) follow(x *exchange, f *cache.Flight) next {
 		return answered
 	case cache.Failed:
 		f.Leave(c.seat)
-		x.fault = proxy.Fault(f.Fault())
+		if x.fault = proxy.Fault(f.Fault()); x.fault == proxy.None { // there were panics
+			g.replyFault(x, &internal)
+			return answered
+		}
 		g.replyFault(x, ofProxyFault(x.fault))
 		return answered
 	}
+	defer f.Leave(c.seat)
 	a := f.Answer()
 	if next := g.fits(x, &a); next != answered {
-		f.Leave(c.seat)
 		c.status.Collapsed = false
 		return next
 	}
 	g.cacheMetrics.Coalesced()
 	g.serveFlight(x, f)
-	f.Leave(c.seat)
 	return answered
 }
 
@@ -343,14 +408,18 @@ func (g *Gateway) fits(x *exchange, a *cache.Answer) next {
 			return elsewhere
 		}
 	}
-	if a.Whole && a.Record != nil && !g.store.Valid(a.Stamp) {
-		return byItself // replaced or purged meanwhile
-	}
-	switch verdict, _ := cache.Reuse(&a.Meta, &c.request, time.Now().UnixMilli()); {
+	now := time.Now().UnixMilli()
+	verdict, _ := cache.Reuse(&a.Meta, &c.request, now)
+	switch {
 	case verdict == cache.Unsuitable:
 		return byItself
-	case verdict == cache.Revalidate && a.Meta.Flags&cache.NoCache == 0 && !a.Fresh:
-		return byItself
+	case a.StandIn:
+		if !cache.MayServeOnError(&a.Meta, &c.request, now) {
+			return byItself
+		}
+		c.outcome = outcomeStale
+	case !verdict.Serves() && c.seat.Latecomer():
+		return byItself // it was there before this request, which wants it validated: RFC 9111 §4
 	}
 	return answered
 }

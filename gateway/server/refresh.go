@@ -1,8 +1,6 @@
 package server
 
 import (
-	"time"
-
 	"aigateway/gateway/cache"
 	"aigateway/gateway/wire"
 )
@@ -15,6 +13,7 @@ func (g *Gateway) refresh(x *exchange) {
 	}
 	y := g.exchanges.Get().(*exchange)
 	if !y.copy(x) {
+		y.reset()
 		g.exchanges.Put(y)
 		return
 	}
@@ -22,7 +21,8 @@ func (g *Gateway) refresh(x *exchange) {
 	if c.seat == nil {
 		c.seat = cache.NewWaiter()
 	}
-	f, leads := g.flights.Join(c.key, c.seat)
+	c.stamp = g.store.Stamp(c.primary)
+	f, leads := g.flights.Join(c.key, c.stamp, c.seat)
 	if !leads { // somebody is at it
 		f.Leave(c.seat)
 		y.reset()
@@ -40,7 +40,10 @@ func (g *Gateway) refresh(x *exchange) {
 			y.reset()
 			g.exchanges.Put(y)
 		}()
-		g.find(y, time.Now().UnixMilli()) // for the validators
+		if g.foundFresh(y) { // it was renewed in between; else, this was for the validators
+			c.share(f, false)
+			return
+		}
 		g.lead(y, f)
 	}()
 }

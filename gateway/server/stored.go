@@ -32,30 +32,41 @@ func (g *Gateway) serve(x *exchange, now int64) {
 	from, to, ranged := c.request.Range(m, int64(size))
 	switch ranged {
 	case cache.Whole:
+		if m.Status == fasthttp.StatusNoContent { // which has no length: RFC 9110 §8.6
+			h := x.appendStatus(x.scratch[:0], m.Status, m, now)
+			g.send(x, m.Status, append(append(h, storedLines(&c.stored)...), "\r\n"...))
+			return
+		}
 		h := x.appendStatus(x.scratch[:0], m.Status, m, now)
 		x.scratch = h
-		start := recordRoom + c.stored.Start
-		end := len(c.full)
-		if c.request.Head {
-			end = start + len(c.stored.Head)
+		length := len(c.stored.Head)
+		if !c.request.Head {
+			length += size
 		}
-		if len(h) > start {
-			panic("BUG: no room for the head")
-		}
-		copy(c.full[start-len(h):], h)
-		g.sendNow(x, m.Status, c.full[start-len(h):end])
+		g.sendNow(x, m.Status, c.before(h, c.stored.Start, length))
 	case cache.Part:
 		h := x.appendStatus(x.scratch[:0], fasthttp.StatusPartialContent, m, now)
 		h = append(append(h, storedLines(&c.stored)...), "Content-Range: "...)
 		h = cache.AppendContentRange(h, from, to, int64(size))
 		h = appendInt(append(h, "\r\nContent-Length: "...), int(to-from))
-		h = append(append(h, "\r\n\r\n"...), c.stored.Body[from:to]...)
-		g.send(x, fasthttp.StatusPartialContent, h)
+		h = append(h, "\r\n\r\n"...)
+		x.scratch = h
+		g.sendNow(x, fasthttp.StatusPartialContent, c.before(h, c.stored.Start+len(c.stored.Head)+int(from), int(to-from)))
 	default:
 		h := x.appendStatus(x.scratch[:0], fasthttp.StatusRequestedRangeNotSatisfiable, m, now)
 		h = cache.AppendContentRange(append(h, "Content-Range: "...), 0, 0, int64(size))
 		g.send(x, fasthttp.StatusRequestedRangeNotSatisfiable, append(h, "\r\nContent-Length: 0\r\n\r\n"...))
 	}
+}
+
+// before puts a head, or its beginning, before some bytes of the record, and returns both.
+func (c *cached) before(head []byte, at, length int) []byte {
+	at += recordRoom
+	if len(head) > at {
+		panic("BUG: no room for the head")
+	}
+	copy(c.full[at-len(head):], head)
+	return c.full[at-len(head) : at+length]
 }
 
 // send sends an answer that was written into scratch.
@@ -124,7 +135,7 @@ func appendInt(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n
 func (g *Gateway) serveFlight(x *exchange, f *cache.Flight) {
 	c := &x.cached
 	a := f.Answer()
-	if !a.Whole && a.Length >= 0 && (a.Length <= maxWhole || c.request.Ranged()) {
+	if !a.Whole && !a.Live && a.Length >= 0 && a.Length <= maxWhole {
 		if err := f.Read(c.seat); err != nil {
 			g.cut(x, err)
 			return
@@ -159,7 +170,7 @@ func (g *Gateway) stream(x *exchange, f *cache.Flight, a *cache.Answer, now int6
 	switch {
 	case chunked:
 		h = append(h, "Transfer-Encoding: chunked\r\n"...)
-	case !untilClose:
+	case !untilClose && a.Meta.Status != fasthttp.StatusNoContent:
 		h = append(appendInt(append(h, contentLength...), int(a.Length)), "\r\n"...)
 	}
 	x.scratch = append(h, "\r\n"...)
