@@ -320,7 +320,8 @@ func (f *Flight) Fault() int {
 	return f.fault
 }
 
-// Land shares an answer whose head is there with those who wait, and if it is fresh with those who come. The body follows by Write and End. The flight keeps a's slices.
+// Land shares an answer whose head is there with those who wait and, if it is fresh, with those who come. The body
+// follows by Write and End. The flight keeps a's slices.
 func (f *Flight) Land(a Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -816,3 +816,85 @@ func TestFlightLeavingWhileHandedOver(t *testing.T) {
 	wg.Wait()
 	eventually(t, "nothing is under way", func() bool { return g.idle() && g.flights.Idle() })
 }
+
+// What turns out to be too large to be kept reaches all who had begun to read it, at the pace of the slowest, and one
+// that leaves holds nobody up any longer.
+func TestFlightTooLargeOnTheWay(t *testing.T) {
+	piece := strings.Repeat("0123456789", 3000)
+	var pieces []string
+	for range 60 {
+		pieces = append(pieces, piece)
+	}
+	whole := strings.Repeat(piece, len(pieces))
+	o := startGate(t, func(message, int) string { return chunkedOf(pieces, fresh) })
+	g := startCached(t, o.origin, "CACHE_MAX_BODY_BYTES=200000")
+	leaving := g.dialNarrow(4096)
+	leaving.send("%s", getOf("/a"))
+	clients := g.crowd(8, same(getOf("/a")))
+	close(o.open)
+	leaving.readHead()
+	leaving.abort()
+	all(clients, func(i int, m message) { wantCached(t, m, "MISS", 200, whole) })
+	if n := len(o.asked()); n != 1 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+	if m := g.get("/a", "Cache-Control: only-if-cached"); m.status() != 504 {
+		t.Errorf("it is stored: %s", m.first)
+	}
+}
+
+// However many get a stale answer, it is renewed once.
+func TestFlightOneRefresh(t *testing.T) {
+	begin := make(chan struct{})
+	o := startOrigin(t, func(r message, n int) string {
+		if n == 0 {
+			return with("old", "Cache-Control: max-age=60, stale-while-revalidate=600", "Age: 100")
+		}
+		<-begin
+		return with("new", fresh)
+	})
+	g := startCached(t, o, "ADMIN_TOKEN=secret")
+	wantCached(t, g.get("/a"), "MISS", 200, "old")
+	var wg sync.WaitGroup
+	for range 50 {
+		c := g.dial()
+		wg.Go(func() {
+			for range 5 {
+				c.send("%s", getOf("/a"))
+				wantCached(t, c.readResponse(), "STALE", 200, "old")
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "it is being renewed", func() bool { return len(o.asked()) == 2 })
+	close(begin)
+	eventually(t, "it is renewed", func() bool { return g.get("/a").body == "new" })
+	if n := len(o.asked()); n != 2 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
+// A renewal that a purge overtakes is not stored.
+func TestFlightRefreshOvertaken(t *testing.T) {
+	begin := make(chan struct{})
+	o := startOrigin(t, func(r message, n int) string {
+		switch n {
+		case 0:
+			return with("first", "Cache-Control: max-age=60, stale-while-revalidate=600", "Age: 100", `ETag: "a"`)
+		case 1:
+			<-begin
+			return "HTTP/1.1 304 Not Modified\r\n" + fresh + "\r\nETag: \"a\"\r\n\r\n"
+		}
+		return with("last", fresh)
+	})
+	g := startCached(t, o, "ADMIN_TOKEN=secret")
+	g.get("/a")
+	wantCached(t, g.get("/a"), "STALE", 200, "first")
+	eventually(t, "it is being renewed", func() bool { return len(o.asked()) == 2 })
+	g.do("DELETE /cachez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n")
+	close(begin)
+	eventually(t, "nothing is under way", g.flights.Idle)
+	if m := g.get("/a"); m.body != "last" {
+		t.Errorf("%q\n%s", m.body, m.head)
+	}
+}

@@ -2,9 +2,11 @@ package server
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -519,4 +521,88 @@ func TestCacheHitForMiss(t *testing.T) {
 // hashOf is the key of a target at the host of these tests.
 func hashOf(target string) cache.Key {
 	return cache.Hash(cache.AppendKey(nil, cache.Origin{Host: []byte("a")}, []byte(target)))
+}
+
+// A hit is an answer of this gateway to this client: what was about another connection or another request is not in it.
+func TestCacheHitHead(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string {
+		return with("body", fresh, "Connection: X-Hop, keep-alive", "X-Hop: 1", "Keep-Alive: timeout=5", "Proxy-Authenticate: Basic",
+			"X-Request-ID: upstream", "X-Kept: 1", "Age: 3", "Age: 4", "traceparent: 00-0-0-0")
+	})
+	g := startCached(t, o)
+	for _, outcome := range []string{"MISS", "HIT"} {
+		m := g.get("/a", "X-Request-ID: mine-"+outcome)
+		wantCached(t, m, outcome, 200, "body")
+		for _, name := range []string{"X-Hop", "Keep-Alive", "Proxy-Authenticate", "Connection"} {
+			if m.field(name) != "" {
+				t.Errorf("%s has %s: %s", outcome, name, m.field(name))
+			}
+		}
+		for _, name := range []string{"Age", "X-Cache", "Date", "Content-Length", "X-Kept", "X-Request-ID"} {
+			if n := len(m.fields(name)); n != 1 {
+				t.Errorf("%s has %d lines of %s\n%s", outcome, n, name, m.head)
+			}
+		}
+		if m.field("X-Request-ID") != "mine-"+outcome {
+			t.Errorf("%s", m.head)
+		}
+	}
+}
+
+// A hit says how its connection goes on.
+func TestCacheHitConnection(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string { return with("0123456789", fresh, `ETag: "a"`) })
+	g := startCached(t, o)
+	g.get("/a")
+	f := func(request string, status int, connection string) {
+		t.Helper()
+		c := g.dial()
+		defer c.Close()
+		c.send("%s", request)
+		m := c.readResponse(strings.HasPrefix(request, "HEAD"))
+		if m.status() != status || m.field("Connection") != connection || m.field("X-Cache") != "HIT" || m.err != nil {
+			t.Errorf("%q: %s %v\n%s", request, m.first, m.err, m.head)
+		}
+		if connection == "close" {
+			if !c.closed() {
+				t.Errorf("%q: stays open", request)
+			}
+			return
+		}
+		c.send("%s", request)
+		if m := c.readResponse(strings.HasPrefix(request, "HEAD")); m.status() != status {
+			t.Errorf("%q again: %s %v", request, m.first, m.err)
+		}
+	}
+	for _, what := range []struct {
+		line   string
+		status int
+	}{{"", 200}, {"If-None-Match: \"a\"\r\n", 304}, {"Range: bytes=1-2\r\n", 206}, {"Range: bytes=99-\r\n", 416}} {
+		f("GET /a HTTP/1.1\r\nHost: a\r\n"+what.line+"\r\n", what.status, "")
+		f("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"+what.line+"\r\n", what.status, "close")
+		f("GET /a HTTP/1.0\r\nHost: a\r\n"+what.line+"\r\n", what.status, "close")
+		f("GET /a HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n"+what.line+"\r\n", what.status, "keep-alive")
+	}
+	f("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n", 200, "")
+	f("HEAD /a HTTP/1.0\r\nHost: a\r\n\r\n", 200, "close")
+}
+
+// A stale answer stands in for an upstream that cannot be reached.
+func TestCacheStaleIfRefused(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string {
+		return with("old", "Cache-Control: max-age=60, stale-if-error=600", "Age: 100", "Connection: close")
+	})
+	var down atomic.Bool
+	dial := func(addr string) (net.Conn, error) {
+		if down.Load() {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		return net.Dial("tcp", addr)
+	}
+	file := "pools: {p: {upstreams: [{url: \"" + o.URL + "\"}]}}\nroutes: [{path: \"/*\", pool: p}]\n"
+	g := serve(t, loadSettings(t, file, []string{"CACHE_ENABLED=true", "PY_SERVICE_URL=" + o.URL}), Options{Dial: dial}, nil)
+	wantCached(t, g.get("/a"), "MISS", 200, "old")
+	down.Store(true)
+	all(g.crowd(20, same(getOf("/a"))), func(i int, m message) { wantCached(t, m, "STALE", 200, "old") })
+	wantFault(t, g.get("/b"), 503, "upstream_unreachable", false)
 }
