@@ -16,6 +16,7 @@ type Flights struct {
 	shards  [64]flightShard
 	under   atomic.Int64        // how many fetches are
 	marks   [4096]atomic.Uint64 // see Mark
+	ends    [4096]atomic.Uint32 // see Ended
 }
 
 type flightShard struct {
@@ -171,6 +172,10 @@ func (st *Stamp) precedes(now *Stamp) bool {
 
 // Idle tells whether no fetch is under way whose answer may be stored.
 func (t *Flights) Idle() bool { return t.under.Load() == 0 }
+
+// Ended counts the flights of the URL, and of some others, whose answer is whole: what was not stored before one of them
+// ended may be now.
+func (t *Flights) Ended(primary Key) uint32 { return t.ends[markSlot(primary)].Load() }
 
 // Lists is held while the list of the variants of a URL is read and written again.
 func (t *Flights) Lists(primary Key) *sync.Mutex { return &t.shard(primary).lists }
@@ -397,6 +402,7 @@ func (f *Flight) End(record []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
+	f.table.ends[markSlot(f.stamp.key)].Add(1)
 	f.end()
 	f.remove()
 	f.nudgeAll()

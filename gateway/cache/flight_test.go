@@ -285,3 +285,74 @@ func TestMarks(t *testing.T) {
 		t.Error("the mark is not of this key and this time")
 	}
 }
+
+// What was done to a key ends who may join its flight, but not the flight.
+func TestFlightFromBeforeAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(100)
+		before, after := Stamp{generation: 1, version: oneDeletion}, Stamp{generation: 1, version: 2 * oneDeletion}
+		leader, follower, newcomer, late := NewWaiter(), NewWaiter(), NewWaiter(), NewWaiter()
+		f, _ := table.Join(flightKey("a"), before, leader)
+		if again, leads := table.Join(flightKey("a"), Stamp{generation: 1, version: oneDeletion + oneEcho}, follower); again != f || leads {
+			t.Error("an echo of what was stored ends the flight")
+		}
+		next, leads := table.Join(flightKey("a"), after, newcomer)
+		if next == f || !leads {
+			t.Error("joined what was fetched before the change")
+		}
+		if again, leads := table.Join(flightKey("a"), before, late); again != next || leads { // its stamp is a moment old
+			t.Error("did not join what is fetched after the change")
+		}
+		f.Land(Answer{Meta: Meta{Lifetime: 60}, Length: -1})
+		f.End(nil)
+		if o := f.Wait(follower, forAges); o != Landed {
+			t.Errorf("outcome %d", o)
+		}
+		if !table.Under(flightKey("a")) || table.Idle() {
+			t.Error("the end of the first flight is the end of the second")
+		}
+		next.Open()
+		if !table.Idle() {
+			t.Error("something is still under way")
+		}
+	})
+}
+
+// Only what is fresh is for those who come when it is there.
+func TestFlightLatecomers(t *testing.T) {
+	for _, c := range []struct {
+		meta Meta
+		join bool
+	}{{Meta{Lifetime: 60}, true}, {Meta{Lifetime: 60, Flags: NoCache}, false}, {Meta{Lifetime: 60, InitialAge: 60}, false}} {
+		table := NewFlights(100)
+		leader, late := NewWaiter(), NewWaiter()
+		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+		f.Land(Answer{Meta: c.meta, Length: -1})
+		again, leads := table.Join(flightKey("a"), Stamp{}, late)
+		if (again == f) != c.join || leads == c.join || late.Latecomer() != c.join {
+			t.Errorf("%+v: joined %v", c.meta, again == f)
+		}
+	}
+}
+
+// A flight whose leader failed and that nobody wants any more is over.
+func TestFlightAbandoned(t *testing.T) {
+	table := NewFlights(100)
+	leader, follower := NewWaiter(), NewWaiter()
+	f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+	table.Join(flightKey("a"), Stamp{}, follower)
+	f.Fail(1)
+	f.LeaveQuietly(leader)
+	if f.Leave(follower) || !table.Idle() || table.Under(flightKey("a")) {
+		t.Error("it is not over")
+	}
+	alone := table.Alone(leader)
+	if table.Idle() {
+		t.Error("what may be stored is not under way")
+	}
+	alone.Break()
+	alone.Break()
+	if !table.Idle() {
+		t.Error("it is not over")
+	}
+}

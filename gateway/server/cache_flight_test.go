@@ -749,7 +749,7 @@ func TestFlightPanic(t *testing.T) {
 			begin := make(chan struct{})
 			var calls atomic.Int32
 			change := func(g *Gateway) {
-				r := g.match([]byte("/a"))
+				r := g.plan.Load().match([]byte("/a"))
 				r.answer = g.slow
 				r.work = func(*exchange) []byte {
 					<-begin

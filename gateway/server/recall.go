@@ -42,6 +42,7 @@ type cached struct {
 	left    atomic.Bool // the client has, and the fetch goes on for others
 	own     atomic.Bool // the answer that is on its way is the client's own
 	lines   []byte      // of the request, if they are not the client's; never nil then
+	ended   uint32      // as Flights.Ended, from before what is stored was looked at
 	stamp   cache.Stamp // of primary, from before what is stored was looked at and before the fetch
 	sent    int64       // when the request was, in Unix milliseconds
 	landing *landing    // the answer that was taken
@@ -93,7 +94,7 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	c.url = len(c.text)
 	c.primary = cache.Hash(c.text)
 	c.key = c.primary
-	c.stamp = g.store.Stamp(c.primary)
+	c.stamp, c.ended = g.store.Stamp(c.primary), g.flights.Ended(c.primary)
 	now := time.Now().UnixMilli()
 	tier := g.find(x, now)
 	if tier == cache.Nowhere {
@@ -311,12 +312,12 @@ func (g *Gateway) renewStamp(c *cached) {
 }
 
 // foundMeanwhile answers from the cache a request that leads, if another one's fetch ended after this one had looked
-// and before it took its seat. With Redis a flight stays joinable for long enough.
+// and before it took its seat.
 func (g *Gateway) foundMeanwhile(x *exchange, f *cache.Flight) bool {
-	if g.settings.Cache.Backend == "redis" || !g.foundFresh(x) {
+	c := &x.cached
+	if g.flights.Ended(c.primary) == c.ended || !g.foundFresh(x) {
 		return false
 	}
-	c := &x.cached
 	c.share(f, false)
 	f.Leave(c.seat)
 	c.status.Collapsed = true
