@@ -608,3 +608,31 @@ func TestCacheStaleIfRefused(t *testing.T) {
 		t.Errorf("%s %q", m.first, m.body)
 	}
 }
+
+// Via and Cache-Status tell the way from the origin to the client, in this order, whatever the reply is made of.
+func TestCacheOrderOfIntermediaries(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string {
+		lines := []string{fresh, "Via: 1.1 first", "Cache-Status: first; hit", `ETag: "a"`}
+		if strings.Contains(r.first, "/stream") {
+			return chunkedOf([]string{"01234", "56789"}, lines...)
+		}
+		return with("0123456789", lines...)
+	})
+	g := startCached(t, o)
+	f := func(target, outcome string, status int, lines ...string) {
+		t.Helper()
+		m := g.get(target, lines...)
+		via, status9211 := m.fields("Via"), m.fields("Cache-Status")
+		if m.status() != status || m.field("X-Cache") != outcome || len(via) != 2 || via[0] != "1.1 first" ||
+			len(status9211) != 2 || status9211[0] != "first; hit" {
+			t.Errorf("%s %q: %s\n%s", target, lines, m.first, m.head)
+		}
+	}
+	for _, target := range []string{"/a", "/stream"} {
+		f(target, "MISS", 200)
+		f(target, "HIT", 200)
+		f(target, "HIT", 304, `If-None-Match: "a"`)
+		f(target, "HIT", 206, "Range: bytes=2-3")
+	}
+	f("/private", "MISS", 200, "Authorization: me") // what passes
+}

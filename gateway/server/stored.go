@@ -18,48 +18,68 @@ const longestWait = time.Hour
 // as for what is passed on without a cache.
 const maxWhole = 64 << 10
 
-// serve answers with the record in c.full. Nothing of it is of use afterwards: the new lines are written over what
-// stands before its head.
+// serve answers with the record in c.full. Nothing of it is of use afterwards: its head is moved, over what
+// stands before it, to make room for the new lines.
 func (g *Gateway) serve(x *exchange, now int64) {
 	c := &x.cached
 	m := &c.stored.Meta
 	size := len(c.stored.Body)
 	if c.request.NotModified(m) {
-		h := x.appendStatus(x.scratch[:0], fasthttp.StatusNotModified, m, now)
-		g.send(x, fasthttp.StatusNotModified, append(cache.AppendNotModified(h, storedLines(&c.stored), m), "\r\n"...))
+		g.sendNotModified(x, storedLines(&c.stored), m, now)
 		return
 	}
 	from, to, ranged := c.request.Range(m, int64(size))
 	switch ranged {
 	case cache.Whole:
 		if m.Status == fasthttp.StatusNoContent { // which has no length: RFC 9110 §8.6
-			h := x.appendStatus(x.scratch[:0], m.Status, m, now)
-			g.send(x, m.Status, append(append(h, storedLines(&c.stored)...), "\r\n"...))
+			h := append(appendStatusLine(x.scratch[:0], m.Status), storedLines(&c.stored)...)
+			g.send(x, m.Status, append(x.appendOwn(h, m, now), "\r\n"...))
 			return
 		}
-		h := x.appendStatus(x.scratch[:0], m.Status, m, now)
-		x.scratch = h
-		length := len(c.stored.Head)
-		if !c.request.Head {
-			length += size
+		line := appendStatusLine(x.scratch[:0], m.Status)
+		x.scratch = x.appendOwn(line, m, now)
+		if c.request.Head {
+			size = 0
 		}
-		g.sendNow(x, m.Status, c.before(h, c.stored.Start, length))
+		g.sendNow(x, m.Status, c.around(x.scratch[:len(line)], x.scratch[len(line):], size))
 	case cache.Part:
-		h := x.appendStatus(x.scratch[:0], fasthttp.StatusPartialContent, m, now)
-		h = append(append(h, storedLines(&c.stored)...), "Content-Range: "...)
+		h := append(appendStatusLine(x.scratch[:0], fasthttp.StatusPartialContent), storedLines(&c.stored)...)
+		h = append(x.appendOwn(h, m, now), "Content-Range: "...)
 		h = cache.AppendContentRange(h, from, to, int64(size))
 		h = appendInt(append(h, "\r\nContent-Length: "...), int(to-from))
 		h = append(h, "\r\n\r\n"...)
 		x.scratch = h
 		g.sendNow(x, fasthttp.StatusPartialContent, c.before(h, c.stored.Start+len(c.stored.Head)+int(from), int(to-from)))
 	default:
-		h := x.appendStatus(x.scratch[:0], fasthttp.StatusRequestedRangeNotSatisfiable, m, now)
+		h := x.appendOwn(appendStatusLine(x.scratch[:0], fasthttp.StatusRequestedRangeNotSatisfiable), m, now)
 		h = cache.AppendContentRange(append(h, "Content-Range: "...), 0, 0, int64(size))
 		g.send(x, fasthttp.StatusRequestedRangeNotSatisfiable, append(h, "\r\nContent-Length: 0\r\n\r\n"...))
 	}
 }
 
-// before puts a head, or its beginning, before some bytes of the record, and returns both.
+// sendNotModified answers that the client has it already.
+func (g *Gateway) sendNotModified(x *exchange, lines []byte, m *cache.Meta, now int64) {
+	h := cache.AppendNotModified(appendStatusLine(x.scratch[:0], fasthttp.StatusNotModified), lines, m)
+	g.send(x, fasthttp.StatusNotModified, append(x.appendOwn(h, m, now), "\r\n"...))
+}
+
+// around puts a status line before the stored lines and own ones behind them, where the length and the body follow, of
+// which size bytes are wanted. The stored lines are moved, the body stays where it is.
+func (c *cached) around(status, own []byte, size int) []byte {
+	lines := storedLines(&c.stored)
+	behind := recordRoom + c.stored.Start + len(lines)
+	end := recordRoom + c.stored.Start + len(c.stored.Head) + size
+	start := behind - len(own) - len(lines) - len(status)
+	if start < 0 {
+		panic("BUG: no room for the head")
+	}
+	copy(c.full[start+len(status):], lines)
+	copy(c.full[behind-len(own):], own)
+	copy(c.full[start:], status)
+	return c.full[start:end]
+}
+
+// before puts a head before some bytes of the record, and returns both.
 func (c *cached) before(head []byte, at, length int) []byte {
 	at += recordRoom
 	if len(head) > at {
@@ -93,12 +113,16 @@ func (x *exchange) endIfLast() {
 	}
 }
 
-// appendStatus appends the status line and the lines that are new with every answer.
-func (x *exchange) appendStatus(dst []byte, status int, m *cache.Meta, now int64) []byte {
+func appendStatusLine(dst []byte, status int) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = appendInt(dst, status)
 	dst = append(append(dst, ' '), fasthttp.StatusMessage(status)...)
-	dst = append(dst, "\r\n"...)
+	return append(dst, "\r\n"...)
+}
+
+// appendOwn appends the lines that are new with every answer. They stand behind the stored ones: in Via and
+// Cache-Status, who is nearer to the client comes later (RFC 9110 §7.6.3, RFC 9211 §2).
+func (x *exchange) appendOwn(dst []byte, m *cache.Meta, now int64) []byte {
 	// RFC 9111 §5.1: an answer that was not validated with this request shows its age.
 	if age := m.Age(now); x.cached.status.Forward == cache.NotForwarded || x.cached.outcome == outcomeStale || age > 0 {
 		dst = strconv.AppendInt(append(dst, "Age: "...), age, 10)
@@ -153,8 +177,7 @@ func (g *Gateway) serveFlight(x *exchange, f *cache.Flight) {
 		return
 	}
 	if c.request.NotModified(&a.Meta) {
-		h := x.appendStatus(x.scratch[:0], fasthttp.StatusNotModified, &a.Meta, now)
-		g.send(x, fasthttp.StatusNotModified, append(cache.AppendNotModified(h, a.Lines, &a.Meta), "\r\n"...))
+		g.sendNotModified(x, a.Lines, &a.Meta, now)
 		return
 	}
 	g.stream(x, f, &a, now)
@@ -166,7 +189,7 @@ func (g *Gateway) stream(x *exchange, f *cache.Flight, a *cache.Answer, now int6
 	chunked := a.Length < 0 && x.head.Minor > 0
 	untilClose := a.Length < 0 && !chunked // for a client that knows no chunks
 	x.last = x.last || untilClose
-	h := append(x.appendStatus(x.scratch[:0], a.Meta.Status, &a.Meta, now), a.Lines...)
+	h := x.appendOwn(append(appendStatusLine(x.scratch[:0], a.Meta.Status), a.Lines...), &a.Meta, now)
 	switch {
 	case chunked:
 		h = append(h, "Transfer-Encoding: chunked\r\n"...)
