@@ -274,7 +274,7 @@ func (p *Proxy) connect(x *Exchange, u *Upstream) Fault {
 	conn, err := u.connect(ctx)
 	p.watch.Remove(&x.watched)
 	switch {
-	case x.Gone() || err == nil && x.Taker == nil && x.Client.HungUp():
+	case x.Gone() || err == nil && x.hungUp():
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -332,6 +332,11 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 		return Unavailable, NoRetry
 	}
 	return p.relay(x, u), NoRetry
+}
+
+// hungUp tells whether the client has left and nobody else wants the answer.
+func (x *Exchange) hungUp() bool {
+	return x.Client != nil && x.Client.HungUp() && (x.Taker == nil || !x.Taker.ClientLeft())
 }
 
 // stayer is what a taker is for the watch; no taker is none.

@@ -40,8 +40,8 @@ type Watched struct {
 // An Interrupter is what goes on for a client: it is told, from another goroutine, that the client has left.
 type Interrupter interface{ Interrupt() }
 
-// A Stayer may let the work go on for others when its client leaves. It is asked once, from another
-// goroutine, and must not call the Watch.
+// A Stayer may let the work go on for others when its client leaves. It is asked from
+// another goroutine, perhaps more than once, and must not call the Watch.
 type Stayer interface{ ClientLeft() (goOn bool) }
 
 // NewWatch starts watching, every so often.
