@@ -31,8 +31,8 @@ const (
 )
 
 type flags struct {
-	demo, check, print, version bool
-	config                      string
+	demo, check, print, version, healthcheck bool
+	config                                   string
 }
 
 func main() {
@@ -51,6 +51,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	in := config.Input{Environ: environ, File: f.config}
+	if f.healthcheck {
+		return healthcheck(in, stderr)
+	}
 	if f.demo {
 		sims, err := startSimulators(environ)
 		if err != nil {
@@ -87,6 +90,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
 	set.BoolVar(&f.check, "check", false, "check the settings and exit")
 	set.BoolVar(&f.print, "print-config", false, "print the effective settings and where each comes from, and exit")
+	set.BoolVar(&f.healthcheck, "healthcheck", false, "ask the gateway of these settings on this machine whether it is alive, and exit: 0 if it is")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	if err := set.Parse(args); err != nil {
 		return f, err
