@@ -50,6 +50,9 @@ test-scripts: ## scripts/*.py: ruff and pytest
 test-k6: ## the k6 profiles parse, and what they share does what it says
 	@scripts/test.sh $@
 
+test-stack: ## compose, Kubernetes, workflow, Prometheus and Grafana files, without an engine
+	@scripts/test.sh $@
+
 test-integration: ## the real gateway in front of a real FastAPI and a real Express process
 	@scripts/test.sh $@
 
@@ -122,6 +125,38 @@ perf\:report: ## the three compared: PerfReport_CacheV1.md, PerfReport_v2.md, JS
 perf\:all: ## the three runs, four minutes, and the report
 	@scripts/perf.sh $@
 
+## Stack
+
+# REPLICAS=2: two gateways behind one address. COMPOSE may name another engine, such as COMPOSE="podman compose".
+COMPOSE ?= docker compose
+stack = VERSION=$(VERSION) $(COMPOSE) -f compose/compose.yaml $(if $(filter 2,$(REPLICAS)),-f compose/replicas.yaml)
+
+up: ## build and start the compose stack, and wait until all of it is healthy (REPLICAS=2: two gateways and a balancer)
+	@$(stack) up --build --detach --wait
+	@echo "gateway http://localhost:$(or $(GATEWAY_PORT),8080)  Prometheus http://localhost:$(or $(PROMETHEUS_PORT),9090)  Grafana http://localhost:$(or $(GRAFANA_PORT),3000)"
+
+down: ## stop the stack, and remove all of it but its images
+	@$(stack) --profile k6 down --volumes --remove-orphans
+
+rebuild: ## build the images anew, without what was built before, and start them
+	@$(stack) build --no-cache --pull
+	@$(stack) up --detach --wait
+
+ps: ## what runs of the stack, and how it is
+	@$(stack) ps
+
+logs: ## follow the stack's logs (SERVICE=gateway)
+	@$(stack) logs --follow --tail 100 $(SERVICE)
+
+smoke: ## a request down every route of the running stack, and a restart that must keep the cache
+	@ADMIN_TOKEN=$(or $(ADMIN_TOKEN),demo) \
+	 $(if $(filter 2,$(REPLICAS)),SECOND_URL=http://localhost:$(or $(GATEWAY_2_PORT),8082)) \
+	 RESTART='$(stack) restart gateway' \
+	 scripts/smoke.sh http://localhost:$(or $(if $(filter 2,$(REPLICAS)),$(or $(GATEWAY_1_PORT),8081)),$(GATEWAY_PORT),8080)
+
+k6-stack: ## a k6 profile against the stack, from inside it (K6_PROFILE=smoke)
+	@$(stack) --profile k6 run --rm k6
+
 ## Tend
 
 setup: ## install what the tests need beside Go: C compiler, linter, Python venv, node modules
@@ -132,7 +167,8 @@ fmt: ## format the Go code, and the Python code once its venv is there
 	@if [ -x backends/python/.venv/bin/ruff ]; then cd backends/python && \
 		.venv/bin/ruff format --quiet . && .venv/bin/ruff format --quiet --config pyproject.toml ../../scripts; fi
 
-clean: ## remove what was built and installed here
+clean: ## remove what was built and installed here, images and containers of the stack included
+	@if docker info >/dev/null 2>&1; then $(stack) --profile k6 down --volumes --remove-orphans --rmi local; fi
 	@rm -rf .bin backends/python/.venv backends/node/node_modules
 	@find backends scripts \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -159,6 +195,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-integration test-scripts test-k6 bench bench-stat bench-compare bench-baseline peers peers-install load \
+        test-scripts test-k6 test-stack test-integration bench bench-stat bench-compare bench-baseline peers peers-install load \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-spike k6-soak \
-        perf\:baseline perf\:cached perf\:redis perf\:report perf\:all setup fmt clean
+        perf\:baseline perf\:cached perf\:redis perf\:report perf\:all \
+        up down rebuild ps logs smoke k6-stack setup fmt clean

@@ -11,7 +11,7 @@ root=$PWD
 logs=$root/.bin/log
 mkdir -p "$logs"
 
-parts=(cc staticcheck redis python node)
+parts=(cc staticcheck redis promtool python node)
 
 # The race detector needs cgo, and cgo a C compiler.
 setup_cc() {
@@ -25,6 +25,11 @@ setup_staticcheck() {
 # Debian starts the server that it installs; the tests start their own, on a port of their own.
 setup_redis() {
 	have redis-server || RUNLEVEL=1 apt_install redis-server || cannot "no redis-server, and it cannot be installed ($why)"
+}
+
+# promtool checks Prometheus' configuration and rules. Debian has it in the package of the server, which need not run.
+setup_promtool() {
+	have promtool || RUNLEVEL=1 apt_install prometheus || cannot "no promtool, and prometheus cannot be installed ($why)"
 }
 
 setup_python() {

@@ -12,7 +12,7 @@ logs=$root/.bin/log
 mkdir -p "$logs"
 
 steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-scripts test-k6
-	test-integration)
+	test-stack test-integration)
 
 test_format() {
 	local unformatted
@@ -110,6 +110,15 @@ test_k6() {
 		K6_QUICK=1 .bin/k6 inspect --include-system-env-vars "$profile" >"$logs/k6-inspect.json" ||
 			fail "$profile: k6 cannot read it with K6_QUICK=1"
 	done
+}
+
+# Kustomize and the types of Kubernetes are a hundred packages, built in about a minute where no earlier build is kept. They
+# have a module of their own, so that the gateway does not. promtool comes with Debian's prometheus; without it the tests
+# of Prometheus' files skip by name.
+test_stack() {
+	ready promtool || why promtool
+	cd scripts/tools/stack
+	go_test ./...
 }
 
 # What the tests read from the environment; what is unset could not be installed, and the tests that need it skip by name.
