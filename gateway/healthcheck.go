@@ -2,69 +2,69 @@ package main
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"aigateway/gateway/config"
 )
 
-// checkTime bounds a health check, all of it.
-const checkTime = 2 * time.Second
+// checkTime bounds one question; container engines give a check three seconds here.
+const checkTime = time.Second
 
 // healthcheck asks the gateway that runs beside it, with the same settings, whether it is alive. It is what a
 // container without a shell and curl can run. 0 is healthy and 1 is not: container engines reserve 2.
 func healthcheck(in config.Input, stderr io.Writer) int {
-	settings, _, err := config.Load(in)
-	var faults *config.Faults
-	switch {
-	case errors.As(err, &faults):
-		err = errors.New("the settings have faults: " + faults.List[0])
-	case err == nil:
-		err = askAlive(net.JoinHostPort("127.0.0.1", strconv.Itoa(settings.Port)))
+	pages, err := livePages(in)
+	for _, page := range pages {
+		if err = askAlive(page); err == nil {
+			return 0
+		}
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, "unhealthy:", err)
-		return exitFailed
-	}
-	return 0
+	fmt.Fprintln(stderr, "unhealthy:", err)
+	return exitFailed
 }
 
-// askAlive asks in plain text, and by TLS where that is not understood. The certificate names a host, not this
-// address, and nothing secret is said: it is not looked at.
-func askAlive(addr string) error {
+// livePages is where the gateway may say that it is alive. One whose file or certificate has become faulty goes on
+// with what it had, and shall not be restarted for it: then the port is the environment's, and the scheme either.
+func livePages(in config.Input) ([]string, error) {
+	page := func(scheme string, s *config.Settings) string {
+		return scheme + "://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) + "/livez"
+	}
+	settings, _, err := config.Load(in)
+	switch {
+	case err == nil && settings.TLS.CertFile != "":
+		return []string{page("https", settings)}, nil
+	case err == nil:
+		return []string{page("http", settings)}, nil
+	}
+	port := slices.DeleteFunc(slices.Clone(in.Environ), func(e string) bool { return !strings.HasPrefix(e, "PORT=") })
+	settings, _, err = config.Load(config.Input{Environ: port})
+	if err != nil {
+		return nil, err
+	}
+	return []string{page("https", settings), page("http", settings)}, nil
+}
+
+// askAlive does not look at the certificate: it names a host, not this address, and nothing secret is said.
+func askAlive(page string) error {
 	client := http.Client{
-		Timeout:       checkTime / 2,
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, // #nosec G402
+		Timeout:       checkTime,
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	err := aliveAt(&client, "http://"+addr)
-	if err == nil || isUnreachable(err) {
-		return err
-	}
-	if aliveAt(&client, "https://"+addr) == nil {
-		return nil
-	}
-	return err
-}
-
-func isUnreachable(err error) bool {
-	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial"
-}
-
-func aliveAt(client *http.Client, base string) error {
-	resp, err := client.Get(base + "/livez")
+	resp, err := client.Get(page)
 	if err != nil {
 		return err
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s/livez answers %s", base, resp.Status)
+		return fmt.Errorf("%s answers %s", page, resp.Status)
 	}
 	return nil
 }
