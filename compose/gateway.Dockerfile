@@ -2,11 +2,9 @@
 #
 #   docker build -f compose/gateway.Dockerfile --build-arg VERSION=$(git describe --always) -t aigateway .
 #   docker buildx build -f compose/gateway.Dockerfile --platform linux/amd64,linux/arm64 .
-ARG GO_IMAGE=golang:1.26.8-bookworm
-ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
 # Go compiles for the target on the machine that builds: no emulation.
-FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -17,7 +15,7 @@ ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
     go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /out/gateway ./gateway
 
-FROM ${BASE_IMAGE}
+FROM gcr.io/distroless/static-debian12:nonroot
 ARG VERSION=dev
 LABEL org.opencontainers.image.title="aigateway" \
       org.opencontainers.image.description="API gateway for AI inference services" \
