@@ -112,6 +112,9 @@ func (s *Store) Stamp(k Key) Stamp {
 // Empty reports whether there is certainly nothing to delete: nothing was put into a memory that no Redis is behind.
 func (s *Store) Empty() bool { return s == nil || s.redis == nil && s.memory.entries.Load() == 0 }
 
+// Keeps reports whether a Put has somewhere to go now: a Redis that is lost takes nothing. Now is in Unix milliseconds.
+func (s *Store) Keeps(now int64) bool { return s != nil && (s.redis == nil || s.redis.trusted(now)) }
+
 // Valid reports whether nothing has been done to the stamp's key since it was taken.
 func (s *Store) Valid(st Stamp) bool { return s == nil || s.memory.valid(&st) }
 

@@ -296,7 +296,7 @@ func (g *Gateway) land(x *exchange) {
 		l.end(l.answer.Body)
 	case toStore:
 		c.settled = true
-		c.status.Stored = true
+		c.status.Stored = g.store.Keeps(time.Now().UnixMilli())
 		if n := l.answer.Length; n > 0 {
 			l.answer.Body = make([]byte, 0, n)
 		}
@@ -434,7 +434,7 @@ func (g *Gateway) leadLocal(x *exchange, f *cache.Flight) {
 		f.Land(l.answer)
 		_ = f.Write(body)
 		l.end(body)
-		c.status.Stored = true
+		c.status.Stored = g.store.Keeps(time.Now().UnixMilli())
 		c.status.Status = 0
 	}
 	if !x.detached() {
