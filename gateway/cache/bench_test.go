@@ -92,3 +92,70 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkKey makes the name of a record: the text and its hash. The rival is a hash that anybody can make collide.
+func BenchmarkKey(b *testing.B) {
+	o, target := Origin{Host: []byte("gateway.example")}, []byte("/infer/python?prompt=tell+me+a+story+about+a+gateway")
+	b.Run("impl=sha256", func(b *testing.B) {
+		text := make([]byte, 0, 256)
+		b.ReportAllocs()
+		for b.Loop() {
+			text = AppendKey(text[:0], o, target)
+			if Hash(text) == (Key{}) {
+				b.Fatal("no key")
+			}
+		}
+	})
+	b.Run("impl=fnv", func(b *testing.B) {
+		text := make([]byte, 0, 256)
+		b.ReportAllocs()
+		for b.Loop() {
+			text = AppendKey(text[:0], o, target)
+			h := uint64(14695981039346656037)
+			for _, c := range text {
+				h = (h ^ uint64(c)) * 1099511628211
+			}
+			if h == 0 {
+				b.Fatal("no key")
+			}
+		}
+	})
+}
+
+// BenchmarkRedis asks a real Redis for what memory does not have, one request after the other, beside rueidis alone.
+func BenchmarkRedis(b *testing.B) {
+	r := startServer(b)
+	s := openShared(b, r.addr, nil)
+	for _, size := range []int{256, 2048, 60 << 10} {
+		rec, k, now := recordOf("/x", size), keyOf("/x"), time.Now().UnixMilli()
+		s.keep(b, "/x", size)
+		c := s.redis.link.Load()
+		b.Run(fmt.Sprintf("op=hit/impl=store/size=%d", size), func(b *testing.B) {
+			buf := make([]byte, 0, 2*len(rec))
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Flush()
+				if _, tier := s.Get(buf, k, now); tier != Redis {
+					b.Fatal("not from Redis")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("op=hit/impl=rueidis/size=%d", size), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if v, err := c.Do(b.Context(), c.B().Get().Key(nameOf(k)).Build()).ToString(); err != nil || len(v) == 0 {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("op=miss/impl=store", func(b *testing.B) {
+		buf, k, now := make([]byte, 0, 1024), keyOf("/absent"), time.Now().UnixMilli()
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, tier := s.Get(buf, k, now); tier != Nowhere {
+				b.Fatal("found")
+			}
+		}
+	})
+}
