@@ -11,7 +11,8 @@ import (
 // operations are the paths at which the gateway shows itself. A file route
 // may not take them; "/*" may stand behind them.
 func operations() []string {
-	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics"}
+	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics",
+		"/dashboard", "/dashboard/data", "/dashboard/app.js", "/dashboard/app.css"}
 }
 
 // check finds what is wrong between settings that are each fine alone.

@@ -37,6 +37,10 @@ type Settings struct {
 	Redis           Redis
 	Admin           Admin
 	LogLevel        slog.Level
+	AccessLog       AccessLog
+	ServerTiming    bool     // answers say where their time went
+	Models          []string // that metrics name; sorted
+	Tracing         Tracing
 	Pools           []Pool  // sorted by name
 	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
 
@@ -131,6 +135,23 @@ type Admin struct {
 	Addr  string // host:port of a listener for the operations pages, or "": they are on the main one
 	Token string // lets DELETE /cachez in; "": only on the admin listener
 }
+
+// AccessLog says which requests have a line in the log.
+type AccessLog struct {
+	Enabled bool
+	Sample  float64 // the share of them, 0..1; those that failed always have one
+}
+
+// Tracing is where spans go.
+type Tracing struct {
+	Endpoint *url.URL // of a collector that speaks OTLP over HTTP, without /v1/traces; nil: none
+	Headers  []Field  // for the collector; their values are secret
+	Service  string   // the gateway's name
+	Ratio    float64  // the share of requests without a trace of their own that begin one, 0..1
+}
+
+// Field is a name and a value.
+type Field struct{ Name, Value string }
 
 // RateLimit is what clients may ask for, together and one by one.
 type RateLimit struct {
@@ -318,6 +339,30 @@ func declarations() []setting {
 		{name: "LOG_LEVEL", standard: "info",
 			meaning: "`debug`, `info`, `warn` or `error`",
 			read:    into(func(s *Settings) *slog.Level { return &s.LogLevel }, level)},
+		{name: "ACCESS_LOG", standard: "false",
+			meaning: "a line of JSON on stderr for each request",
+			read:    into(func(s *Settings) *bool { return &s.AccessLog.Enabled }, boolean)},
+		{name: "ACCESS_LOG_SAMPLE", standard: "1",
+			meaning: "the share of requests that have one, 0 to 1; those that fail always do",
+			read:    into(func(s *Settings) *float64 { return &s.AccessLog.Sample }, share)},
+		{name: "SERVER_TIMING", standard: "false",
+			meaning: "answers say in `Server-Timing` what the gateway, the upstream and the cache took",
+			read:    into(func(s *Settings) *bool { return &s.ServerTiming }, boolean)},
+		{name: "GENAI_MODELS",
+			meaning: "models that metrics name, comma-separated; all others are `other`",
+			read:    into(func(s *Settings) *[]string { return &s.Models }, models)},
+		{name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+			meaning: "collector that takes spans by OTLP over HTTP, as `http://collector:4318`; unset: no spans",
+			read:    into(func(s *Settings) **url.URL { return &s.Tracing.Endpoint }, collectorURL)},
+		{name: "OTEL_EXPORTER_OTLP_HEADERS", secret: true,
+			meaning: "fields for the collector, as `name=value,name=value`, percent-encoded",
+			read:    into(func(s *Settings) *[]Field { return &s.Tracing.Headers }, fields)},
+		{name: "OTEL_SERVICE_NAME", standard: "aigateway",
+			meaning: "what the gateway is called in traces",
+			read:    into(func(s *Settings) *string { return &s.Tracing.Service }, anything)},
+		{name: "OTEL_TRACES_SAMPLER_ARG", standard: "1",
+			meaning: "the share of requests that begin a trace, 0 to 1; those that come with one follow its flag",
+			read:    into(func(s *Settings) *float64 { return &s.Tracing.Ratio }, share)},
 	}
 }
 

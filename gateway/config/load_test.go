@@ -45,6 +45,7 @@ func TestDefaults(t *testing.T) {
 		Port: 8080, MaxBodyBytes: 16 << 20, MaxHeaderBytes: 16 << 10,
 		ConnectTimeout: time.Second, ResponseTimeout: time.Minute, IdleTimeout: time.Minute,
 		ShutdownGrace: 30 * time.Second, LogLevel: slog.LevelInfo,
+		AccessLog: AccessLog{Sample: 1}, Tracing: Tracing{Service: "aigateway", Ratio: 1},
 		RateLimit: RateLimit{
 			Enabled: true, GlobalRPS: 200, GlobalBurst: 100, ClientRPS: 20, ClientBurst: 40,
 			CleanupMinutes: 10, MaxClients: 1_000_000, Backend: "memory",

@@ -1,0 +1,113 @@
+package telemetry
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A ring is a bounded queue without a lock: many put in, one takes out. Who finds it full does not wait, but drops what he
+// has. Each slot counts turns: it is free for position p at turn p, and filled at turn p+1 (D. Vyukov's bounded queue).
+type ring[T any] struct {
+	slots   []slot[T]
+	wake    chan struct{}
+	dropped atomic.Uint64
+
+	// Written by every request; the padding keeps the taker's head and what is only read off their cache line.
+	_      [64]byte
+	tail   atomic.Uint64 // the next position to fill
+	_      [64]byte
+	asleep atomic.Bool // the taker is, and wants to be woken
+	head   uint64      // the next position to take, the taker's own
+}
+
+type slot[T any] struct {
+	turn  atomic.Uint64
+	value T
+}
+
+// newRing makes a ring of size slots, a power of two.
+func newRing[T any](size int) *ring[T] {
+	if size&(size-1) != 0 {
+		panic("BUG: the size of a ring is no power of two")
+	}
+	r := &ring[T]{slots: make([]slot[T], size), wake: make(chan struct{}, 1)}
+	for i := range r.slots {
+		r.slots[i].turn.Store(uint64(i))
+	}
+	return r
+}
+
+// claim returns a slot to fill and to publish; nil, and counted, if all are taken.
+func (r *ring[T]) claim() *slot[T] {
+	for {
+		at := r.tail.Load()
+		s := &r.slots[at&uint64(len(r.slots)-1)]
+		switch ahead := int64(s.turn.Load() - at); {
+		case ahead == 0:
+			if r.tail.CompareAndSwap(at, at+1) {
+				return s
+			}
+		case ahead < 0:
+			r.dropped.Add(1)
+			return nil
+		}
+	}
+}
+
+// publish hands a filled slot to the taker.
+func (r *ring[T]) publish(s *slot[T]) {
+	s.turn.Add(1)
+	if r.asleep.Load() && r.asleep.CompareAndSwap(true, false) {
+		r.rouse()
+	}
+}
+
+// rouse wakes the taker.
+func (r *ring[T]) rouse() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it has been told
+	}
+}
+
+// take passes the value at the head to use, if there is one.
+func (r *ring[T]) take(use func(*T)) bool {
+	s := &r.slots[r.head&uint64(len(r.slots)-1)]
+	if s.turn.Load() != r.head+1 {
+		return false
+	}
+	use(&s.value)
+	s.turn.Store(r.head + uint64(len(r.slots)))
+	r.head++
+	return true
+}
+
+// empty tells the taker whether there is nothing to take.
+func (r *ring[T]) empty() bool {
+	return r.slots[r.head&uint64(len(r.slots)-1)].turn.Load() != r.head+1
+}
+
+// rest waits until there may be something to take, and then lets more of it gather, so that the taker is woken a few
+// times a second and not by every request. It returns false at once when stop is closed.
+func (r *ring[T]) rest(stop <-chan struct{}, gather time.Duration) (goOn bool) {
+	r.asleep.Store(true)
+	if r.empty() {
+		select {
+		case <-r.wake:
+		case <-stop:
+			return false
+		}
+	}
+	r.asleep.Store(false)
+	if gather <= 0 {
+		return true
+	}
+	timer := time.NewTimer(gather)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-stop:
+		return false
+	}
+}
