@@ -113,7 +113,7 @@ func serve(s *config.Settings, in config.Input, stdout, stderr io.Writer) int {
 	defer signal.Stop(signals)
 	defer signal.Stop(hangUp)
 
-	g, err := server.New(s, server.Options{Log: log, Version: version})
+	g, err := server.New(s, server.Options{Log: log, Version: version, Access: stderr})
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed

@@ -135,9 +135,11 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 	}
 	if x.Taker != nil && x.Taker.Take(&x.answer, length) {
 		p.watch.Detach(&x.watched)
+		x.attempted(u, None) // as far as the request goes; its body has a way of its own
 		x.Held, x.length = true, length
 		return None
 	}
+	x.tapAnswer()
 	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
 		return p.relayWhole(x, u, int(length))
 	}
@@ -166,6 +168,7 @@ func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
 	x.dirty = x.dirty || end > to // bytes behind the answer belong to nobody
 	p.last(x)
 	p.finish(x, u)
+	x.tapBody(b[body:to])
 	x.head = appendAnswerHead(x.head[:0], x, int64(length))
 	return x.sendBehindHead(b, body, to)
 }
@@ -236,6 +239,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		if !ok {
 			return x.cut(BrokenAnswer)
 		}
+		x.tapBody(x.down.B[x.from : x.from+data])
 		a, b := s.frame(x.down.B, x.from, data)
 		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
 			return x.left()
@@ -255,6 +259,7 @@ func (s *stream) first(x *Exchange) Fault {
 		return BrokenAnswer // nobody has seen a byte: a clear error
 	}
 	to := x.body + data
+	x.tapBody(x.down.B[x.body:to])
 	if s.rechunk && data > 0 {
 		x.head = wire.AppendChunkSize(x.head, data)
 		to += copy(x.down.B[to:], "\r\n")

@@ -26,6 +26,9 @@ type Exchange struct {
 	Pool        *Pool
 	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
 
+	Tap   Tap           // nil: nobody looks
+	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
+
 	Last bool // the client's connection ends with this answer; Forward may set it
 
 	// Set by Forward.
@@ -37,10 +40,12 @@ type Exchange struct {
 	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
 	Held         bool          // Taker has taken the answer: call [Proxy.Receive]
 	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
+	QueueTime    time.Duration // of it, waiting for a place
 	ClientTime   time.Duration // waiting for the request's body
 
 	length  int64         // of the answer's body, once it is held
 	at      *Pool         // that Upstream was picked from
+	tapped  bool          // the tap sees the body
 	began   time.Duration // when the attempt did, as wire.Now
 	watched wire.Watched
 	answer  wire.ResponseHead

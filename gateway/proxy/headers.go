@@ -108,6 +108,7 @@ func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 	dst = appendVia(dst, a.Minor)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = append(dst, x.Fields...)
+	dst = appendTiming(dst, x)
 	switch {
 	case length == wire.ChunkedBody:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

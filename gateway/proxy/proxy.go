@@ -243,6 +243,7 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 	if f, again = p.attempt(x, u); x.Held {
 		return f, again // Receive tells
 	}
+	x.attempted(u, f)
 	p.observe(x, u, f)
 	if again != RetryReused {
 		u.home.Load().judge(u, f, x.answer.Status, x.began)

@@ -154,7 +154,11 @@ func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
 	defer q.leave(w)
 	x.Queued = true
 	began := wire.Now()
-	defer func() { x.UpstreamTime += wire.Now() - began }() // it is the upstreams that make it wait
+	defer func() { // it is the upstreams that make it wait
+		waited := wire.Now() - began
+		x.UpstreamTime += waited
+		x.QueueTime += waited
+	}()
 	p.watch.Add(&x.watched, x.Client, w, stayer(x.Taker))
 	defer p.watch.Remove(&x.watched)
 	w.timer.Reset(q.wait)

@@ -39,6 +39,9 @@ type exchange struct {
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
 
+	// check, limit, fetch
+	seen sight
+
 	// recall
 	cached cached
 
@@ -70,5 +73,6 @@ func (x *exchange) reset() {
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]
 	x.cached.reset()
+	x.seen = sight{}
 	x.last, x.openAI, x.fault = false, false, proxy.None
 }

@@ -75,6 +75,7 @@ func (g *Gateway) check(x *exchange) (done bool) {
 		v = x.head.Scan(l.method, l.target, l.proto, l.block)
 	}
 	x.identify()
+	g.joinTrace(x)
 	if v != wire.None {
 		x.last = true
 		x.openAI = bytes.HasPrefix(l.target, openAIPrefix)
@@ -137,6 +138,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 	if v.OK {
 		return false
 	}
+	x.seen.refused = v.Scope
 	x.say("RateLimit-Scope", v.Scope.String())
 	x.sayInt("RateLimit-Remaining", v.Remaining)
 	x.sayInt("Retry-After", v.RetryAfter())
@@ -183,6 +185,10 @@ func (g *Gateway) prepare(x *exchange) {
 	if x.detached() {
 		f.Client, f.Peer, f.Trusted, f.Secure = nil, x.peer, x.trusted, x.secure
 		return
+	}
+	f.Tap = (*tap)(x)
+	if x.plan.settings.ServerTiming {
+		f.Began = x.began
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
 	if r.byClient {
@@ -274,6 +280,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	x.conn.Linger()
 	g.replyFault(x, &f)
 	g.noRoute.Done(nil, f.status, 0, 0)
+	g.tellOfRefusal(x, f.status)
 }
 
 // slowWork is what /slow simulates.

@@ -319,7 +319,7 @@ func (g *Gateway) land(x *exchange) {
 	default:
 		g.proxy.Watch(&c.watched, x.conn, c.seat)
 		defer g.proxy.Unwatch(&c.watched)
-		g.serveFlight(x, c.flight)
+		g.serveArriving(x, c.flight)
 	}
 }
 
@@ -331,8 +331,9 @@ func refuse([]byte) error { return errRefused }
 // handOver leaves the proxy's exchange to the landing, and takes another one.
 func (x *exchange) handOver() {
 	from, to := x.forward, new(proxy.Exchange)
-	to.Status, to.Upstream, to.HeadAt, to.UpstreamTime, to.Retried = from.Status, from.Upstream, from.HeadAt, from.UpstreamTime, from.Retried
-	from.Client = nil
+	to.Status, to.Upstream, to.HeadAt, to.Retried, to.ClientTime = from.Status, from.Upstream, from.HeadAt, from.Retried, from.ClientTime
+	to.UpstreamTime = from.HeadAt - x.began - from.ClientTime // so far; what the gateway did before it is microseconds
+	from.Client, from.Tap = nil, nil
 	x.forward = to
 }
 

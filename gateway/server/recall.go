@@ -363,7 +363,9 @@ func (g *Gateway) follow(x *exchange, f *cache.Flight) next {
 	g.proxy.Watch(&c.watched, x.conn, c.seat)
 	defer g.proxy.Unwatch(&c.watched)
 	c.status.Collapsed = true
+	began := wire.Now()
 	outcome := f.Wait(c.seat, x.route.caching.wait)
+	x.forward.UpstreamTime += wire.Now() - began // it is the upstream that makes it wait
 	switch outcome {
 	case cache.Lead:
 		c.status.Collapsed = false
@@ -395,7 +397,7 @@ func (g *Gateway) follow(x *exchange, f *cache.Flight) next {
 		return next
 	}
 	g.cacheMetrics.Coalesced()
-	g.serveFlight(x, f)
+	g.serveArriving(x, f)
 	return answered
 }
 

@@ -25,6 +25,7 @@ func (g *Gateway) measureWith(version string) {
 		Cache:         g.cacheState,
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
+	o.Models = g.settings.Models
 	o.Routes, o.Pools = measured(g.settings)
 	for f := proxy.None + 1; f <= proxy.Truncated; f++ {
 		o.ErrorKinds = append(o.ErrorKinds, f.String())
@@ -105,7 +106,8 @@ func (g *Gateway) record(x *exchange) {
 	}
 	total := wire.Now() - x.began
 	f := x.forward
-	route.Done(x.head.Method, x.code(), total, total-f.UpstreamTime-f.ClientTime)
+	own := total - f.UpstreamTime - f.ClientTime
+	route.Done(x.head.Method, x.code(), total, own)
 	if f.HeadAt > 0 {
 		route.FirstByte(f.HeadAt - x.began)
 	}
@@ -119,6 +121,7 @@ func (g *Gateway) record(x *exchange) {
 	case x.fault == proxy.ClientGone:
 		g.metrics.Cancel(cancelAnswer)
 	}
+	g.tell(x, total, own)
 }
 
 // code is the status that counts for a request: what the client got, or 499 if it left before.

@@ -62,6 +62,9 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 	b = append(append(append(b, "\r\nDate: "...), g.date.at(time.Now())...), "\r\nContent-Type: "...)
 	b = append(append(b, contentType...), "\r\n"...)
 	b = append(b, x.extra...)
+	if x.route != nil && !x.route.ops && x.plan.settings.ServerTiming {
+		b = append(x.appendTiming(append(b, "Server-Timing: "...)), "\r\n"...)
+	}
 	if len(x.rateLimit) > 0 {
 		b = append(append(append(b, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
 		b = append(append(b, x.rateLimit...), "\r\n"...)

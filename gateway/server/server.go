@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -48,6 +49,9 @@ type Gateway struct {
 	date      dateCache
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
+	genAI     *telemetry.GenAI
+	access    *telemetry.AccessLog
+	tracer    *telemetry.Tracer
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
 
 	store        *cache.Store // nil: there is no cache
@@ -72,6 +76,7 @@ type Gateway struct {
 type Options struct {
 	Log     *slog.Logger
 	Version string                              // of the build, for metrics
+	Access  io.Writer                           // where the access log goes, if the settings want one
 	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
 }
 
@@ -103,6 +108,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.upstreams.Store(g.upstreamSeries(s))
+	g.openEyes(o.Access, o.Version)
 	g.ops = ops.New(g.started, g.poolsByName(s), g.requiredPools(s))
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)
@@ -292,6 +298,7 @@ func (g *Gateway) Close() {
 	g.behind.Wait()
 	g.proxy.Close()
 	g.store.Close()
+	g.closeEyes()
 	g.plan.Load().limiter.endUnless(limiter{})
 }
 

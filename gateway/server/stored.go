@@ -131,6 +131,9 @@ func (x *exchange) appendOwn(dst []byte, m *cache.Meta, now int64) []byte {
 	dst = append(dst, "Via: 1.1 aigateway\r\nX-Request-ID: "...)
 	dst = append(append(dst, x.id...), "\r\n"...)
 	dst = x.appendOutcome(dst)
+	if x.plan.settings.ServerTiming {
+		dst = append(x.appendTiming(append(dst, "Server-Timing: "...)), "\r\n"...)
+	}
 	if len(x.rateLimit) > 0 {
 		dst = append(append(append(dst, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
 		dst = append(append(dst, x.rateLimit...), "\r\n"...)
@@ -154,6 +157,16 @@ func (x *exchange) appendOutcome(dst []byte) []byte {
 }
 
 func appendInt(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n), 10) }
+
+// serveArriving is serveFlight for an answer of which not everything may be there yet: what it takes then is the
+// upstream's part, as with an answer that is passed on without a cache.
+func (g *Gateway) serveArriving(x *exchange, f *cache.Flight) {
+	whole, began := f.Answer().Whole, wire.Now()
+	g.serveFlight(x, f)
+	if !whole {
+		x.forward.UpstreamTime += wire.Now() - began
+	}
+}
 
 // serveFlight answers with what a flight has found, as it arrives; a short body of known length when it is whole.
 func (g *Gateway) serveFlight(x *exchange, f *cache.Flight) {

@@ -39,8 +39,7 @@ func (a *Access) failed() bool { return a.Status >= 500 || a.Fault != "" }
 // AccessLogOptions say where the lines go.
 type AccessLogOptions struct {
 	Out    io.Writer
-	Sample float64    // the share of requests that have a line, 0 to 1; those that failed always have one
-	Level  slog.Level // requests that failed are errors, all others are infos
+	Sample float64 // the share of requests that have a line, 0 to 1; those that failed always have one
 }
 
 // An AccessLog writes a line of JSON for each request, off its way: a request leaves its line in a bounded queue, and one
@@ -85,15 +84,16 @@ func (l *AccessLog) Dropped() uint64 {
 	return l.lines.dropped.Load()
 }
 
-// Wants tells whether a request that ended like this has a line. Sampling decides once: ask once a request.
-func (l *AccessLog) Wants(status int, fault string) bool {
+// Wants tells whether a request that ended like this has a line, if lines of that level and above are wanted: those of
+// requests that failed are errors, all others are infos. Sampling decides anew each time: ask once a request.
+func (l *AccessLog) Wants(least slog.Level, status int, fault string) bool {
 	if l == nil {
 		return false
 	}
 	if status >= 500 || fault != "" {
-		return l.options.Level <= slog.LevelError
+		return least <= slog.LevelError
 	}
-	return l.options.Level <= slog.LevelInfo && (l.below == math.MaxUint64 || rand.Uint64() < l.below)
+	return least <= slog.LevelInfo && (l.below == math.MaxUint64 || rand.Uint64() < l.below)
 }
 
 // Log leaves a line in the queue.

@@ -210,11 +210,11 @@ func TestAccessLogSampling(t *testing.T) {
 	const n = 10_000
 	f := func(sample float64, level slog.Level, status int, fault string, least, most int) {
 		t.Helper()
-		l := NewAccessLog(AccessLogOptions{Out: io.Discard, Sample: sample, Level: level})
+		l := NewAccessLog(AccessLogOptions{Out: io.Discard, Sample: sample})
 		defer l.Close()
 		got := 0
 		for range n {
-			if l.Wants(status, fault) {
+			if l.Wants(level, status, fault) {
 				got++
 			}
 		}
@@ -231,7 +231,7 @@ func TestAccessLogSampling(t *testing.T) {
 	f(1, slog.LevelError, 503, "", n, n)
 	f(1, slog.LevelDebug, 404, "", n, n)
 	var off *AccessLog
-	if off.Wants(500, "x") || off.Dropped() != 0 {
+	if off.Wants(slog.LevelInfo, 500, "x") || off.Dropped() != 0 {
 		t.Error("a nil log is not off")
 	}
 	off.Log(testAccess())
@@ -247,7 +247,7 @@ func TestAllocAccessLog(t *testing.T) {
 		l.Log(a)
 	}
 	if allocs := testing.AllocsPerRun(10_000, func() {
-		if l.Wants(200, "") {
+		if l.Wants(slog.LevelInfo, 200, "") {
 			l.Log(a)
 		}
 	}); allocs > 0.1 {

@@ -16,6 +16,7 @@ type family struct {
 
 	set        *metrics.Set
 	histograms []*labelled
+	sparse     bool // histograms without an observation are left out
 }
 
 // labelled is histograms that are one series: their sum.
@@ -63,6 +64,9 @@ func (f *family) write(b *bytes.Buffer) {
 	writeHead(b, f.name, f.help, f.kind)
 	f.set.WritePrometheus(b)
 	for _, h := range f.histograms {
+		if f.sparse && h.parts[0].empty() {
+			continue
+		}
 		writeHistogram(b, f.name, *h)
 	}
 }

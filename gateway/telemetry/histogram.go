@@ -32,6 +32,7 @@ const maxBounds = 18
 // as one series, which keeps routes off each other's cache lines.
 type histogram struct {
 	bounds []time.Duration // inclusive, ascending
+	unit   time.Duration   // what the page shows as 1
 	sum    atomic.Int64    // nanoseconds: good for 292 years of them
 	counts [maxBounds + 1]atomic.Uint64
 }
@@ -40,7 +41,24 @@ func newHistogram(bounds []time.Duration) *histogram {
 	if len(bounds) > maxBounds {
 		panic("BUG: too many bounds")
 	}
-	return &histogram{bounds: bounds}
+	return &histogram{bounds: bounds, unit: time.Second}
+}
+
+// newCounts makes a histogram of whole numbers, which pass as nanoseconds.
+func newCounts(bounds []time.Duration) *histogram {
+	h := newHistogram(bounds)
+	h.unit = 1
+	return h
+}
+
+// empty tells whether nothing was observed.
+func (h *histogram) empty() bool {
+	for i := range h.counts {
+		if h.counts[i].Load() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // observe counts a duration. A negative one is a clock's doing and counts as none.
@@ -70,16 +88,16 @@ func writeHistogram(b *bytes.Buffer, name string, l labelled) {
 		open, closed = "_bucket{"+l.labels+",", "{"+l.labels+"}"
 	}
 	var total uint64
-	bounds := l.parts[0].bounds
+	bounds, unit := l.parts[0].bounds, l.parts[0].unit
 	for i := range len(bounds) + 1 {
 		le := "+Inf"
 		if i < len(bounds) {
-			le = seconds(bounds[i])
+			le = inUnits(bounds[i], unit)
 		}
 		total += counts[i]
 		line(b, total, name, open, `le="`, le, `"}`)
 	}
-	fmt.Fprintf(b, "%s_sum%s %s\n", name, closed, seconds(time.Duration(sum)))
+	fmt.Fprintf(b, "%s_sum%s %s\n", name, closed, inUnits(time.Duration(sum), unit))
 	line(b, total, name, "_count", closed)
 }
 
@@ -91,4 +109,9 @@ func line(b *bytes.Buffer, value uint64, series ...string) {
 	b.Write(append(strconv.AppendUint(append(b.AvailableBuffer(), ' '), value, 10), '\n'))
 }
 
-func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
+func inUnits(d, unit time.Duration) string {
+	if unit == time.Second {
+		return strconv.FormatFloat(d.Seconds(), 'g', -1, 64)
+	}
+	return strconv.FormatInt(int64(d/unit), 10)
+}

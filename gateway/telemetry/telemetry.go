@@ -26,6 +26,8 @@ type Options struct {
 	Routes  []string            // templates, as configured
 	Pools   map[string][]string // the URLs of each pool's upstreams, as configured
 
+	Models []string // of generations, as services call them
+
 	ErrorKinds   []string // why an upstream gave no whole answer
 	RetryReasons []string // why a request was sent again
 	CancelPhases []string // when a client left
@@ -58,6 +60,11 @@ type Metrics struct {
 	requests, duration, firstByte                                                               *family // of routes
 	upRequests, upErrors, upDuration, upInflight, upHealthy, upBreaker, queueLength, queueWaits *family
 
+	streams streams
+	genAI   *GenAI
+	access  *AccessLog
+	tracer  *Tracer
+
 	cache          *Cache
 	cacheState     func() CacheState
 	tiers, sources []string
@@ -84,6 +91,8 @@ func New(o Options) *Metrics {
 	m.addRoutes(append([]string{noRoute}, o.Routes...))
 	m.upstreamFamilies()
 	m.addUpstreams(o.Pools)
+	m.addStreams()
+	m.addGenAI(o.Models)
 	if len(o.CacheTiers) > 0 {
 		m.addCache(o)
 	}
@@ -188,6 +197,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 	}
 	m.writeRateLimit(&b)
 	m.writeCache(&b)
+	m.writeSeeing(&b)
 	writeProcess(&b)
 	_, _ = w.Write(b.Bytes()) // a scraper that left needs no answer
 }

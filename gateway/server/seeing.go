@@ -1,0 +1,222 @@
+package server
+
+import (
+	"bytes"
+	"encoding/hex"
+	"io"
+	"time"
+
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
+)
+
+// What a request tells of itself beside its counters: a line in the access log, spans, and what passes of its answer.
+
+// openEyes starts the access log and the tracer that the settings want. Lines go to out; nil: nowhere.
+func (g *Gateway) openEyes(out io.Writer, version string) {
+	s := g.settings
+	if s.AccessLog.Enabled && out != nil {
+		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Out: out, Sample: s.AccessLog.Sample})
+	}
+	if t := s.Tracing; t.Endpoint != nil {
+		o := telemetry.TracerOptions{
+			Endpoint: t.Endpoint, Headers: make(map[string]string), Service: t.Service, Version: version, Ratio: t.Ratio,
+			OnFault: func(err error) { g.log.Warn("cannot deliver spans", "error", err.Error()) },
+		}
+		for _, f := range t.Headers {
+			o.Headers[f.Name] = f.Value
+		}
+		g.tracer = telemetry.NewTracer(o)
+	}
+	g.metrics.Watch(g.access, g.tracer)
+	g.genAI = g.metrics.GenAI()
+}
+
+// closeEyes ends them, when the last request has.
+func (g *Gateway) closeEyes() {
+	g.access.Close()
+	g.tracer.Close()
+}
+
+// sight is what is noted of a request while it is on its way, part of its exchange.
+type sight struct {
+	refused ratelimit.Scope // whose limit refused it
+
+	sampled  bool // it has spans
+	trace    [16]byte
+	span     [8]byte // of the request
+	parent   [8]byte
+	attempts int
+
+	stream     bool // its answer is an event stream
+	events     telemetry.Events
+	generation telemetry.Generation
+}
+
+// joinTrace gives a request that is sampled its spans' ids. What goes upstream names the span of the attempt as its parent.
+// Without a tracer a trace passes as it came.
+func (g *Gateway) joinTrace(x *exchange) {
+	if g.tracer == nil {
+		return
+	}
+	s := &x.seen
+	_, _ = hex.Decode(s.trace[:], x.trace[3:35])
+	if bytes.Equal(x.trace, x.head.TraceParent) { // the client's
+		flags := hexDigit(x.trace[54])
+		if s.sampled = flags&1 != 0; !s.sampled {
+			return
+		}
+		_, _ = hex.Decode(s.parent[:], x.trace[36:52])
+		// What is sent on is of the version that is known here.
+		x.trace = append(x.trace[:53], "01"...)
+		x.trace[0], x.trace[1] = '0', '0'
+	} else if s.sampled = g.tracer.Samples(&s.trace); !s.sampled {
+		x.trace[54] = '0'
+		return
+	}
+	s.span = telemetry.NewSpanID()
+	x.nextAttempt()
+}
+
+func hexDigit(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+// nextAttempt names the next attempt's span in the traceparent that goes upstream.
+func (x *exchange) nextAttempt() {
+	id := telemetry.NewSpanID()
+	hex.Encode(x.trace[36:52], id[:])
+}
+
+// A tap is an exchange as the proxy shows it what passes.
+type tap exchange
+
+// Attempted implements [proxy.Tap]: a sampled request has a span for each attempt.
+func (t *tap) Attempted(u *proxy.Upstream, f proxy.Fault, status int, began time.Duration) {
+	x := (*exchange)(t)
+	if !x.seen.sampled {
+		return
+	}
+	s := telemetry.Span{
+		Trace: x.seen.trace, Parent: x.seen.span, Client: true, Began: began, Took: wire.Now() - began,
+		Method: telemetry.MethodName(x.head.Method), URL: u.URL, Status: status, Fault: f.String(), Resend: x.seen.attempts,
+	}
+	_, _ = hex.Decode(s.ID[:], x.trace[36:52])
+	x.gateway.tracer.Record(&s)
+	x.seen.attempts++
+	x.nextAttempt()
+}
+
+// Answer implements [proxy.Tap].
+func (t *tap) Answer(h *wire.ResponseHead) (body bool) {
+	x := (*exchange)(t)
+	s := &x.seen
+	if s.stream = h.EventStream(); s.stream {
+		x.gateway.metrics.BeginStream()
+	}
+	if x.route.openAI {
+		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(pathOf(x.head.Target)), x.began)
+	}
+	return s.stream || s.generation.Active()
+}
+
+// Body implements [proxy.Tap].
+func (t *tap) Body(piece []byte) {
+	s := &t.seen
+	if s.stream {
+		s.events.Pass(piece)
+	}
+	if s.generation.Active() {
+		t.gateway.genAI.Pass(&s.generation, piece, wire.Now())
+	}
+}
+
+// tell is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
+func (g *Gateway) tell(x *exchange, total, own time.Duration) {
+	s, code, now := &x.seen, x.code(), x.began+total
+	failed := code >= 400 || x.fault != proxy.None
+	if s.stream {
+		g.metrics.EndStream(now-x.forward.HeadAt, s.events.N)
+	}
+	g.genAI.End(&s.generation, s.stream, failed, now)
+	if g.access.Wants(x.plan.settings.LogLevel, code, x.fault.String()) {
+		a := g.accessOf(x, code)
+		a.Total, a.Gateway = total, own
+		g.access.Log(&a)
+	}
+	if s.sampled {
+		g.recordSpan(x, code, total)
+	}
+}
+
+// accessOf is a request as the access log tells of it.
+func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
+	a := telemetry.Access{
+		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: pathOf(x.head.Target),
+		Status: code, Bytes: x.conn.Sent(), Upstream: x.forward.UpstreamTime, Cache: x.cached.outcome, Limit: x.limitOutcome(), Fault: x.fault.String(),
+	}
+	if x.route != nil {
+		a.Route = x.route.path
+	}
+	if u := x.forward.Upstream; u != nil {
+		a.Pool, a.URL = u.Pool, u.URL
+	}
+	return a
+}
+
+// limitOutcome is what the limiter said: whose limit refused the request, or that it was let in.
+func (x *exchange) limitOutcome() string {
+	switch {
+	case x.seen.refused != ratelimit.None:
+		return x.seen.refused.String()
+	case len(x.rateLimit) > 0:
+		return "admitted"
+	}
+	return ""
+}
+
+// recordSpan leaves the span of the request.
+func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
+	s := telemetry.Span{
+		Trace: x.seen.trace, ID: x.seen.span, Parent: x.seen.parent, Began: x.began, Took: total,
+		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
+		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.outcome, Limit: x.limitOutcome(),
+	}
+	s.SetPath(pathOf(x.head.Target))
+	if x.route != nil {
+		s.Route = x.route.path
+	}
+	g.tracer.Record(&s)
+}
+
+// appendTiming appends where the time of a request went until now, for an answer that does not come straight from an
+// upstream (W3C Server Timing, in milliseconds).
+func (x *exchange) appendTiming(dst []byte) []byte {
+	f := x.forward
+	dst = proxy.AppendMillis(append(dst, "gateway;dur="...), wire.Now()-x.began-f.UpstreamTime-f.ClientTime)
+	if f.QueueTime > 0 {
+		dst = proxy.AppendMillis(append(dst, ", queue;dur="...), f.QueueTime)
+	}
+	if f.UpstreamTime > 0 {
+		dst = proxy.AppendMillis(append(dst, ", upstream;dur="...), f.UpstreamTime-f.QueueTime)
+	}
+	if outcome := x.cached.outcome; outcome != "" {
+		dst = append(append(append(dst, `, cache;desc="`...), outcome...), '"')
+	}
+	return dst
+}
+
+// tellOfRefusal leaves a line about a request that could not be read.
+func (g *Gateway) tellOfRefusal(x *exchange, status int) {
+	if !g.access.Wants(g.plan.Load().settings.LogLevel, status, "") {
+		return
+	}
+	g.access.Log(&telemetry.Access{
+		Time: time.Now(), ID: x.id, Client: x.conn.Peer(), Status: status, Bytes: x.conn.Sent(),
+	})
+}
