@@ -331,7 +331,7 @@ func declarations() []setting {
 			meaning: "PEM file of its private key; read again when it changes",
 			read:    into(func(s *Settings) *string { return &s.TLS.KeyFile }, anything)},
 		{name: "ADMIN_ADDR", restart: true,
-			meaning: "address of a listener of its own for `/metrics`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
+			meaning: "address of a listener of its own for `/metrics`, `/dashboard`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
 			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},
 		{name: "ADMIN_TOKEN", secret: true,
 			meaning: "who shows it as `Authorization: Bearer` may purge the cache",

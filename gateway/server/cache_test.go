@@ -455,7 +455,7 @@ func TestAdminListener(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- g.ServeAdmin(ln) }()
 	admin := &testGateway{Gateway: g.Gateway, t: t, addr: ln.Addr().String()}
-	for _, target := range []string{"/metrics", "/cachez", "/healthz", "/livez", "/readyz", "/", "/debug/pprof/cmdline"} {
+	for _, target := range []string{"/metrics", "/cachez", "/dashboard", "/dashboard/data", "/healthz", "/livez", "/readyz", "/", "/debug/pprof/cmdline"} {
 		if m := admin.get(target); m.status() != 200 {
 			t.Errorf("%s: %s", target, m.first)
 		}

@@ -16,14 +16,14 @@ func page(path string, answer func(*exchange), methods ...string) *route {
 
 // adminPages are those that ADMIN_ADDR moves to a listener of their own. There, who asks may purge.
 func (g *Gateway) adminPages(mayPurge bool) []*route {
-	return []*route{
+	return append(g.dashboardPages(),
 		page("/metrics", func(x *exchange) {
 			var b bytes.Buffer
 			g.metrics.WritePrometheus(&b)
 			g.reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", b.Bytes())
 		}, "GET"),
 		page("/cachez", func(x *exchange) { g.cachez(x, mayPurge) }, "GET", "DELETE"),
-	}
+	)
 }
 
 // pages are the operations pages that clients may see.

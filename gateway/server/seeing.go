@@ -17,6 +17,7 @@ import (
 // openEyes starts the access log and the tracer that the settings want. Lines go to out; nil: nowhere.
 func (g *Gateway) openEyes(out io.Writer, version string) {
 	s := g.settings
+	g.version = version
 	if s.AccessLog.Enabled && out != nil {
 		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Out: out, Sample: s.AccessLog.Sample})
 	}

@@ -50,6 +50,8 @@ type Gateway struct {
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
 	genAI     *telemetry.GenAI
+	figures   figures // of the dashboard
+	version   string
 	access    *telemetry.AccessLog
 	tracer    *telemetry.Tracer
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index

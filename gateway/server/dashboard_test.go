@@ -1,0 +1,91 @@
+package server
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The page loads nothing from anywhere else, and may not.
+func TestDashboard(t *testing.T) {
+	g := startGateway(t)
+	elsewhere := regexp.MustCompile(`(?i)https?:|//[a-z]|@import|<style|<script>|\son[a-z]+=|style="|url\(|eval\(|innerHTML`)
+	f := func(path, kind string) {
+		t.Helper()
+		r := g.do("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		if r.status() != 200 || r.field("Content-Type") != kind || !strings.HasPrefix(r.field("Content-Security-Policy"), "default-src 'none'; script-src 'self';") {
+			t.Errorf("%s: %q\n%s", path, r.first, r.head)
+		}
+		if found := elsewhere.FindString(r.body); found != "" || len(r.body) < 500 || len(r.body) > 20_000 {
+			t.Errorf("%s: %d bytes with %q", path, len(r.body), found)
+		}
+	}
+	f("/dashboard", "text/html; charset=utf-8")
+	f("/dashboard/app.js", "text/javascript; charset=utf-8")
+	f("/dashboard/app.css", "text/css; charset=utf-8")
+	if r := g.do("POST /dashboard/data HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); r.status() != 405 {
+		t.Errorf("POST: %q", r.first)
+	}
+}
+
+// The figures are those of /metrics.
+func TestDashboardData(t *testing.T) {
+	up := mixedUpstream(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "CACHE_ENABLED=true")
+	for range 3 {
+		g.do("GET /infer/python?x HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	g.do("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "nothing is under way", g.idle)
+	r := g.do("GET /dashboard/data HTTP/1.1\r\nHost: a\r\n\r\n")
+	var d struct {
+		Now      int64 `json:"now_ms"`
+		Uptime   *int64
+		Inflight int64
+		Requests struct {
+			Total uint64
+			Class []uint64
+		}
+		Duration, Overhead struct {
+			Bounds []float64
+			Counts []uint64
+		}
+		Cache struct {
+			Tiers  []string
+			Hits   []uint64
+			Misses uint64
+		}
+		Upstreams []struct {
+			Pool, URL string
+			Healthy   bool
+			Answers   struct{ Total uint64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(r.body), &d); err != nil {
+		t.Fatalf("%v: %s", err, r.body)
+	}
+	if d.Requests.Total != 4 || d.Requests.Class[2] != 3 || d.Requests.Class[4] != 1 || d.Inflight != 0 || d.Cache.Hits[0] != 2 || d.Cache.Misses != 1 {
+		t.Errorf("%+v", d)
+	}
+	if len(d.Upstreams) != 2 || d.Upstreams[1].URL != up.URL || !d.Upstreams[1].Healthy || d.Upstreams[1].Answers.Total != 1 {
+		t.Errorf("upstreams: %+v", d.Upstreams)
+	}
+	if at := time.UnixMilli(d.Now); time.Since(at) > time.Minute || r.field("Cache-Control") != "no-store" || strings.Contains(r.head, "Set-Cookie") {
+		t.Errorf("at %v, %s", at, r.head)
+	}
+}
+
+// However many look, the counters are read once a second.
+func TestFiguresAreShared(t *testing.T) {
+	var f figures
+	reads := 0
+	read := func() []byte { reads++; return []byte{byte(reads)} }
+	for i := range 40 {
+		f.at(time.Duration(i)*100*time.Millisecond, read)
+	}
+	if reads != 4 {
+		t.Errorf("%d reads in 4 s", reads)
+	}
+}

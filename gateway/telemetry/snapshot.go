@@ -1,0 +1,141 @@
+package telemetry
+
+import "time"
+
+// A Snapshot is what a person looks at, added up over routes. Counts begin at the start of the process, so that who takes
+// two of them has what happened in between.
+type Snapshot struct {
+	Requests Responses    `json:"requests"`
+	Duration Distribution `json:"duration"`
+	Overhead Distribution `json:"overhead"`
+	Cache    CacheCounts  `json:"cache"`
+	Refused  struct {
+		Client uint64 `json:"client"`
+		Global uint64 `json:"global"`
+	} `json:"refused"`
+	Clients   int              `json:"clients"` // in the limiter's table
+	Streams   int64            `json:"streams"` // open now
+	Left      uint64           `json:"left"`    // clients, before their answer was whole
+	Truncated uint64           `json:"truncated"`
+	Panics    uint64           `json:"panics"`
+	Upstreams []UpstreamCounts `json:"upstreams"`
+}
+
+// Responses are requests by the class of their status; the refused and those whose client left are of the fourth.
+type Responses struct {
+	Total uint64    `json:"total"`
+	Class [6]uint64 `json:"class"` // by the first digit; 0: no status that there is
+}
+
+// A Distribution is a histogram: Counts has one more than Bounds, and is not cumulative.
+type Distribution struct {
+	Bounds []float64 `json:"bounds"` // seconds
+	Counts []uint64  `json:"counts"`
+	Sum    float64   `json:"sum"` // seconds
+}
+
+// CacheCounts are hits by tier. Without a cache there are no tiers.
+type CacheCounts struct {
+	Tiers     []string `json:"tiers"`
+	Hits      []uint64 `json:"hits"`
+	Misses    uint64   `json:"misses"`
+	Coalesced uint64   `json:"coalesced"`
+}
+
+// UpstreamCounts are an upstream's answers by class, its errors, and what it is like now.
+type UpstreamCounts struct {
+	Pool     string    `json:"pool"`
+	URL      string    `json:"url"`
+	Answers  Responses `json:"answers"`
+	Errors   uint64    `json:"errors"`
+	Inflight int64     `json:"inflight"`
+	Healthy  bool      `json:"healthy"`
+}
+
+// Snapshot reads the counters. The upstreams are those named, so that what a reload took away is not shown.
+func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot) {
+	if m == nil {
+		return s
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var durations, overheads []*histogram
+	for _, r := range m.routes {
+		for i := range r.requests {
+			s.Requests.add(r.requests[i].Load())
+		}
+		durations, overheads = append(durations, r.duration), append(overheads, r.overhead)
+	}
+	s.Duration, s.Overhead = distributionOf(durations), distributionOf(overheads)
+	s.Cache = CacheCounts{Tiers: m.tiers, Coalesced: m.cache.CoalescedTotal()}
+	s.Cache.Hits, s.Cache.Misses = m.cache.Totals()
+	if m.rateLimit != nil {
+		l := m.rateLimit()
+		s.Refused.Client, s.Refused.Global, s.Clients = l.DroppedClient, l.DroppedGlobal, l.Clients
+	}
+	s.Streams, s.Truncated, s.Panics = m.streams.open.Load(), m.truncated.Get(), m.panics.Get()
+	s.Left = m.cancels.total()
+	for _, pool := range pools {
+		for _, url := range urls[pool] {
+			if u := m.upstreams[upstreamName{pool, url}]; u != nil {
+				s.Upstreams = append(s.Upstreams, m.upstreamCounts(u, upstreamName{pool, url}))
+			}
+		}
+	}
+	return s
+}
+
+func (m *Metrics) upstreamCounts(u *Upstream, name upstreamName) UpstreamCounts {
+	c := UpstreamCounts{Pool: name.pool, URL: name.url, Errors: u.errors.total()}
+	c.Answers.add(&u.requests)
+	if m.options.UpstreamState != nil {
+		state := m.options.UpstreamState(name.pool, name.url)
+		c.Inflight, c.Healthy = state.Inflight, state.Healthy
+	}
+	return c
+}
+
+func (r *Responses) add(c *codes) {
+	if c == nil {
+		return
+	}
+	for i := range c.by {
+		counter := c.by[i].Load()
+		if counter == nil {
+			continue
+		}
+		class := 0
+		if i < len(c.by)-1 {
+			class = (lowestCode + i) / 100
+		}
+		n := counter.Get()
+		r.Class[class] += n
+		r.Total += n
+	}
+}
+
+func (t *tally) total() (n uint64) {
+	for _, c := range t.counters {
+		n += c.Get()
+	}
+	return n
+}
+
+// distributionOf adds histograms up.
+func distributionOf(parts []*histogram) (d Distribution) {
+	var sum time.Duration
+	for _, h := range parts {
+		if d.Counts == nil {
+			d.Counts = make([]uint64, len(h.bounds)+1)
+			for _, b := range h.bounds {
+				d.Bounds = append(d.Bounds, b.Seconds())
+			}
+		}
+		for i := range d.Counts {
+			d.Counts[i] += h.counts[i].Load()
+		}
+		sum += time.Duration(h.sum.Load())
+	}
+	d.Sum = sum.Seconds()
+	return d
+}
