@@ -56,6 +56,9 @@ test-stack: ## compose, Kubernetes, workflow, Prometheus and Grafana files, with
 test-integration: ## the real gateway in front of a real FastAPI and a real Express process
 	@scripts/test.sh $@
 
+test-browser: ## the dashboard in a real browser, if chromium is installed
+	@scripts/test.sh $@
+
 ## Measure
 
 bench: ## Go benchmarks, kept as bench/reports/go-bench.txt and shown by benchstat (BENCH=regexp COUNT=6 BENCHTIME=200ms)
@@ -169,7 +172,7 @@ fmt: ## format the Go code, and the Python code once its venv is there
 
 clean: ## remove what was built and installed here, images and containers of the stack included
 	@if docker info >/dev/null 2>&1; then $(stack) --profile k6 down --volumes --remove-orphans --rmi local; fi
-	@rm -rf .bin backends/python/.venv backends/node/node_modules
+	@rm -rf .bin backends/python/.venv backends/node/node_modules scripts/tools/browser/node_modules
 	@find backends scripts \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 help:
@@ -195,7 +198,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-scripts test-k6 test-stack test-integration bench bench-stat bench-compare bench-baseline peers peers-install load \
+        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install load \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [part ...]: install what the tests need beside Go; without arguments every part.
+# setup.sh [part ...]: install what the tests need beside Go; without arguments every part but browser, which is for one test.
 #
 # A part is a function setup_<part> below. It does nothing when all is in place, installs into this tree (.bin, .venv,
 # node_modules), takes Debian packages only as root, and ends with `cannot "why"` when it has to give up. One line a part
@@ -74,6 +74,19 @@ setup_peers() {
 		[ -e "/usr/share/doc/$package" ] || RUNLEVEL=1 apt_install "$package" || missing+=("$package")
 	done
 	[ ${#missing[@]} = 0 ] || cannot "cannot be installed: ${missing[*]} ($why)"
+}
+
+setup_browser() {
+	cd scripts/tools/browser
+	have chromium || cannot "no chromium; on Debian: apt-get install chromium"
+	have npm || cannot "no npm"
+	local stamp
+	stamp=$(node --version && cat package.json package-lock.json)
+	if [ "$(cat node_modules/.stamp 2>/dev/null)" = "$stamp" ]; then
+		return 0
+	fi
+	npm ci --no-audit --no-fund || cannot "npm ci fails in scripts/tools/browser"
+	echo "$stamp" >node_modules/.stamp
 }
 
 have() { command -v "$1" >/dev/null; }

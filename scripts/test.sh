@@ -12,7 +12,7 @@ logs=$root/.bin/log
 mkdir -p "$logs"
 
 steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-scripts test-k6
-	test-stack test-integration)
+	test-stack test-integration test-browser)
 
 test_format() {
 	local unformatted
@@ -138,6 +138,14 @@ test_integration() {
 ready() { scripts/setup.sh "$1" >"$logs/ready-$1"; }
 why() { cat "$logs/ready-$1"; }
 need() { ready "$1" || skip "$(why "$1")"; }
+
+# The dashboard in a real browser, if there is one: nobody needs a browser to run a gateway, so none is installed.
+test_browser() {
+	need browser
+	make -s build
+	cd scripts/tools/browser
+	GATEWAY=$root/.bin/gateway CHROMIUM=$(command -v chromium) node dashboard.js
+}
 
 # with_race sets the array race to what go test is given for the race detector.
 with_race() {

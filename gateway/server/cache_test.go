@@ -455,6 +455,7 @@ func TestAdminListener(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- g.ServeAdmin(ln) }()
 	admin := &testGateway{Gateway: g.Gateway, t: t, addr: ln.Addr().String()}
+	eventually(t, "the upstreams are known to be well", func() bool { ready, _ := g.ops.Ready(); return ready })
 	for _, target := range []string{"/metrics", "/cachez", "/dashboard", "/dashboard/data", "/healthz", "/livez", "/readyz", "/", "/debug/pprof/cmdline"} {
 		if m := admin.get(target); m.status() != 200 {
 			t.Errorf("%s: %s", target, m.first)

@@ -30,14 +30,11 @@ const dashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self'
 func (g *Gateway) dashboardPages() []*route {
 	file := func(path, kind string, body []byte) *route {
 		return page(path, func(x *exchange) {
-			h := &x.ctx.Response.Header
-			h.SetContentType(kind)
-			h.Set("Cache-Control", "no-cache")
-			h.Set("Content-Security-Policy", dashboardPolicy)
-			h.Set("X-Content-Type-Options", "nosniff")
-			h.Set("Referrer-Policy", "no-referrer")
-			x.ctx.Response.SetBody(body)
-			g.sign(x)
+			x.say("Cache-Control", "no-cache")
+			x.say("Content-Security-Policy", dashboardPolicy)
+			x.say("X-Content-Type-Options", "nosniff")
+			x.say("Referrer-Policy", "no-referrer")
+			g.reply(x, 200, kind, body)
 		}, "GET")
 	}
 	return []*route{

@@ -273,6 +273,9 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 		f = headTooLong
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = headTimeout
+	case errors.As(err, new(*net.OpError)): // a reset: there is nobody to answer, and no request to count
+		ctx.Conn().(*wire.ClientConn).Mute()
+		return
 	}
 	x := &exchange{gateway: g, forward: new(proxy.Exchange), last: true, openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
 	x.conn = ctx.Conn().(*wire.ClientConn)

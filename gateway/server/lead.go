@@ -332,6 +332,7 @@ func refuse([]byte) error { return errRefused }
 func (x *exchange) handOver() {
 	from, to := x.forward, new(proxy.Exchange)
 	to.Status, to.Upstream, to.HeadAt, to.Retried, to.ClientTime = from.Status, from.Upstream, from.HeadAt, from.Retried, from.ClientTime
+	to.QueueTime = from.QueueTime
 	to.UpstreamTime = from.HeadAt - x.began - from.ClientTime // so far; what the gateway did before it is microseconds
 	from.Client, from.Tap = nil, nil
 	x.forward = to

@@ -50,6 +50,7 @@ type UpstreamCounts struct {
 	Errors   uint64    `json:"errors"`
 	Inflight int64     `json:"inflight"`
 	Healthy  bool      `json:"healthy"`
+	Breaker  int       `json:"breaker"` // 0 closed, 1 half open, 2 open
 }
 
 // Snapshot reads the counters. The upstreams are those named, so that what a reload took away is not shown.
@@ -90,7 +91,7 @@ func (m *Metrics) upstreamCounts(u *Upstream, name upstreamName) UpstreamCounts 
 	c.Answers.add(&u.requests)
 	if m.options.UpstreamState != nil {
 		state := m.options.UpstreamState(name.pool, name.url)
-		c.Inflight, c.Healthy = state.Inflight, state.Healthy
+		c.Inflight, c.Healthy, c.Breaker = state.Inflight, state.Healthy, state.Breaker
 	}
 	return c
 }

@@ -41,11 +41,10 @@ function compare(now, then, before) {
     good: rate(now.requests.class[2] + now.requests.class[3], then.requests.class[2] + then.requests.class[3], s),
     client: rate(now.requests.class[4], then.requests.class[4], s),
     server: rate(now.requests.class[5], then.requests.class[5], s),
-    cut: rate(now.truncated, then.truncated, s),
-    left: rate(now.left, then.left, s),
+    broken: rate(now.truncated + now.left, then.truncated + then.left, s), // by the upstream, by the client
     refusedClient: rate(now.refused.client, then.refused.client, s),
     refusedGlobal: rate(now.refused.global, then.refused.global, s),
-    inflight: now.inflight, streams: now.streams, clients: now.clients, panics: now.panics,
+    inflight: now.inflight, streams: now.streams, panics: now.panics,
     hit: asked ? (asked - misses) / asked : null,
   };
   for (const q of [50, 95, 99]) {
@@ -70,7 +69,7 @@ function time(v) {
 const tiles = [
   ["requests/s", "rps", number], ["p50", "p50", time], ["p95", "p95", time], ["p99", "p99", time], ["overhead p50", "own50", time],
   ["overhead p99", "own99", time], ["hit ratio", "hit", percent], ["in flight", "inflight", number], ["streams", "streams", number],
-  ["5xx/s", "server", number], ["clients known", "clients", number], ["panics", "panics", number],
+  ["5xx/s", "server", number], ["cut or left/s", "broken", number], ["panics", "panics", number],
 ];
 const charts = [
   { title: "Requests per second", show: number, lines: [["2xx, 3xx", "good", "a"], ["4xx", "client", "b"], ["5xx", "server", "c"]] },
@@ -79,7 +78,6 @@ const charts = [
   { title: "Answered from the cache", show: percent, top: 1, lines: [["all", "hit", "a"]], tiers: true },
   { title: "Refused by the limits, per second", show: number, lines: [["client", "refusedClient", "a"], ["global", "refusedGlobal", "b"]] },
   { title: "Under way", show: number, lines: [["requests", "inflight", "a"], ["streams", "streams", "b"]] },
-  { title: "Not whole, per second", show: number, lines: [["5xx", "server", "a"], ["cut by the upstream", "cut", "b"], ["client left", "left", "c"]] },
 ];
 
 function element(name, parent, text, className) {
@@ -134,7 +132,7 @@ function point(chart, e) {
 function ceiling(v) {
   if (!(v > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(v));
-  return [1, 2, 5, 10].find((n) => n * unit >= v) * unit;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((n) => n * unit >= v) * unit;
 }
 
 function drawChart(chart) {
