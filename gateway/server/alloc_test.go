@@ -27,11 +27,11 @@ func TestAllocExchange(t *testing.T) {
 		return fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/json\r\n"+
 			"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n))
 	}
-	f := func(name, request, response string) {
+	f := func(name, request, response string, environ ...string) {
 		t.Run(name, func(t *testing.T) {
 			up := startCannedUpstream(t, response)
-			g := startGateway(t, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
-				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")
+			g := startChanged(t, Options{Access: io.Discard}, nil, append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
+				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")...)
 			c := g.dial()
 			buf := make([]byte, 256<<10)
 			end := []byte(response[len(response)-7:])
@@ -76,6 +76,19 @@ func TestAllocExchange(t *testing.T) {
 	f("post in /v1", strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1), answer("{} result!"))
 	f("stream of 20 events", get, chunks)
 	f("stream of 192 KB", get, answer(strings.Repeat("y", 192<<10)+"result!"))
+
+	// With everything on that tells of requests. The collector takes connections and never answers: what happens in a
+	// request is the same, and the delivery of spans, which is not part of one, stands still.
+	collector, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer collector.Close()
+	on := []string{"ACCESS_LOG=true", "SERVER_TIMING=true", "GENAI_MODELS=m", "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector.Addr().String()}
+	inV1 := strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1)
+	f("seen: get", get, answer("result!"), on...)
+	f("seen: post in /v1", inV1, answer(`{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}} result!`), on...)
+	f("seen: stream in /v1", inV1, chunks, on...)
 }
 
 // startCannedUpstream answers every request with the same response, without allocating. Every

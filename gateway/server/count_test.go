@@ -24,7 +24,8 @@ func mixedUpstream(t *testing.T) *scripted {
 				for range 5 {
 					c.send("9\r\ndata: x\n\n\r\n")
 				}
-				c.send("0\r\n\r\n")
+				usage := `data: {"model":"m","usage":{"prompt_tokens":3,"completion_tokens":5}}` + "\n\n"
+				c.send("%x\r\n%s\r\n0\r\n\r\n", len(usage), usage)
 			case has("cut"):
 				c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
 				return
@@ -119,6 +120,8 @@ var names = []struct {
 	{"upstream_retries_total", 0}, {"client_cancel_total", 1}, {"stream_truncated_total", 1},
 	{"time_to_first_byte_seconds_count", 1}, {"panics_total", 0}, {"build_info", 1},
 	{"stream_duration_seconds_count", 1}, {"stream_events_sum", 5}, {"streams_open", 0}, {"gen_ai_server_request_duration_count", 1},
+	{"gen_ai_client_token_usage_sum", 8}, {"gen_ai_server_time_to_first_token_count", 1}, {"gen_ai_server_time_per_output_token_count", 1},
+	{"breaker_state", 0}, {"upstream_queue_length", 0},
 	{"access_log_dropped_total", 0}, {"trace_spans_total", 0},
 	{"go_goroutines", 1}, {"go_memstats_heap_inuse_bytes", 1}, {"process_resident_memory_bytes", 1}, {"process_cpu_seconds_total", 0},
 }

@@ -55,7 +55,8 @@ type AccessLog struct {
 }
 
 const (
-	accessLines  = 8192                  // that the queue holds
+	accessLines  = 4096                  // that the queue holds
+	accessLine   = 512                   // bytes of a usual line: there is memory for all of them from the start
 	accessGather = 10 * time.Millisecond // how long lines gather before they are written
 	accessBatch  = 64 << 10              // bytes of a write
 	maxKeptLine  = 4 << 10               // a longer line's memory is given back
@@ -71,6 +72,10 @@ func NewAccessLog(o AccessLogOptions) *AccessLog {
 	}
 	if o.Sample >= 1 { // the product is 2^64, which no uint64 is
 		l.below = math.MaxUint64
+	}
+	slab := make([]byte, accessLines*accessLine)
+	for i := range l.lines.slots {
+		l.lines.slots[i].value = slab[i*accessLine : i*accessLine : (i+1)*accessLine]
 	}
 	go l.run()
 	return l

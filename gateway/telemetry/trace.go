@@ -74,6 +74,7 @@ type Tracer struct {
 	target  string
 	below   uint64
 	spans   *ring[Span]
+	body    []byte // of a batch, run's own
 	client  *http.Client
 	stop    chan struct{}
 	done    chan struct{}
@@ -165,7 +166,7 @@ func (t *Tracer) run() {
 // flush delivers what is in the queue.
 func (t *Tracer) flush() {
 	for !t.spans.empty() {
-		b := t.appendHead(nil)
+		b := t.appendHead(t.body[:0])
 		offset := time.Now().UnixNano() - int64(wire.Now()) // read anew: the wall clock may have been set
 		n := uint64(0)
 		for n < tracerBatch && t.spans.take(func(s *Span) {
@@ -177,6 +178,7 @@ func (t *Tracer) flush() {
 			n++
 		}
 		b = append(b, "]}]}]}"...)
+		t.body = b
 		if err := t.deliver(b); err != nil {
 			t.failed.Add(n)
 			t.options.OnFault(err)
