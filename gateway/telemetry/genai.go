@@ -212,22 +212,27 @@ const maxTokens = 1 << 40
 var usageKey, modelKey = []byte(`"usage"`), []byte(`"model"`)
 
 // findUsage reads the last usage object of a body, of which b is the end. A key with its quotes cannot be part of a text:
-// there they would be escaped.
+// there they would be escaped. It looks forward, because that is what processors have instructions for.
 func findUsage(b []byte) (u usage) {
-	for end := len(b); end > 0; {
-		at := bytes.LastIndex(b[:end], usageKey)
+	var last []byte
+	for {
+		at := bytes.Index(b, usageKey)
 		if at < 0 {
-			return u
+			break
 		}
-		if object := objectOf(valueOf(b[at+len(usageKey):])); object != nil { // and not null, as in the chunks before
-			var in, out bool
-			u.input, in = number(object, `"prompt_tokens"`, `"input_tokens"`)
-			u.output, out = number(object, `"completion_tokens"`, `"output_tokens"`)
-			u.known = in || out
-			return u
+		b = b[at+len(usageKey):]
+		if v := valueOf(b); len(v) > 0 && v[0] == '{' { // and not null, as in the chunks before
+			last = v
 		}
-		end = at
 	}
+	object := objectOf(last)
+	if object == nil {
+		return u
+	}
+	var in, out bool
+	u.input, in = number(object, `"prompt_tokens"`, `"input_tokens"`)
+	u.output, out = number(object, `"completion_tokens"`, `"output_tokens"`)
+	u.known = in || out
 	return u
 }
 

@@ -18,6 +18,7 @@ type ring[T any] struct {
 	_      [64]byte
 	asleep atomic.Bool // the taker is, and wants to be woken
 	head   uint64      // the next position to take, the taker's own
+	rested uint64      // head when the taker last rested
 }
 
 type slot[T any] struct {
@@ -87,21 +88,22 @@ func (r *ring[T]) empty() bool {
 	return r.slots[r.head&uint64(len(r.slots)-1)].turn.Load() != r.head+1
 }
 
-// rest waits until there may be something to take, and then lets more of it gather, so that the taker is woken a few
-// times a second and not by every request. It returns false at once when stop is closed.
+// rest lets values gather, so that the taker is woken a few times a second and not by every request: to wake somebody
+// costs more than all the rest. When nothing came since it last rested, it waits until something does. It returns false
+// at once when stop is closed.
 func (r *ring[T]) rest(stop <-chan struct{}, gather time.Duration) (goOn bool) {
-	r.asleep.Store(true)
-	if r.empty() {
-		select {
-		case <-r.wake:
-		case <-stop:
-			return false
+	if r.head == r.rested {
+		r.asleep.Store(true)
+		if r.empty() {
+			select {
+			case <-r.wake:
+			case <-stop:
+				return false
+			}
 		}
+		r.asleep.Store(false)
 	}
-	r.asleep.Store(false)
-	if gather <= 0 {
-		return true
-	}
+	r.rested = r.head
 	timer := time.NewTimer(gather)
 	defer timer.Stop()
 	select {

@@ -90,7 +90,7 @@ const chartPixels = (page) => page.$$eval("canvas", (all) => all.map((c) => c.to
 const tile = (page, name) => page.$eval("#tiles", (tiles, wanted) => [...tiles.children].find((d) => d.firstChild.textContent === wanted).lastChild.textContent, name);
 
 async function look(browser, url) {
-  const page = await open(browser, url, { viewport: { width: 1280, height: 820 }, colorScheme: "light" });
+  const page = await open(browser, url, { viewport: { width: 1200, height: 760 }, colorScheme: "light" });
   await page.waitForFunction(() => document.querySelector("dd").textContent !== "–");
   await wait(4000);
   const before = await chartPixels(page);
