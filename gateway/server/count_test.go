@@ -213,3 +213,26 @@ func TestClientsAddNoSeries(t *testing.T) {
 		t.Errorf("%d series became %d", before, after)
 	}
 }
+
+// Who waits for another request's fetch, or for the body that it brings, waits for the upstream: it is no overhead.
+func TestWaitingForAnotherIsNotOverhead(t *testing.T) {
+	up := startUpstream(t, func(_ int, c *peer) {
+		for c.readRequest().err == nil {
+			time.Sleep(60 * time.Millisecond)
+			c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+			time.Sleep(60 * time.Millisecond)
+			c.send("0\r\n\r\n")
+		}
+	})
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "CACHE_ENABLED=true")
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() { g.do("GET /infer/python?x HTTP/1.1\r\nHost: a\r\n\r\n") })
+	}
+	wg.Wait()
+	s := g.sums()
+	total, own := s["request_duration_seconds_sum"], s["gateway_overhead_seconds_sum"]
+	if total < 5*0.1 || own > total/4 {
+		t.Errorf("%v s in all, %v s of the gateway's own", total, own)
+	}
+}

@@ -65,7 +65,8 @@ function load(url) {
     send(0.8, `${url}/infer?prompt=${Math.floor(30 * Math.random() ** 3)}`);
     send(0.5, `${url}/infer/python`, '{"prompt":"hello"}', json);
     send(0.25, `${url}/v1/chat/completions`, chat, json);
-    send(0.05, `${url}/infer/node`, '{"prompt":"x"}', { ...json, "X-Sim-Error": "503" });
+    send(0.3, `${url}/infer/node`, '{"prompt":"x"}', json);
+    send(0.03, `${url}/infer/node`, '{"prompt":"x"}', { ...json, "X-Sim-Error": "503" });
     if (n % 400 > 340) for (let i = 0; i < 3; i++) send(1, `${url}/limited`);
   }, 10);
   return () => clearInterval(timer);
