@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -50,20 +49,7 @@ func TestAllocHit(t *testing.T) {
 			for range 200 {
 				exchange()
 			}
-			const runs = 2000
-			var before, after runtime.MemStats
-			runtime.GC()
-			for range 50 {
-				exchange()
-			}
-			runtime.ReadMemStats(&before)
-			for range runs {
-				exchange()
-			}
-			runtime.ReadMemStats(&after)
-			if got := float64(after.Mallocs-before.Mallocs) / runs; got > 0.05 {
-				t.Errorf("%.2f allocations a request, %.0f bytes", got, float64(after.TotalAlloc-before.TotalAlloc)/runs)
-			}
+			allocatesNothing(t, exchange)
 		})
 	}
 	f("2 KB", small, get(), "result!", "X-Cache: HIT")
