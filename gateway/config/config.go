@@ -61,6 +61,8 @@ type Pool struct {
 
 	MaxInflight int // requests that each upstream may have at once
 
+	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
+
 	Explicit bool // the operator named it; readiness requires only these, not the defaults nobody asked for
 }
 

@@ -107,6 +107,9 @@ func (p *page) pool(pool Pool) {
 	write("    queue:", "")
 	write(fmt.Sprintf("      size: %d", pool.Queue.Size), either(stated.Queue.Size, byDefault))
 	write("      wait: "+short(pool.Queue.Wait), either(stated.Queue.Wait, byDefault))
+	if pool.Hedge > 0 {
+		write("    hedge: "+short(pool.Hedge), byFile)
+	}
 	if pool.TLS != (UpstreamTLS{}) {
 		write("    tls:", "")
 	}

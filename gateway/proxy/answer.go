@@ -26,6 +26,10 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 	limit := answerRoom + p.options.MaxHeadBytes
 	by := wire.Now() + u.timeouts.Response
 	wait := u.timeouts.Response
+	late := x.lateAfter() // and then a hedge may begin, once
+	if late > 0 {
+		wait = min(wait, late)
+	}
 	for looked, interim := 0, 0; ; {
 		if n := wire.FindHeadEnd(x.down.B[x.from:x.end], looked); n > 0 {
 			if x.answer.Scan(x.down.B[x.from:x.from+n]) != wire.None {
@@ -63,6 +67,13 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 		x.end += n
 		x.heard = x.heard || n > 0
 		if err != nil {
+			if late > 0 && !x.heard && errors.Is(err, os.ErrDeadlineExceeded) {
+				late = 0
+				if wait = by - wire.Now(); wait > 0 && !x.Gone() {
+					p.startHedge(x)
+					continue
+				}
+			}
 			// The time for the answer begins when the request is sent, all of it.
 			if x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded) && x.end == x.from {
 				if wait = x.pump.left(u.timeouts.Response); wait > 0 {

@@ -61,10 +61,12 @@ type Exchange struct {
 	from    int          // first byte of the response head in down
 	body    int          // first byte after it
 	end     int          // first free byte
+	used    bool         // conn has carried another request before
 	heard   bool         // a byte of this attempt's answer has come
 	dirty   bool         // the connection must not be used again
 	tried   []*Upstream  // by this request, in vain
 	pump    *pump        // sends a body that is not whole; nil if none
+	hedge   *hedge       // an attempt beside this one; nil if none
 }
 
 // A Taker may take an answer that is not for one client alone.

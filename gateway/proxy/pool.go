@@ -29,7 +29,8 @@ type Pool struct {
 	roster   atomic.Pointer[roster]
 	budget   budget
 	queue    *queue
-	made     config.Pool // what it was made from
+	hedge    time.Duration // after which a GET is sent to another upstream as well; 0: never
+	made     config.Pool   // what it was made from
 	onHealth func(u *Upstream, healthy bool)
 
 	mu sync.Mutex // of refresh
@@ -38,7 +39,7 @@ type Pool struct {
 func newPool(c config.Pool) *Pool {
 	p := &Pool{
 		Name: c.Name, Explicit: c.Explicit, balance: c.Balance, hashBy: c.Hash.By, hashName: c.Hash.Name,
-		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, made: c,
+		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, made: c,
 	}
 	p.budget.start()
 	return p

@@ -200,7 +200,7 @@ func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
 		if fault, again = p.try(x, pool, u); again == NoRetry || x.Gone() {
 			return fault
 		}
-		if again == RetryReused && x.Retried == RetryReused || !pool.budget.spend() {
+		if again == RetryReused && (x.Retried == RetryReused || x.Retried == RetryHedge) || !pool.budget.spend() {
 			return fault
 		}
 		x.tried = append(x.tried, u)
@@ -236,13 +236,14 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 	x.Upstream, x.at = u, pool
 	defer func() {
 		if !x.Held {
-			u.leave(pool)
+			x.Upstream.leave(pool)
 		}
 	}()
 	x.began = wire.Now()
 	if f, again = p.attempt(x, u); x.Held {
 		return f, again // Receive tells
 	}
+	u = x.Upstream // that of the hedge, if it was faster
 	x.attempted(u, f)
 	p.observe(x, u, f)
 	if again != RetryReused {
@@ -253,14 +254,20 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 
 // observe tells of an attempt that has come to its end.
 func (p *Proxy) observe(x *Exchange, u *Upstream, f Fault) {
+	x.UpstreamTime += p.tell(x, u, f)
+}
+
+// tell tells of an attempt, and returns how long it took.
+func (p *Proxy) tell(x *Exchange, u *Upstream, f Fault) (all time.Duration) {
 	took := wire.Now() - x.began
-	x.UpstreamTime += took
+	all = took
 	if p.options.Observe != nil {
 		if x.Status == 101 {
 			took = x.HeadAt - x.began // how long the peers talk says nothing about the upstream
 		}
 		p.options.Observe(u, f, x.answer.Status, took)
 	}
+	return all
 }
 
 // connect gives x a connection to u that is fit for a request: one that is open and silent, or a new one. The
@@ -306,13 +313,13 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 		return f, NoRetry
 	}
 	defer p.abandon(x, u)
-	used := x.conn.Used()
+	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
 	f, unsent := x.send(u)
 	switch {
 	case x.Gone():
 		return ClientGone, NoRetry
-	case f != None && used && unsent:
+	case f != None && x.used && unsent:
 		return f, RetryReused
 	case f != None:
 		return f, NoRetry
@@ -323,17 +330,24 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 		x.up.Put() // it will not be sent again; a generation may take a minute
 		x.up = nil
 	}
-	if f = p.await(x, u); f != None {
-		if f == BrokenAnswer && used && x.whole && !x.heard && idempotent(x.Head.Method) {
+	if f = p.await(x, u); x.hedge != nil {
+		f = p.settle(x, f)
+		u = x.Upstream
+	}
+	switch {
+	case f != None:
+		if x.outdated(f) && x.whole && idempotent(x.Head.Method) {
 			return f, RetryReused
 		}
 		return f, NoRetry
-	}
-	if x.declined() {
+	case x.declined():
 		return Unavailable, NoRetry
 	}
 	return p.relay(x, u), NoRetry
 }
+
+// outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.
+func (x *Exchange) outdated(f Fault) bool { return f == BrokenAnswer && x.used && !x.heard }
 
 // hungUp tells whether the client has left and nobody else wants the answer.
 func (x *Exchange) hungUp() bool {
@@ -383,6 +397,10 @@ func (p *Proxy) finish(x *Exchange, u *Upstream) {
 // abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
 // waits any more.
 func (p *Proxy) abandon(x *Exchange, u *Upstream) {
+	if x.hedge != nil { // a panic is on its way
+		x.hedge.stop()
+		_ = p.settle(x, ClientGone)
+	}
 	if x.conn == nil || x.Held {
 		return
 	}

@@ -71,6 +71,7 @@ type recipe struct {
 
 func recipeOf(u config.Upstream, pool config.Pool) recipe {
 	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
+	pool.Hedge = 0
 	return recipe{u, pool}
 }
 

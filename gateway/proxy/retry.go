@@ -35,6 +35,9 @@ func (b *budget) spend() bool {
 	}
 }
 
+// refund takes a spending back of which nothing came.
+func (b *budget) refund() { b.fifths.Add(retryCost) }
+
 // A Retry is why a request is sent again.
 type Retry uint8
 
@@ -45,9 +48,10 @@ const (
 	RetryConnect           // no connection came about: nobody has seen the request
 	RetryReused            // a connection used before broke before the first byte of an answer
 	RetryUnavailable       // the pool answered an idempotent request with 502, 503 or 504: its fallback is asked
+	RetryHedge             // the answer to a GET or HEAD takes long: another upstream is asked as well
 )
 
-var retries = [...]string{NoRetry: "", RetryConnect: "connect", RetryReused: "reused_connection", RetryUnavailable: "unavailable"}
+var retries = [...]string{NoRetry: "", RetryConnect: "connect", RetryReused: "reused_connection", RetryUnavailable: "unavailable", RetryHedge: "hedge"}
 
 // String is the reason's name in metrics.
 func (r Retry) String() string { return retries[r] }

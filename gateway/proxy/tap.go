@@ -11,7 +11,8 @@ import (
 // slices are borrowed.
 type Tap interface {
 	// Attempted is told of each attempt at an upstream: when it began, as wire.Now, how it ended and the status of the
-	// answer, 0 if there is none. What Forward sends next has the TraceParent that x has then.
+	// answer, 0 if there is none. What Forward sends next has the TraceParent that x has then. A hedge has that of the
+	// attempt beside it: of these two, only the one that Forward goes on with is told of.
 	Attempted(u *Upstream, f Fault, status int, began time.Duration)
 
 	// Answer is told of the head of an answer that goes to the client, before it goes, and says whether Body is to see

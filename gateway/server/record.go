@@ -14,7 +14,6 @@ import (
 func (g *Gateway) measureWith(version string) {
 	o := telemetry.Options{
 		Version:       version,
-		RetryReasons:  []string{proxy.RetryConnect.String(), proxy.RetryReused.String(), proxy.RetryUnavailable.String()},
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
 		UpstreamState: g.upstreamState,
 		QueueState:    g.queueState,
@@ -26,6 +25,9 @@ func (g *Gateway) measureWith(version string) {
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
 	o.Models = g.settings.Models
+	for r := proxy.NoRetry + 1; r <= proxy.RetryHedge; r++ {
+		o.RetryReasons = append(o.RetryReasons, r.String())
+	}
 	o.Routes, o.Pools = measured(g.settings)
 	for f := proxy.None + 1; f <= proxy.Truncated; f++ {
 		o.ErrorKinds = append(o.ErrorKinds, f.String())

@@ -87,6 +87,19 @@ func (w *Watch) Detach(e *Watched) {
 	s.mu.Unlock()
 }
 
+// Replace puts other work in the place of e's. It is interrupted at once if the client has left.
+func (w *Watch) Replace(e *Watched, work Interrupter) {
+	s := e.at.Load()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.work = work; e.gone.Load() {
+		work.Interrupt()
+	}
+}
+
 // Interrupt treats the client of e as gone, whatever stay says. It may be called from any goroutine as long as e is
 // not reused.
 func (w *Watch) Interrupt(e *Watched) {
