@@ -64,6 +64,10 @@ func (d *draft) checkPool(p filePool) {
 	if p.TLS != (UpstreamTLS{}) && !speaksTLS(d.settings.pool(p.Name)) {
 		d.fault(p.where+".tls", "is for https upstreams, but the pool has none")
 	}
+	if made := d.settings.pool(p.Name); made != nil && made.Timeouts.Response > 0 && made.Hedge >= made.Timeouts.Response {
+		d.fault(p.where+".hedge", fmt.Sprintf("is %s, but an answer has no more than %s to begin, by timeouts.response or RESPONSE_TIMEOUT",
+			short(made.Hedge), short(made.Timeouts.Response)))
+	}
 	circle := d.settings.circle(p.Name)
 	if len(circle) > 0 && slices.Min(circle) == p.Name { // once, not once a member
 		d.fault(p.where+".fallback", "leads in a circle: "+strings.Join(append(circle, p.Name), " → "))

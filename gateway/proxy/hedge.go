@@ -185,6 +185,9 @@ func (p *Proxy) settle(x *Exchange, f Fault) Fault {
 		h.stop()
 	case good, f != None && h.won.Load() == bySecond:
 		f = ClientGone // too late, or cut off
+	case f != None:
+		x.dirty = true
+		_ = x.conn.Close() // that upstream need not wait for the other one
 	}
 	<-h.done
 	if h.won.Load() == bySecond {

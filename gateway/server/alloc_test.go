@@ -27,11 +27,12 @@ func TestAllocExchange(t *testing.T) {
 		return fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/json\r\n"+
 			"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n))
 	}
+	file := ""
 	f := func(name, request, response string, environ ...string) {
 		t.Run(name, func(t *testing.T) {
 			up := startCannedUpstream(t, response)
-			g := startChanged(t, Options{Access: io.Discard}, nil, append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
-				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")...)
+			g := serve(t, loadSettings(t, file, append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
+				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")), Options{Access: io.Discard}, nil)
 			c := g.dial()
 			buf := make([]byte, 256<<10)
 			end := []byte(response[len(response)-7:])
@@ -74,6 +75,9 @@ func TestAllocExchange(t *testing.T) {
 	f("seen: get", get, answer("result!"), on...)
 	f("seen: post in /v1", inV1, answer(`{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}} result!`), on...)
 	f("seen: stream in /v1", inV1, chunks, on...)
+
+	file = "pools: {python: {hedge: 10s}}\n"
+	f("get of a pool that may hedge", get, answer("result!"))
 }
 
 // allocatesNothing runs an exchange many times and counts what is allocated meanwhile. Probes, timers and a batch of

@@ -150,6 +150,25 @@ func TestWatchWakesAReader(t *testing.T) {
 	w.Remove(&v.Watched)
 }
 
+// Other work takes the place of what was watched, also if the client has left already.
+func TestWatchReplace(t *testing.T) {
+	w, v := newTestWatch(t), newVisit(t)
+	second := &recorder{silent: true}
+	w.Replace(&v.Watched, upstreamOf(second)) // not watched: nothing happens
+	w.Add(&v.Watched, v.conn, v.upstream, nil)
+	w.Replace(&v.Watched, upstreamOf(second))
+	_ = v.client.Close()
+	eventually(t, "the new work is woken", func() bool { return second.woken() == 1 })
+	third := &recorder{silent: true}
+	if w.Replace(&v.Watched, upstreamOf(third)); third.woken() != 1 {
+		t.Error("work that comes too late is not woken")
+	}
+	w.Remove(&v.Watched)
+	if v.up.woken() != 0 {
+		t.Error("the old work was woken")
+	}
+}
+
 // TestWatchRemoved: whoever is removed is never touched again, whatever goes on around, and those that stay
 // are noticed when they leave.
 func TestWatchRemoved(t *testing.T) {
