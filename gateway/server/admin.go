@@ -26,7 +26,10 @@ func (g *Gateway) adminServer() *fasthttp.Server {
 	for _, page := range append(g.pages(), g.adminPages(true)...) {
 		r.ANY(page.path, func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, page) })
 	}
-	r.GET("/debug/pprof/{profile:*}", pprofhandler.PprofHandler)
+	r.GET("/debug/pprof/{profile:*}", func(ctx *fasthttp.RequestCtx) {
+		pprofhandler.PprofHandler(ctx)
+		ctx.SetConnectionClose() // it takes no head from the connection, which can carry no other one
+	})
 	nowhere := &route{missing: &noRoute, ops: true}
 	r.NotFound = func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, nowhere) }
 	s := g.newServer()

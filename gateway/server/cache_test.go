@@ -162,6 +162,8 @@ func TestCacheOfBuiltinRoutes(t *testing.T) {
 	m = g.do("POST /infer/python?prompt=y HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
 	wantCached(t, m, "BYPASS", 200, "0")
 	// A local route keeps its answer, too.
+	wantCached(t, g.do("HEAD /slow HTTP/1.1\r\nHost: a\r\n\r\n"), "MISS", 200, "")
+	wantCached(t, g.do("GET /slow HTTP/1.1\r\nHost: a\r\nCache-Control: no-store\r\n\r\n"), "BYPASS", 200, string(slowAnswer))
 	wantCached(t, g.get("/slow"), "MISS", 200, string(slowAnswer))
 	wantCached(t, g.get("/slow"), "HIT", 200, string(slowAnswer))
 	if m := g.get("/limited"); m.field("X-Cache") != "" || m.status() != 200 {
@@ -463,6 +465,10 @@ func TestAdminListener(t *testing.T) {
 	}
 	if m := admin.get("/infer?prompt=x"); m.status() != 404 {
 		t.Errorf("the admin listener forwards: %s", m.first)
+	}
+	// A profile cannot share its connection with another request, and says so.
+	if m := admin.do("GET /debug/pprof/cmdline HTTP/1.1\r\nHost: a\r\n\r\n"); m.field("Connection") != "close" {
+		t.Errorf("%s", m.head)
 	}
 	g.get("/a")
 	if m := admin.do("DELETE /cachez HTTP/1.1\r\nHost: a\r\n\r\n"); m.status() != 200 {

@@ -164,6 +164,9 @@ func (g *Gateway) answer(x *exchange) (done bool) {
 	if x.route.answer == nil {
 		return false
 	}
+	if x.cached.outcome != "" {
+		x.extra = x.appendOutcome(x.extra)
+	}
 	x.route.answer(x)
 	return true
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -181,40 +182,58 @@ func (c *ClientConn) readHead(p []byte) (int, error) {
 		if c.badEmptyLines(p[:n]) {
 			return 0, BadFraming
 		}
-		end := c.handOut(p[:n])
+		end, err := c.handOut(p[:n])
 		c.keepRest(p[end:n])
-		return end, nil
+		return end, err
 	}
 	c.rest = c.skipEmptyLines(c.rest) // a request that was sent before its time
 	n := copy(p, c.rest)
 	if c.badEmptyLines(p[:n]) {
 		return 0, BadFraming
 	}
-	end := c.handOut(p[:n])
+	end, err := c.handOut(p[:n])
 	c.consume(end)
-	return end, nil
+	return end, err
 }
 
 // handOut returns how much of p belongs to the current head.
-func (c *ClientConn) handOut(p []byte) int {
+func (c *ClientConn) handOut(p []byte) (int, error) {
 	if len(p) == 0 {
-		return 0
+		return 0, nil
 	}
 	if !c.begun.Load() {
 		c.begun.Store(true)
 	}
+	behindCR := c.matched%2 == 1 // of CR LF CR LF
 	end := c.findHeadEnd(p)
 	if end > 0 {
 		c.state = headGiven
 		c.handed += end
-		return end
+		return end, nil
+	}
+	if hasBareLF(p, behindCR) {
+		return 0, BadFraming // who ends lines so will not send the end that is looked for
 	}
 	if c.state == awaitsHead {
 		c.state = inHead
 		c.beginHead() // a byte now and then must not hold a connection
 	}
 	c.handed += len(p)
-	return len(p)
+	return len(p), nil
+}
+
+// hasBareLF tells whether p has an LF that follows no CR; behindCR tells whether p itself does.
+func hasBareLF(p []byte, behindCR bool) bool {
+	for at := 0; ; {
+		i := bytes.IndexByte(p[at:], '\n')
+		if i < 0 {
+			return false
+		}
+		if at += i; at == 0 && !behindCR || at > 0 && p[at-1] != '\r' {
+			return true
+		}
+		at++
+	}
 }
 
 // skipEmptyLines drops the empty lines before a request line, as RFC 9112 §2.2 asks: CR LF, and nothing that
