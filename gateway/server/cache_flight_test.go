@@ -439,6 +439,12 @@ func TestFlightFollowerLeaves(t *testing.T) {
 	if n := len(o.asked()); n != 1 {
 		t.Errorf("the upstream was asked %d times", n)
 	}
+	// The leader may be among those that left, and its answer had begun.
+	eventually(t, "their leaving is counted", func() bool {
+		got := g.series()
+		return got[`client_cancel_total{phase="waiting"}`]+got[`client_cancel_total{phase="answer"}`] == 5 &&
+			got[`client_cancel_total{phase="waiting"}`] >= 4
+	})
 }
 
 // Who waits for another one's fetch has a deadline of its own.

@@ -116,14 +116,22 @@ func (g *Gateway) record(x *exchange) {
 	switch {
 	case x.fault == proxy.Truncated:
 		g.metrics.Truncated()
-	case x.fault == proxy.ClientGone && f.Upstream == nil && !f.Queued:
-		g.metrics.Cancel(cancelUpload)
-	case x.fault == proxy.ClientGone && f.HeadAt == 0:
-		g.metrics.Cancel(cancelWaiting)
 	case x.fault == proxy.ClientGone:
-		g.metrics.Cancel(cancelAnswer)
+		g.metrics.Cancel(x.leftIn())
 	}
 	g.tell(x, total, own)
+}
+
+// leftIn tells when the request's client has left.
+func (x *exchange) leftIn() (phase string) {
+	f := x.forward
+	switch {
+	case f.HeadAt > 0 || f.Status != 0:
+		return cancelAnswer
+	case f.Upstream != nil || f.Queued || x.cached.status.Collapsed: // or for another request's fetch
+		return cancelWaiting
+	}
+	return cancelUpload
 }
 
 // code is the status that counts for a request: what the client got, or 499 if it left before.
