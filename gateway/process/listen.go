@@ -116,6 +116,10 @@ const (
 
 // startOffer listens at the path, which then leads to this process and not to its predecessor.
 func (s *Socket) startOffer() error {
+	// What is there may be left from a predecessor. Anything but a socket is somebody's file.
+	if info, err := os.Lstat(s.path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("cannot offer the socket to a successor: %s is there and is no socket", s.path)
+	}
 	next := fmt.Sprintf("%s.%d", s.path, os.Getpid())
 	_ = os.Remove(next) // of a process that had the same number
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: next, Net: "unix"})

@@ -87,12 +87,6 @@ func TestHandoverOfNoUse(t *testing.T) {
 	}
 	f("nothing", func() {})
 	f("a socket of nobody", func() {})
-	f("a file", func() {
-		os.Remove(path)
-		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	})
 	f("another port", func() { listen(t, 0, path).serve(t) })
 	f("somebody who says nothing", func() {
 		os.Remove(path)
@@ -111,6 +105,16 @@ func TestHandoverOfNoUse(t *testing.T) {
 			}
 		}()
 	})
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := listen(t, 0, file); s.Serving() == nil {
+		t.Error("a socket is offered in the place of a file")
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "x" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
 	s := &Socket{path: filepath.Join(t.TempDir(), "no", "such", "directory")}
 	if s.Serving() == nil {
 		t.Error("a socket is offered in a directory that is not there")
