@@ -101,11 +101,12 @@ const (
 
 // A Waiter is one request's seat in a flight. It is reused from request to request.
 type Waiter struct {
-	wake  chan struct{}
-	timer *time.Timer
-	left  atomic.Bool
-	late  bool  // see Latecomer
-	read  int64 // bytes of the body taken
+	wake   chan struct{}
+	timer  *time.Timer
+	left   atomic.Bool
+	behind atomic.Bool // it held up the others for too long
+	late   bool        // see Latecomer
+	read   int64       // bytes of the body taken
 }
 
 // NewWaiter makes a seat.
@@ -133,6 +134,7 @@ func (w *Waiter) nudge() {
 
 func (w *Waiter) reset() {
 	w.left.Store(false)
+	w.behind.Store(false)
 	w.read, w.late = 0, false
 	select {
 	case <-w.wake:
@@ -362,8 +364,57 @@ func (f *Flight) Write(p []byte) error {
 		}
 		room := f.room
 		f.mu.Unlock()
-		<-room
+		if !arrives(room, patience) {
+			f.leaveBehind()
+		}
 	}
+}
+
+// patience is how long an answer that is too large to be kept waits for its slowest reader while others have read on.
+const patience = time.Second
+
+func arrives(room chan struct{}, within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-room:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// leaveBehind ends the reading of those who hold up others. A reader alone holds up nobody but the upstream, as without
+// a cache.
+func (f *Flight) leaveBehind() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	end := f.base + int64(len(f.answer.Body))
+	held := false
+	for _, w := range f.waiting {
+		held = held || w.read == end
+	}
+	if !held {
+		return
+	}
+	kept := f.waiting[:0]
+	for _, w := range f.waiting {
+		if w.read == f.base {
+			w.behind.Store(true)
+			w.nudge()
+			continue
+		}
+		kept = append(kept, w)
+	}
+	clear(f.waiting[len(kept):])
+	f.waiting = kept
+}
+
+// TooLarge tells whether the answer has grown beyond what is kept.
+func (f *Flight) TooLarge() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tooLarge
 }
 
 // trim forgets what all readers have, and tells whether there is room for more.
@@ -484,6 +535,10 @@ func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, 
 			return nil, false, ErrNobody
 		}
 		f.mu.Lock()
+		if w.behind.Load() {
+			f.mu.Unlock()
+			return nil, false, ErrBroken // what it has not read is gone
+		}
 		piece = f.answer.Body[w.read-f.base:]
 		if n := f.base + int64(len(f.answer.Body)); n == f.answer.Length && !f.answer.Whole && !f.answer.Broken {
 			piece = nil // the client will know it for the end: not before others find it stored

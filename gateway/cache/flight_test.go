@@ -356,3 +356,37 @@ func TestFlightAbandoned(t *testing.T) {
 		t.Error("it is not over")
 	}
 }
+
+// Who does not read an answer that is too large to be kept does not hold up the others for long.
+func TestFlightLeavesBehindWhoHoldsUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewFlights(100)
+		reader, idle := NewWaiter(), NewWaiter()
+		f, _ := table.Join(flightKey("a"), Stamp{}, reader)
+		table.Join(flightKey("a"), Stamp{}, idle)
+		f.Land(Answer{Length: -1})
+		go func() {
+			for range 20 {
+				if f.Write(make([]byte, 30)) != nil {
+					t.Error("nobody reads?")
+				}
+			}
+			f.End(nil)
+		}()
+		began, got := time.Now(), 0
+		for more := true; more; {
+			var piece []byte
+			var err error
+			if piece, more, err = f.Next(reader, forAges); err != nil {
+				t.Fatal(err)
+			}
+			got += len(piece)
+		}
+		if took := time.Since(began); got != 600 || took > 2*patience {
+			t.Errorf("%d bytes after %v", got, took)
+		}
+		if _, _, err := f.Next(idle, forAges); err != ErrBroken {
+			t.Errorf("who read nothing is told %v", err)
+		}
+	})
+}

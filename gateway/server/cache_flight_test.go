@@ -849,6 +849,25 @@ func TestFlightTooLargeOnTheWay(t *testing.T) {
 	}
 }
 
+// A client that does not read an answer too large to be kept does not hold up the others.
+func TestFlightTooLargeWithAClientThatDoesNotRead(t *testing.T) {
+	piece := strings.Repeat("0123456789", 3000)
+	var pieces []string
+	for range 400 { // more than all buffers on the way to it hold
+		pieces = append(pieces, piece)
+	}
+	whole := strings.Repeat(piece, len(pieces))
+	o := startGate(t, func(message, int) string { return chunkedOf(pieces, fresh) })
+	g := startCached(t, o.origin, "CACHE_MAX_BODY_BYTES=200000", "IDLE_TIMEOUT=10m")
+	idle := g.dialNarrow(4096)
+	idle.send("%s", getOf("/a"))
+	clients := g.crowd(4, same(getOf("/a")))
+	close(o.open)
+	all(clients, func(i int, m message) { wantCached(t, m, "MISS", 200, whole) })
+	wantCached(t, g.get("/a"), "MISS", 200, whole) // and who comes now goes alone
+	idle.abort()
+}
+
 // However many get a stale answer, it is renewed once.
 func TestFlightOneRefresh(t *testing.T) {
 	begin := make(chan struct{})

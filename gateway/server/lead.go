@@ -352,7 +352,16 @@ func (l *landing) receive() {
 			l.flight.Break()
 		}
 	}()
-	if l.g.proxy.Receive(l.forward, l.flight.Write) != proxy.None {
+	marked := false
+	sink := func(piece []byte) error {
+		err := l.flight.Write(piece)
+		if !marked && l.flight.TooLarge() {
+			marked = true
+			l.g.flights.Mark(l.primary, wire.Now()) // the next ones go alone, each at its own pace
+		}
+		return err
+	}
+	if l.g.proxy.Receive(l.forward, sink) != proxy.None {
 		l.flight.Break()
 		return
 	}
