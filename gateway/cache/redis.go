@@ -520,7 +520,11 @@ func (r *remote) put(st Stamp, rec []byte, now int64) bool {
 }
 
 // delete is first for the queue: until it is done, nobody reads k from Redis. Who is reading it already may not keep it.
+//
+// The version comes first: whoever deletes in Redis because of the mark in the queue must not then write what was
+// stored before it. It comes again at the end, for whoever has read in between.
 func (r *remote) delete(k Key) {
+	r.memory.version(&k).Add(oneDeletion)
 	r.queue.delete(k)
 	r.memory.delete(&k, oneDeletion)
 }
