@@ -69,6 +69,7 @@ func TestAccessLog(t *testing.T) {
 	do := func(method, target string) {
 		t.Helper()
 		g.do(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\nX-Request-ID: it-is-me\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n", method, target, secret))
+		eventually(t, "its line is written", g.idle) // the answer is there a moment before
 	}
 	do("GET", "/healthz?"+secret)
 	do("POST", "/infer/python?"+secret)
@@ -84,6 +85,7 @@ func TestAccessLog(t *testing.T) {
 	c := g.dial()
 	c.send("GET /infer/node?prompt=x HTTP/1.1\r\nHost: a\r\n\r\n") // nobody is there
 	c.readResponse()
+	eventually(t, "its line is written", g.idle)
 	c.send("GET /infer/python?hold HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.10\r\n\r\n")
 	<-held
 	c.Close()
