@@ -512,7 +512,7 @@ func TestFlightVariants(t *testing.T) {
 			all(clients, func(i int, m message) {
 				wantCached(t, m, "MISS", 200, "for "+values[i%len(values)])
 			})
-			if n := len(o.asked()); n != len(values) {
+			if n := len(o.asked()); n < len(values) || n > len(values)+2 { // who looked just before the list of variants came may fetch once more
 				t.Errorf("the upstream was asked %d times for %d variants", n, len(values))
 			}
 			for i, v := range values {
