@@ -1,0 +1,126 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+var errAway = errors.New("cannot purge redis: it is away; what it holds may come back with it")
+
+// purge deletes the records whose text of the key matches, nil: all, and returns how many.
+func (r *remote) purge(ctx context.Context, match func(text []byte) bool) (int, error) {
+	c := r.link.Load()
+	if c == nil || !r.trusted(time.Now().UnixMilli()) {
+		return 0, errAway
+	}
+	ctx, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	call, cancelCall := context.WithTimeout(ctx, callTimeout)
+	defer cancelCall()
+	// All replicas hear this, and do not store what they are fetching, before the first record is looked at: what they
+	// have already stored is found, what they store later was fetched later.
+	mark := fmt.Sprint(r.purges.Add(1))
+	if err := c.Do(call, c.B().Set().Key(markName).Value(mark).PxMilliseconds(markTime.Milliseconds()).Build()).Error(); err != nil {
+		var answer *rueidis.RedisError
+		if !errors.As(err, &answer) {
+			return 0, fmt.Errorf("cannot purge redis: %w", err)
+		} // full, say: deleting goes on
+	}
+	n, err := r.scan(ctx, match)
+	if err != nil {
+		return n, fmt.Errorf("cannot purge all of redis: %w", err)
+	}
+	_, _ = r.ping() // we have been told of all this before the answer: what is asked for from now on is stored
+	return n, nil
+}
+
+func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int, err error) {
+	for _, node := range r.link.Load().Nodes() {
+		for cursor := uint64(0); ; {
+			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(namePrefix+"*").Count(scanCount).Build()).AsScanEntry()
+			if err != nil {
+				return n, err
+			}
+			keys, err := r.matching(ctx, entry.Elements, match)
+			if err != nil {
+				return n, err
+			}
+			gone, err := r.unlink(ctx, keys)
+			n += gone
+			if err != nil {
+				return n, err
+			}
+			if cursor = entry.Cursor; cursor == 0 {
+				break
+			}
+		}
+	}
+	return n, nil
+}
+
+// matching returns those names whose records' texts of the key match. It reads no more of them than it must.
+func (r *remote) matching(ctx context.Context, names []string, match func(text []byte) bool) (keys []Key, err error) {
+	c := r.link.Load()
+	for length := int64(peekBytes); len(names) > 0; length = fixedSize + MaxKeyText {
+		var commands rueidis.Commands
+		var asked []Key
+		for _, name := range names {
+			k, ok := keyOfName(name)
+			switch {
+			case !ok:
+			case match == nil:
+				keys = append(keys, k)
+			default:
+				commands = append(commands, c.B().Getrange().Key(name).Start(0).End(length-1).Build())
+				asked = append(asked, k)
+			}
+		}
+		names = nil
+		if len(commands) == 0 {
+			break
+		}
+		for i, result := range c.DoMulti(ctx, commands...) {
+			start, err := result.AsBytes()
+			if err != nil {
+				var answer *rueidis.RedisError
+				if errors.As(err, &answer) {
+					continue // not a record
+				}
+				return nil, err
+			}
+			text, ok := keyTextOf(start)
+			switch {
+			case ok && match(text):
+				keys = append(keys, asked[i])
+			case !ok && length == peekBytes && len(start) == peekBytes:
+				names = append(names, nameOf(asked[i]))
+			}
+		}
+	}
+	return keys, nil
+}
+
+// unlink deletes keys, and what was read into memory from them meanwhile.
+func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	c := r.link.Load()
+	commands := make(rueidis.Commands, len(keys))
+	for i, k := range keys {
+		commands[i] = c.B().Unlink().Key(nameOf(k)).Build()
+	}
+	for i, result := range c.DoMulti(ctx, commands...) {
+		gone, e := result.AsInt64()
+		if e != nil {
+			err = e
+		}
+		n += int(gone)
+		r.memory.delete(&keys[i], oneDeletion)
+	}
+	return n, err
+}

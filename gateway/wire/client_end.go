@@ -1,0 +1,103 @@
+package wire
+
+import (
+	"errors"
+	"time"
+)
+
+// How a connection ends, when not by a plain close.
+const (
+	endPlain  = iota
+	endLast   // the gateway ends it: linger if there is something unread, whose reset would overtake the answer
+	endLinger // the client may still be sending: let it read the answer before the reset
+	endReset  // what was sent must not look complete
+)
+
+// Linger makes Close wait a moment for a client that is still sending, so that a reset does not overtake
+// the answer. RFC 9112 §9.6.
+func (c *ClientConn) Linger() {
+	c.EndAfter()
+	c.ending.CompareAndSwap(endLast, endLinger)
+}
+
+// Reset makes Close reset the connection: what was sent is not whole and must not look so.
+func (c *ClientConn) Reset() { c.ending.Store(endReset) }
+
+// EndAfter tells that the connection ends with the current answer, by the gateway's or the client's wish.
+func (c *ClientConn) EndAfter() { c.ending.CompareAndSwap(endPlain, endLast) }
+
+// EndPlainly takes Linger and Reset back.
+func (c *ClientConn) EndPlainly() { c.ending.Store(endPlain) }
+
+// StopBody wakes whoever reads the body: nobody wants the rest of it. The connection can still be written
+// to, and must be closed then.
+func (c *ClientConn) StopBody() {
+	c.Linger()
+	c.stopped.Store(true)
+	_ = c.Conn.SetReadDeadline(longAgo)
+}
+
+// Close ends the connection as Linger or Reset asked.
+func (c *ClientConn) Close() error {
+	if c.serving.CompareAndSwap(servesOne, servesLast) {
+		return nil // whoever serves ends it, and fasthttp closes it again
+	}
+	c.listener.forget(c)
+	switch c.ending.Load() {
+	case endReset:
+		c.resetOnClose()
+		return c.kernel().Close() // without the close_notify of TLS, which says that all is there
+	case endLast:
+		if len(c.rest) > 0 || c.readable() {
+			c.linger()
+		}
+	case endLinger:
+		c.linger()
+	}
+	c.closing.Store(true)
+	return c.Conn.Close()
+}
+
+// resetOnClose makes the kernel reset the connection however it is closed, also by the end of the process.
+func (c *ClientConn) resetOnClose() {
+	if t, ok := c.kernel().(interface{ SetLinger(int) error }); ok {
+		_ = t.SetLinger(0)
+	}
+}
+
+// Bounds of linger: enough for an honest client that sends on without looking to see a 413, little for
+// anybody else. Reading to nowhere is cheap; the time is what counts.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 20
+)
+
+func (c *ClientConn) linger() {
+	if c.CloseWrite() != nil {
+		return
+	}
+	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+	b := GetBuffer(SmallBuffer)
+	defer b.Put()
+	for left := lingerBytes; left > 0; {
+		n, err := c.kernel().Read(b.B)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// CloseWrite ends what is sent to the client, and leaves open what comes from it.
+func (c *ClientConn) CloseWrite() error {
+	if c.tls != nil {
+		if err := c.tls.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	half, ok := c.kernel().(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
