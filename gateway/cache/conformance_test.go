@@ -430,11 +430,20 @@ func TestSection4_2_2_Heuristics(t *testing.T) {
 	f(plain, "200|ETag: \"a\"|Last-Modified: "+hourLater, 0, true) // from the future: none, but it can be revalidated
 	f(withTTL, "200", 300, true)
 	f(withTTL, "200|Last-Modified: Tue, 24 Nov 2026 11:59:00 GMT", 300, true)
-	for _, status := range []string{"200", "203", "204", "300", "301", "308", "404", "405", "410", "414", "501"} {
+	negative := withTTL
+	negative.NegativeTTL = 10 * time.Second
+	for _, status := range []string{"200", "203", "301", "308"} {
 		f(withTTL, status, 300, true)
+		f(negative, status, 300, true)
 		f(plain, status+"|Last-Modified: "+dayAgo, 300, true)
 	}
-	f(withTTL, "302|Cache-Control: public", 300, true)
+	for _, status := range []string{"404", "405", "410", "414", "501"} {
+		f(negative, status, 10, true)
+		f(plain, status+"|Last-Modified: "+dayAgo, 300, true)
+	}
+	for _, status := range []string{"204", "300", "302|Cache-Control: public"} {
+		f(plain, status+"|Last-Modified: "+dayAgo, 300, true)
+	}
 	// Never where explicit freshness is there, even of nothing.
 	f(withTTL, "200|Cache-Control: max-age=5", 5, false)
 	f(withTTL, "200|Expires: 0|ETag: \"a\"", 0, false)
@@ -442,7 +451,7 @@ func TestSection4_2_2_Heuristics(t *testing.T) {
 	f(withTTL, "404|Cache-Control: s-maxage=5", 5, false)
 
 	g := storeFact(t, withTTL)
-	for _, status := range []string{"201", "202", "205", "299", "302", "303", "307", "400", "401", "403", "406", "418", "429", "500", "502", "503", "504"} {
+	for _, status := range []string{"204", "300", "404", "405", "410", "414", "501", "201", "202", "205", "299", "302", "303", "307", "400", "401", "403", "406", "418", "429", "500", "502", "503", "504"} {
 		g("GET", status+"|Last-Modified: "+dayAgo, ForStatus)
 	}
 	g = storeFact(t, plain)
@@ -649,11 +658,14 @@ func TestSection4_3_4_Freshening(t *testing.T) {
 	f(lm, lm, true)
 	f(lm, other, false)
 	f("ETag: \"a\"|"+lm, lm, true)
-	f("ETag: \"a\"", lm, false)
-	// No validator: only what has none.
+	f("ETag: \"a\"", lm, true) // contradicts nothing
+	f("ETag: \"a\"|"+other, lm, false)
+	// None: it is about what was asked about, which is one stored answer.
 	f("", "", true)
-	f("ETag: \"a\"", "", false)
-	f(lm, "", false)
+	f("ETag: \"a\"", "", true)
+	f("ETag: W/\"a\"", "", true)
+	f(lm, "", true)
+	f("ETag: \"a\"|"+lm, "", true)
 
 	// What is freshened has the new times, and what it says now.
 	q, _ := ask(t, "GET")

@@ -5,7 +5,9 @@ import "time"
 // A Policy is what the operator decides about a route's answers.
 type Policy struct {
 	TTL          time.Duration // freshness of an answer that states none; 0: a tenth of the time since Last-Modified
+	NegativeTTL  time.Duration // the same for an answer that says that there is nothing; 0: as for others, without TTL
 	HeuristicMax time.Duration // the most that this tenth may be
+	StaleIfError time.Duration // of an answer that says nothing of stale-if-error; 0: none
 	MaxBody      int64         // bytes; a larger body is not stored. 0: no limit
 }
 
@@ -25,11 +27,17 @@ func (p Policy) Store(req *Request, resp *Response) (Meta, Reason) {
 		return Meta{}, ForTooLarge
 	}
 	m := resp.meta()
+	if req.LastEvent && resp.events {
+		return Meta{}, ForEventStream
+	}
 	if req.Authorization && m.Flags&Shared == 0 {
 		return Meta{}, ForAuthorization
 	}
 	if why := p.freshen(&m, req, resp); why != None {
 		return Meta{}, why
+	}
+	if d, _ := resp.directives(); d.staleIfError == absent {
+		m.StaleIfError = clamp(int64(p.StaleIfError / time.Second))
 	}
 	if m.Keep() <= 0 {
 		return Meta{}, ForUseless
@@ -89,6 +97,9 @@ func (r *Response) meta() Meta {
 	if d.noCache {
 		m.Flags |= NoCache
 	}
+	if r.events {
+		m.Flags |= Events
+	}
 	if d.public || d.mustRevalidate || d.sMaxAge != absent {
 		m.Flags |= Shared // §3.5; proxy-revalidate is not among them
 	}
@@ -103,14 +114,19 @@ func (p Policy) freshen(m *Meta, req *Request, resp *Response) Reason {
 		return None
 	}
 	// §3, §4.2.2: without explicit freshness the status must be heuristically cacheable, or the answer public.
-	if d, _ := resp.directives(); !heuristic(resp.status) && !d.public {
+	d, _ := resp.directives()
+	switch {
+	case !heuristic(resp.status) && !d.public, p.TTL > 0 && !lasting(resp.status) && p.negative(resp.status) == 0:
 		return ForStatus
-	}
-	if req.Credentials {
+	case req.Credentials:
 		return ForCredentials
+	case resp.events, req.LastEvent:
+		return ForEventStream
 	}
 	m.Flags |= Heuristic
 	switch {
+	case p.negative(resp.status) > 0:
+		m.Lifetime = clamp(int64(p.NegativeTTL / time.Second))
 	case p.TTL > 0:
 		m.Lifetime = clamp(int64(p.TTL / time.Second))
 	case m.LastModified != 0:
@@ -119,6 +135,22 @@ func (p Policy) freshen(m *Meta, req *Request, resp *Response) Reason {
 		return ForNoFreshness
 	}
 	return None
+}
+
+// lasting tells whether an operator's TTL is meant for the status: answers that say what is there, or where it has
+// gone for good.
+func lasting(status int) bool {
+	return status == 200 || status == 203 || status == 301 || status == 308
+}
+
+// negative is the operator's TTL for answers that say that there is nothing: it is theirs alone, since a fault while a
+// new version is rolled out looks the same. 0: none, or the status is another one.
+func (p Policy) negative(status int) time.Duration {
+	switch status {
+	case 404, 405, 410, 414, 501:
+		return p.NegativeTTL
+	}
+	return 0
 }
 
 // heuristic tells whether the status is heuristically cacheable: RFC 9110 §15.1. 206 is, but is not stored.
@@ -240,6 +272,8 @@ func (m *Meta) unsuitable(req *Request) Reason {
 		return ForAuthorization
 	case req.Credentials && m.Flags&Heuristic != 0:
 		return ForCredentials
+	case req.LastEvent && m.Flags&(Heuristic|Events) != 0:
+		return ForEventStream
 	}
 	return None
 }

@@ -31,6 +31,7 @@ const (
 	ForHeadOnly      // an answer to HEAD has no body to store, §4.3.5
 	ForStatus        // no explicit freshness, and not a heuristically cacheable status, §4.2.2
 	ForNoFreshness   // no explicit freshness, and nothing to guess one from, §4.2.2
+	ForEventStream   // an event stream that states no freshness, or one that goes on for one client
 	ForUseless       // neither fresh now nor to be revalidated nor to be served stale
 
 	// stored answers
@@ -49,7 +50,7 @@ var reasonNames = [reasons]string{
 
 	ForInterim: "interim", ForPartial: "partial", ForNotModified: "not_modified", ForNotUnderstood: "not_understood",
 	ForNoStore: "no_store", ForPrivate: "private", ForSetCookie: "set_cookie", ForVaryAny: "vary_any", ForCoding: "coding",
-	ForTooLarge: "too_large", ForHeadOnly: "head_only", ForStatus: "status", ForNoFreshness: "no_freshness", ForUseless: "useless",
+	ForTooLarge: "too_large", ForHeadOnly: "head_only", ForStatus: "status", ForNoFreshness: "no_freshness", ForEventStream: "event_stream", ForUseless: "useless",
 
 	ForStale: "stale", ForNoCache: "no_cache",
 }

@@ -25,6 +25,7 @@ type Request struct {
 	MaxStale                            int64 // without a value: 2^31
 	StaleIfError                        int64 // RFC 5861 §4
 	Authorization, Credentials          bool  // a field Authorization; a cookie or an API key
+	LastEvent                           bool  // Last-Event-ID: an event stream is to go on behind that event
 	ifNoneMatch                         [][]byte
 	ifModifiedSince, ifRange, byteRange single
 
@@ -112,6 +113,8 @@ func (r *Request) take(name, value []byte, o Origin) {
 	case 13:
 		if is(name, "authorization") {
 			r.Authorization = true
+		} else if is(name, "last-event-id") {
+			r.LastEvent = true
 		} else if is(name, "if-none-match") {
 			r.ifNoneMatch = append(r.ifNoneMatch, value)
 		}

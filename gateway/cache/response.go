@@ -30,6 +30,7 @@ type Response struct {
 	coding                    []byte // Content-Encoding
 	vary                      varies
 	setCookie, contentRange   bool
+	events                    bool // parts that come as they arise, without an end perhaps
 	location, contentLocation []byte
 }
 
@@ -108,6 +109,8 @@ func (r *Response) take(name, value []byte) {
 		}
 	case 10:
 		r.setCookie = r.setCookie || is(name, "set-cookie")
+	case 12:
+		r.events = r.events || is(name, "content-type") && isLive(value)
 	case 13:
 		if is(name, "cache-control") {
 			r.control.read(value)
@@ -128,6 +131,12 @@ func (r *Response) take(name, value []byte) {
 			r.targetedBad = !r.targeted.readTargeted(value) || r.targetedBad
 		}
 	}
+}
+
+// isLive tells whether the media type is one of answers that come as things happen: server-sent events, and parts each of
+// which replaces the one before.
+func isLive(value []byte) bool {
+	return hasPrefix(value, "text/event-stream") || hasPrefix(value, "multipart/x-mixed-replace")
 }
 
 // takeAge reads the first member of the first line; what is not a number of seconds is ignored: RFC 9111 §5.1.

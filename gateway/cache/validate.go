@@ -129,18 +129,20 @@ func (m *Meta) date() int64 {
 
 // Validates tells whether a 304 is about this stored answer, RFC 9111 §4.3.4. If it is not, nothing stored may be
 // updated or used; the request has to be sent again without validators.
+//
+// What was asked about is this answer alone: its validators went out, and no condition of a client's own. So a 304
+// that names none is about it, and only one that names another validator is not.
 func (r *Response) Validates(m *Meta) bool {
 	switch tag := r.anyEntityTag(); {
 	case isStrong(tag):
 		return strongMatch(tag, m.ETag)
 	case len(tag) > 0:
 		return weakMatch(tag, m.ETag)
-	case r.lastModified.valid():
+	case r.lastModified.valid() && m.LastModified != 0:
 		// Taken for a weak validator: it has no more than to be the same.
 		return r.lastModified.seconds == m.LastModified
 	}
-	// A 304 without a validator can only be about an answer without one.
-	return !m.validator()
+	return true
 }
 
 // anyEntityTag is the answer's entity tag, whether it may be stored or not.

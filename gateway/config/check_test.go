@@ -187,6 +187,10 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, fallback, limit, methods, path, pool, rewrite`)
 	f(route("path: /b, cache: {ttl: soon}"), `3: routes[1].cache.ttl: "soon" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, cache: {ttl: 60s, enabled: no}"), `3: routes[1].cache: a ttl and enabled: false contradict each other`)
+	f(route("path: /b, cache: {negative_ttl: 60s, enabled: no}"), `3: routes[1].cache: a negative_ttl and enabled: false contradict each other`)
+	f(route("path: /b, cache: {stale_if_error: 60s, enabled: no}"), `3: routes[1].cache: a stale_if_error and enabled: false contradict each other`)
+	f(route("path: /b, cache: {negative_ttl: 5ms}"), `3: routes[1].cache.negative_ttl: "5ms" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
+	f(route("path: /b, cache: {stale_if_error: -1s}"), `3: routes[1].cache.stale_if_error: "-1s" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, limit: {client_rps: 5}"), `3: routes[1].limit: client_rps and client_burst go together`)
 	f(route("path: /b, limit: {client_rps: -5, client_burst: 10}"),
 		`3: routes[1].limit.client_rps: "-5" is not a rate: 0, or a number between 0.000001 and 1000000000`)

@@ -120,6 +120,9 @@ type Route struct {
 type RouteCache struct {
 	Off bool          // nothing of this route is stored or answered from the cache
 	TTL time.Duration // freshness of an answer that states none; 0: by its Last-Modified, at most Cache.TTL
+
+	NegativeTTL  time.Duration // the same for 404, 405, 410, 414 and 501; 0: they are not kept by TTL
+	StaleIfError time.Duration // for so long, an answer that says nothing of it stands in when the upstream fails; 0: not at all
 }
 
 // Cache is what may be kept of answers, and where.

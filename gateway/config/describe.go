@@ -177,13 +177,19 @@ func (l Limit) fields() string {
 
 // fields is a route's cache in the file's form.
 func (c RouteCache) fields() string {
-	switch {
-	case c.Off:
+	if c.Off {
 		return "enabled: false"
-	case c.TTL > 0:
-		return "ttl: " + short(c.TTL)
 	}
-	return ""
+	var list []string
+	for _, d := range []struct {
+		name string
+		time.Duration
+	}{{"ttl", c.TTL}, {"negative_ttl", c.NegativeTTL}, {"stale_if_error", c.StaleIfError}} {
+		if d.Duration > 0 {
+			list = append(list, d.name+": "+short(d.Duration))
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // short writes a duration as an operator would: 1m, not 1m0s.

@@ -253,9 +253,18 @@ func readCache(n node, c *RouteCache) {
 	n.fields(map[string]func(node){
 		"enabled": to(&on, boolean),
 		"ttl":     to(&c.TTL, duration(time.Second)),
+
+		"negative_ttl":   to(&c.NegativeTTL, orZero(duration(time.Second))),
+		"stale_if_error": to(&c.StaleIfError, orZero(duration(time.Second))),
 	})
-	if c.Off = !on; c.Off && c.TTL > 0 {
-		n.fault("a ttl and enabled: false contradict each other")
+	c.Off = !on
+	for _, s := range []struct {
+		name   string
+		stated bool
+	}{{"ttl", c.TTL > 0}, {"negative_ttl", c.NegativeTTL > 0}, {"stale_if_error", c.StaleIfError > 0}} {
+		if c.Off && s.stated {
+			n.fault("a " + s.name + " and enabled: false contradict each other")
+		}
 	}
 }
 

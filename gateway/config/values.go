@@ -28,6 +28,16 @@ func integer[T int | int64](least, most T, what string) func(string) (T, error) 
 	}
 }
 
+// orZero accepts a zero too, which is off.
+func orZero(parse func(string) (time.Duration, error)) func(string) (time.Duration, error) {
+	return func(text string) (time.Duration, error) {
+		if v, err := time.ParseDuration(text); err == nil && v == 0 {
+			return 0, nil
+		}
+		return parse(text)
+	}
+}
+
 // duration parses a time in Go's form, from least to a day. A bare number is
 // refused: nobody can say whether it was meant in seconds or milliseconds.
 func duration(least time.Duration) func(string) (time.Duration, error) {

@@ -34,7 +34,10 @@ func (g *Gateway) openCache() (err error) {
 
 // newCaching is what a configured route does with answers.
 func (g *Gateway) newCaching(s *config.Settings, c config.Route) *caching {
-	policy := cache.Policy{TTL: c.Cache.TTL, HeuristicMax: s.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes}
+	policy := cache.Policy{
+		TTL: c.Cache.TTL, NegativeTTL: c.Cache.NegativeTTL, StaleIfError: c.Cache.StaleIfError,
+		HeuristicMax: s.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes,
+	}
 	wait := s.ResponseTimeout
 	for _, p := range s.Pools {
 		if p.Name == c.Pool {

@@ -174,7 +174,11 @@ func (g *Gateway) answer(x *exchange) (done bool) {
 // fetch has an upstream answer.
 func (g *Gateway) fetch(x *exchange) {
 	g.prepare(x)
-	g.conclude(x, g.proxy.Forward(x.forward))
+	f := g.proxy.Forward(x.forward)
+	if (f != proxy.None || x.forward.Held) && g.standInAlone(x, f) {
+		return
+	}
+	g.conclude(x, f)
 }
 
 // prepare tells the proxy what to send where.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 )
 
@@ -37,25 +38,49 @@ func (v *invalidation) Take(h *wire.ResponseHead, _ int64) bool {
 	return false
 }
 
-// A headCheck is an exchange that asks by HEAD for what is stored but stale. Its answer may show that the stored one is
-// another, or still the one: RFC 9111 §4.3.5.
-type headCheck exchange
+// A check is an exchange that asks by HEAD, or for a part, for what is stored but stale. Its answer may show that the
+// stored one is another, or still the one (RFC 9111 §4.3.5), or that it has to stand in.
+type check exchange
 
 // ClientLeft implements [wire.Stayer]: nobody else waits.
-func (*headCheck) ClientLeft() (goOn bool) { return false }
+func (*check) ClientLeft() (goOn bool) { return false }
 
-// Take implements [proxy.Taker]. It takes no answer; it only looks at it before the client does.
-func (v *headCheck) Take(h *wire.ResponseHead, _ int64) bool {
+// Take implements [proxy.Taker]. It takes a failure that has a stand-in; at other answers it only looks before the
+// client does.
+func (v *check) Take(h *wire.ResponseHead, _ int64) bool {
 	x := (*exchange)(v)
+	if cache.Failure(h.Status) {
+		return x.mayStandIn()
+	}
+	if h.Status == 200 && x.cached.request.Head && x.cached.stored.Status == 200 {
+		x.checkByHead(h)
+	}
+	return false
+}
+
+// standInAlone answers with what is stored a request that took no part in a flight, after its fetch has failed, if that
+// is allowed.
+func (g *Gateway) standInAlone(x *exchange, f proxy.Fault) bool {
+	c := &x.cached
+	if held := x.forward.Held; held {
+		_ = g.proxy.Receive(x.forward, refuse)
+	} else if f == proxy.None || f == proxy.ClientGone || c.stored.Status == 0 || x.conn.Answered() || !x.mayStandIn() {
+		return false
+	}
+	c.outcome = outcomeStale
+	c.status.Forward, c.status.Detail = cache.ForwardedStale, cache.None
+	g.serve(x, time.Now().UnixMilli())
+	return true
+}
+
+// checkByHead updates what is stored by an answer to HEAD, or drops it.
+func (x *exchange) checkByHead(h *wire.ResponseHead) {
 	g, c := x.gateway, &x.cached
 	now := time.Now().UnixMilli()
 	c.response.Read(h, cache.Times{Request: c.sent, Response: now})
-	if h.Status != 200 {
-		return false
-	}
 	if !c.response.HeadMatches(&c.stored.Meta, int64(len(c.stored.Body))) {
 		g.store.Delete(c.key)
-		return false
+		return
 	}
 	lines := c.response.Freshen(nil, storedLines(&c.stored), h)
 	c.response.Reread(c.stored.Status, lines)
@@ -67,7 +92,6 @@ func (v *headCheck) Take(h *wire.ResponseHead, _ int64) bool {
 		e.Until = meta.ResponseTime + meta.Keep().Milliseconds()
 		g.store.Put(c.stamp, cache.AppendEntry(nil, &e), now)
 	}
-	return false
 }
 
 // invalidate drops what is stored for a target: its answer, or the list of its variants, and so all of them.

@@ -194,7 +194,7 @@ func (x *exchange) takeNot(l *landing, h *wire.ResponseHead, why cache.Reason) b
 // who asked says nothing about what others get.
 func (x *exchange) open() {
 	c := &x.cached
-	if !c.request.Authorization && !c.request.Credentials {
+	if !c.request.Authorization && !c.request.Credentials && !c.request.LastEvent {
 		x.gateway.flights.Mark(c.primary, x.began)
 	}
 	c.flight.Open()

@@ -148,7 +148,7 @@ func (g *Gateway) miss(x *exchange, why cache.Reason) {
 	c.outcome = outcomeMiss
 	c.status = cache.CacheStatus{Forward: why.Forward()}
 	switch {
-	case why == cache.ForAuthorization, why == cache.ForCredentials:
+	case why == cache.ForAuthorization, why == cache.ForCredentials, why == cache.ForEventStream:
 		c.status.Detail = why
 	case why != cache.None:
 	case len(c.names) > 0:
@@ -256,14 +256,14 @@ func (g *Gateway) fill(x *exchange, alone bool) (done bool) {
 		return true
 	}
 	if c.request.Head || c.request.Ranged() { // such an answer is for nobody else, and not to be stored
-		if c.request.Head && c.stored.Status == 200 && c.stored.Flags&cache.Varies == 0 && !alone {
+		if c.stored.Status != 0 && c.stored.Flags&cache.Varies == 0 && !alone {
 			c.stamp, c.sent = g.store.Stamp(c.key), time.Now().UnixMilli()
-			x.forward.Taker = (*headCheck)(x)
+			x.forward.Taker = (*check)(x)
 		}
 		return false
 	}
 	// What others may wait for is only what anybody may have asked for.
-	alone = alone || c.request.Authorization || c.request.Credentials || c.request.NoCache ||
+	alone = alone || c.request.Authorization || c.request.Credentials || c.request.LastEvent || c.request.NoCache ||
 		g.flights.Marked(c.primary, x.began)
 	g.collapse(x, alone)
 	return true

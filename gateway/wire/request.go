@@ -257,6 +257,8 @@ func mattersToCache(name []byte) bool {
 		return n == 9 || endsInSecret(name)
 	case 'i': // if-match and the like
 		return n > 6 && is(name[:3], "if-") || endsInSecret(name)
+	case 'l': // last-event-id
+		return n == 13 || endsInSecret(name)
 	case 'p', 'r': // pragma, range
 		return n == 6 || n == 5 || endsInSecret(name)
 	case 'x': // x-auth…, x-forwarded-…, x-host, x-http-…, x-method-…, x-original-…, x-rewrite-…
