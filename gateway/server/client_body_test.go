@@ -160,7 +160,8 @@ func TestClientBodyLimit(t *testing.T) {
 		if m.status() != 413 {
 			t.Errorf("%q %v: the refusal must be readable while the client sends", m.first, m.err)
 		}
-		wg.Wait() // the gateway ends the connection
+		c.Close() // the gateway would read on for a while
+		wg.Wait()
 		if seen := up.whole(); len(seen) > 0 {
 			t.Errorf("the upstream saw %q", firsts(seen))
 		}

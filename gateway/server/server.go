@@ -275,6 +275,10 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 		defer cancel()
 		g.await(last, func() bool { return g.open[0].Load()+g.open[1].Load() == 0 })
 	}
+	if l != nil { // the end of the process would reset them, and take their answers back
+		g.await(ctx, func() bool { return l.Lingering() == 0 })
+		l.EndLingers()
+	}
 	g.Close()
 	return cut
 }

@@ -12,6 +12,8 @@ type ClientOptions struct {
 	HeadTimeout time.Duration // from the first byte of a head to its last, and for a new connection to begin
 	KeepAlive   time.Duration // silence between two requests
 	Idle        time.Duration // silence inside a body, and a reader that takes nothing
+	Linger      time.Duration // for a client that still sends behind its last answer, in all; 0: 30s
+	LingerIdle  time.Duration // silence of one that does; 0: 5s
 	TLS         *tls.Config   // nil: without
 
 	// Handle, if not nil, gets every request head that has come whole, before fasthttp does, and may answer it. The
@@ -69,6 +71,7 @@ type ClientConn struct {
 	waiting       atomic.Bool // for the first byte of a head
 	serving       atomic.Int32
 	ending        atomic.Int32
+	ended         atomic.Bool // Close has done its part
 }
 
 type clientState uint8

@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // How a connection ends, when not by a plain close.
 const (
@@ -13,7 +10,7 @@ const (
 	endReset  // what was sent must not look complete
 )
 
-// Linger makes Close wait a moment for a client that is still sending, so that a reset does not overtake
+// Linger makes the end of the connection wait for a client that is still sending, so that a reset does not overtake
 // the answer. RFC 9112 §9.6.
 func (c *ClientConn) Linger() {
 	c.EndAfter()
@@ -37,10 +34,13 @@ func (c *ClientConn) StopBody() {
 	_ = c.Conn.SetReadDeadline(longAgo)
 }
 
-// Close ends the connection as Linger or Reset asked.
+// Close ends the connection as Linger or Reset asked. It does not wait for a client that is still sending.
 func (c *ClientConn) Close() error {
 	if c.serving.CompareAndSwap(servesOne, servesLast) {
 		return nil // whoever serves ends it, and fasthttp closes it again
+	}
+	if c.ended.Swap(true) {
+		return nil
 	}
 	c.listener.forget(c)
 	switch c.ending.Load() {
@@ -48,12 +48,19 @@ func (c *ClientConn) Close() error {
 		c.resetOnClose()
 		return c.kernel().Close() // without the close_notify of TLS, which says that all is there
 	case endLast:
-		if len(c.rest) > 0 || c.readable() {
-			c.linger()
+		if (len(c.rest) > 0 || c.readable()) && c.linger() {
+			return nil
 		}
 	case endLinger:
-		c.linger()
+		if c.linger() {
+			return nil
+		}
 	}
+	return c.shut()
+}
+
+// shut closes the connection.
+func (c *ClientConn) shut() error {
 	c.closing.Store(true)
 	return c.Conn.Close()
 }
@@ -62,29 +69,6 @@ func (c *ClientConn) Close() error {
 func (c *ClientConn) resetOnClose() {
 	if t, ok := c.kernel().(interface{ SetLinger(int) error }); ok {
 		_ = t.SetLinger(0)
-	}
-}
-
-// Bounds of linger: enough for an honest client that sends on without looking to see a 413, little for
-// anybody else. Reading to nowhere is cheap; the time is what counts.
-const (
-	lingerTime  = time.Second
-	lingerBytes = 64 << 20
-)
-
-func (c *ClientConn) linger() {
-	if c.CloseWrite() != nil {
-		return
-	}
-	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
-	b := GetBuffer(SmallBuffer)
-	defer b.Put()
-	for left := lingerBytes; left > 0; {
-		n, err := c.kernel().Read(b.B)
-		if err != nil {
-			return
-		}
-		left -= n
 	}
 }
 

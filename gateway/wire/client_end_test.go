@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // How a connection ends, as the client sees it on a real socket.
@@ -48,39 +47,6 @@ func TestClientClose(t *testing.T) {
 	f("linger, then reset", 0, func(c *ClientConn) { c.Linger(); c.Reset() }, syscall.ECONNRESET)
 	f("reset, then linger", 0, func(c *ClientConn) { c.Reset(); c.Linger() }, syscall.ECONNRESET)
 	f("reset taken back", 0, func(c *ClientConn) { c.Reset(); c.EndPlainly() }, nil)
-}
-
-// A client that never stops sending, or never closes, costs a bounded time.
-func TestClientLingerIsBounded(t *testing.T) {
-	f := func(name string, client func(conn net.Conn)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c, far := tcpClient(t)
-			done := make(chan struct{})
-			go func() { defer close(done); client(far) }()
-			c.Linger()
-			within(t, 3*lingerTime, "Close", func() { _ = c.Close() })
-			_ = far.Close()
-			<-done
-		})
-	}
-	f("silent", func(net.Conn) {})
-	f("endless", func(conn net.Conn) {
-		b := make([]byte, 64<<10)
-		for {
-			if _, err := conn.Write(b); err != nil {
-				return
-			}
-		}
-	})
-	f("drop by drop", func(conn net.Conn) {
-		for {
-			if _, err := conn.Write([]byte("x")); err != nil {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	})
 }
 
 // Once the reading of a body was stopped, the connection has no other request.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ type Listener struct {
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
 	draining atomic.Bool
+	lingers  lingers
 
 	left   atomic.Bool   // somebody else accepts
 	closed chan struct{} // by Close
@@ -33,6 +35,7 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 		onFault = func(error) {}
 	}
 	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{})}
+	l.lingers.time, l.lingers.silence = cmp.Or(o.Linger, lingerTime), cmp.Or(o.LingerIdle, lingerSilence)
 	l.SetIdle(o.Idle)
 	return l
 }
@@ -73,9 +76,10 @@ func (l *Listener) Leave() {
 // Left tells whether Leave was called.
 func (l *Listener) Left() bool { return l.left.Load() }
 
-// Close ends Accept.
+// Close ends Accept, and soon the connections that only linger.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
+	l.lingers.shorten(lingerLast)
 	if l.Left() {
 		return nil
 	}
@@ -119,8 +123,9 @@ func (l *Listener) forget(c *ClientConn) {
 }
 
 // Drain wakes the connections on which no byte has arrived yet: fasthttp counts them as busy for their first
-// five seconds.
+// five seconds. Those that linger end soon.
 func (l *Listener) Drain() {
+	l.lingers.shorten(lingerLast)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.draining.Store(true)
@@ -131,8 +136,10 @@ func (l *Listener) Drain() {
 	}
 }
 
-// ResetAll resets every open connection: what is cut now must not look complete. It returns how many.
+// ResetAll resets every open connection: what is cut now must not look complete. It returns how many. Those that
+// linger have had their answer, and end.
 func (l *Listener) ResetAll() int {
+	l.lingers.shorten(0)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.open {

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"testing"
+	"time"
+)
+
+// A refused client that sends on does not hold up the end of the gateway.
+func TestShutdownDoesNotWaitForWhoSendsOn(t *testing.T) {
+	g := startGateway(t, "MAX_BODY_BYTES=10")
+	c := g.dial()
+	c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+	go func() {
+		for {
+			if _, err := c.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond) // at its own pace
+		}
+	}()
+	if m := c.readResponse(); m.status() != 413 {
+		t.Fatalf("got %q, %v", m.first, m.err)
+	}
+	eventually(t, "the connection lingers", func() bool { return g.listener.Lingering() == 1 })
+	if cut := ended(t, g.shutdownNow(15*time.Second), 10*time.Second); cut != 0 {
+		t.Errorf("%d connections were cut", cut)
+	}
+}
