@@ -19,7 +19,7 @@ const Service = "api-gateway-go"
 type Ops struct {
 	started  time.Time
 	view     atomic.Pointer[view]
-	draining atomic.Bool
+	draining func() bool // whether the gateway is on its way out
 }
 
 // A view is what there is to look at. A reload makes another one.
@@ -29,9 +29,9 @@ type view struct {
 }
 
 // New makes the pages for a gateway started at that time. Each element of required is a group of pools of
-// which one must be healthy for the gateway to be ready: a pool and its fallback.
-func New(started time.Time, pools []*proxy.Pool, required [][]*proxy.Pool) *Ops {
-	o := &Ops{started: started}
+// which one must be healthy for the gateway to be ready: a pool and its fallback. One that drains is not.
+func New(started time.Time, draining func() bool, pools []*proxy.Pool, required [][]*proxy.Pool) *Ops {
+	o := &Ops{started: started, draining: draining}
 	o.Look(pools, required)
 	return o
 }
@@ -40,12 +40,6 @@ func New(started time.Time, pools []*proxy.Pool, required [][]*proxy.Pool) *Ops 
 func (o *Ops) Look(pools []*proxy.Pool, required [][]*proxy.Pool) {
 	o.view.Store(&view{pools, required})
 }
-
-// Drain makes the gateway not ready, for good.
-func (o *Ops) Drain() { o.draining.Store(true) }
-
-// Draining tells whether the gateway is on its way out.
-func (o *Ops) Draining() bool { return o.draining.Load() }
 
 type health struct {
 	OK       bool               `json:"ok"`
@@ -98,7 +92,7 @@ func (o *Ops) Live() []byte { return marshal(map[string]bool{"ok": true}) }
 
 // Ready tells whether the gateway wants traffic, and the body of /readyz that says why not.
 func (o *Ops) Ready() (bool, []byte) {
-	if o.Draining() {
+	if o.draining() {
 		return false, marshal(map[string]any{"ok": false, "reason": "draining"})
 	}
 	for _, group := range o.view.Load().required {

@@ -177,7 +177,7 @@ func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
 		}
 	}
 	x.dirty = x.dirty || end > to // bytes behind the answer belong to nobody
-	p.last(x)
+	p.endClient(x)
 	p.finish(x, u)
 	x.tapBody(b[body:to])
 	x.head = appendAnswerHead(x.head[:0], x, int64(length))
@@ -197,9 +197,13 @@ func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
 	return None
 }
 
-// last decides whether the client's connection ends with this answer: what is left of a body that nobody
-// wants would stand before the next request, and a gateway on its way out takes no other.
-func (p *Proxy) last(x *Exchange) { x.Last = x.Last || x.uploading() || p.options.Draining() }
+// endClient ends the client's connection with this answer if what is left of a body that nobody wants would stand before the
+// next request, or the gateway is on its way out.
+func (p *Proxy) endClient(x *Exchange) {
+	if x.uploading() || p.options.Draining() {
+		x.Client.EndAfter()
+	}
+}
 
 // left notes that the client has left in the middle of its answer.
 func (x *Exchange) left() Fault {
@@ -224,12 +228,13 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 	outLength := length
 	switch {
 	case untilClose:
-		outLength, x.Last = wire.UntilClose, true
+		outLength = wire.UntilClose
+		x.Client.EndAfter()
 	case s.rechunk:
 		outLength = wire.ChunkedBody
 	}
 	x.dirty = x.dirty || length == wire.UntilClose
-	p.last(x)
+	p.endClient(x)
 	x.head = appendAnswerHead(x.head[:0], x, outLength)
 	if f := s.first(x); f != None {
 		return f
@@ -257,7 +262,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		}
 	}
 	if untilClose {
-		x.Client.EndPlainly()
+		x.Client.Complete()
 	}
 	p.finish(x, u)
 	return None

@@ -29,8 +29,6 @@ type Exchange struct {
 	Tap   Tap           // nil: nobody looks
 	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
 
-	Last bool // the client's connection ends with this answer; Forward may set it
-
 	// Set by Forward.
 	Status       int           // of the answer passed on, 0 if none
 	Upstream     *Upstream     // the last one asked

@@ -116,12 +116,7 @@ func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 		// For HEAD and 304 the field tells of a body that is not sent: RFC 9110 §8.6.
 		dst = appendLength(dst, max(length, a.ContentLength))
 	}
-	switch {
-	case x.Last:
-		dst = append(dst, "Connection: close\r\n"...)
-	case x.Head.Minor == 0:
-		dst = append(dst, "Connection: keep-alive\r\n"...)
-	}
+	dst = x.Client.AppendConnection(dst, x.Head.Minor)
 	return append(dst, "\r\n"...)
 }
 

@@ -38,7 +38,8 @@ type tunnel struct {
 // tunnel passes on the upstream's 101, with what has come behind it, and then everything, until both sides have ended.
 // The connections carry nothing else after that.
 func (p *Proxy) tunnel(x *Exchange, u *Upstream) Fault {
-	x.dirty, x.Last = true, true
+	x.dirty = true
+	x.Client.EndAfter()
 	x.head = appendSwitchingHead(x.head[:0], x)
 	if f := x.sendBehindHead(x.down.B, x.body, x.end); f != None {
 		return f

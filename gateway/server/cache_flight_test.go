@@ -701,7 +701,7 @@ func TestFlightShutdown(t *testing.T) {
 	}
 	done := make(chan int)
 	go func() { done <- g.shutdown(patience) }()
-	eventually(t, "it drains", g.draining)
+	eventually(t, "it drains", g.draining.Load)
 	close(end)
 	for _, c := range clients {
 		if piece, err := c.readChunk(); piece != "def" {

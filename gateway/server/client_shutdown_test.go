@@ -136,7 +136,7 @@ func TestClientShutdownWithPipelinedRequests(t *testing.T) {
 	c.send("GET /infer/python?1 HTTP/1.1\r\nHost: a\r\n\r\nGET /infer/python?2 HTTP/1.1\r\nHost: a\r\n\r\n")
 	upstream := <-up.begun
 	done := g.shutdownNow(patience)
-	eventually(t, "the gateway drains", g.ops.Draining)
+	eventually(t, "the gateway drains", g.draining.Load)
 	upstream.send("one")
 	m := c.readResponse()
 	if m.body != "one" {
@@ -241,7 +241,7 @@ func TestClientShutdownAfterLeave(t *testing.T) {
 		t.Error("it accepts connections")
 	}
 	done := g.shutdownNow(patience)
-	eventually(t, "the gateway drains", g.ops.Draining)
+	eventually(t, "the gateway drains", g.draining.Load)
 	time.Sleep(100 * time.Millisecond) // in which nothing may happen
 	for _, c := range []*peer{idle, silent} {
 		c.send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -80,7 +80,7 @@ func (g *Gateway) readFigures() []byte {
 		Inflight int64  `json:"inflight"` // requests, without those for pages like this
 		Draining bool   `json:"draining"`
 		telemetry.Snapshot
-	}{g.version, now.UnixMilli(), now.Sub(g.started).Milliseconds(), max(0, g.open[0].Load()+g.open[1].Load()-1), g.ops.Draining(),
+	}{g.version, now.UnixMilli(), now.Sub(g.started).Milliseconds(), max(0, g.open[0].Load()+g.open[1].Load()-1), g.draining.Load(),
 		g.metrics.Snapshot(pools, urls)})
 	if err != nil {
 		panic("BUG: cannot marshal the figures: " + err.Error())

@@ -24,7 +24,6 @@ type exchange struct {
 	extra  []byte // lines for it
 	out    []byte // all of it
 	status int
-	ended  bool // the connection ends with this answer
 
 	// check
 	head        wire.RequestHead
@@ -32,7 +31,6 @@ type exchange struct {
 	trace       []byte // traceparent
 	traceStates [][]byte
 	random      [24]byte
-	last        bool // the client's connection ends with this answer
 	openAI      bool // faults have OpenAI's shape
 
 	// limit
@@ -68,11 +66,11 @@ type line struct {
 func (x *exchange) reset() {
 	x.forward.Reset()
 	x.conn, x.line, x.plan, x.route = nil, line{}, nil, nil
-	x.extra, x.status, x.ended = x.extra[:0], 0, false
+	x.extra, x.status = x.extra[:0], 0
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]
 	x.cached.reset()
 	x.seen = sight{}
-	x.last, x.openAI, x.fault = false, false, proxy.None
+	x.openAI, x.fault = false, proxy.None
 }

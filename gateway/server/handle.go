@@ -77,7 +77,6 @@ func (g *Gateway) check(x *exchange) (done bool) {
 	x.identify()
 	g.joinTrace(x)
 	if v != wire.None {
-		x.last = true
 		x.openAI = bytes.HasPrefix(l.target, openAIPrefix)
 		if x.route == nil {
 			x.route = x.plan.exact[string(pathOf(l.target))] // whose the refusal is
@@ -88,7 +87,9 @@ func (g *Gateway) check(x *exchange) (done bool) {
 		return true
 	}
 	x.conn.ExpectBody(x.head.ContentLength, x.plan.settings.MaxBodyBytes, x.head.Expect)
-	x.last = x.head.Close || g.ops.Draining()
+	if x.head.Close || g.draining.Load() {
+		x.conn.EndAfter()
+	}
 	return false
 }
 
@@ -205,7 +206,6 @@ func (g *Gateway) prepare(x *exchange) {
 		f.ClientKey = x.key
 	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
-	f.Last = x.last
 	f.Fields = x.fields[:0]
 	if len(x.rateLimit) > 0 {
 		f.Fields = append(append(append(f.Fields, "RateLimit-Policy: "...), r.policy...), "\r\nRateLimit: "...)
@@ -219,24 +219,20 @@ func (g *Gateway) prepare(x *exchange) {
 
 // conclude ends what the proxy has begun: the answer has gone out, or there is a fault to be told.
 func (g *Gateway) conclude(x *exchange, fault proxy.Fault) {
-	x.last = x.last || x.forward.Last
 	x.fault = fault
 	switch {
 	case fault == proxy.None:
-		x.endIfLast()
 	case x.conn.Answered() || fault == proxy.ClientGone:
-		x.conn.Reset()
 		x.drop()
 	default:
-		x.last = x.last || !x.conn.KeepsAlive()
 		g.replyFault(x, ofProxyFault(fault))
 	}
 }
 
-// drop ends the connection without a further byte.
+// drop ends the connection without a further byte: what was sent must not look whole.
 func (x *exchange) drop() {
+	x.conn.Reset()
 	x.conn.Mute()
-	x.ended = true
 }
 
 // end gives the exchange back, and tells whether the connection ends. A panic costs this one request.
@@ -245,16 +241,15 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 		g.panicked(panicked)
 		g.proxy.Unwatch(&x.cached.watched)
 		if x.conn.Answered() {
-			x.conn.Reset()
 			x.drop()
 		} else {
-			x.last = true
+			x.conn.EndAfter()
 			g.replyFault(x, &internal)
 		}
 	}
 	g.record(x)
 	g.open[x.epoch].Add(-1)
-	ended = x.ended
+	ended = x.conn.Ends()
 	x.reset()
 	g.exchanges.Put(x)
 	return ended
@@ -284,7 +279,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 		ctx.Conn().(*wire.ClientConn).Mute()
 		return
 	}
-	x := &exchange{gateway: g, forward: new(proxy.Exchange), last: true, openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
+	x := &exchange{gateway: g, forward: new(proxy.Exchange), openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.identify()
 	x.conn.Linger()

@@ -24,7 +24,7 @@ func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l li
 func (g *Gateway) Reload(s *config.Settings) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
-	if g.ops.Draining() {
+	if g.draining.Load() {
 		return nil // nobody would see it
 	}
 	old := g.plan.Load()

@@ -430,6 +430,5 @@ func (g *Gateway) fits(x *exchange, a *cache.Answer) next {
 // left notes that the request's client has left.
 func (g *Gateway) left(x *exchange) {
 	x.fault = proxy.ClientGone
-	x.conn.Reset()
 	x.drop()
 }

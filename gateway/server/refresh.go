@@ -8,7 +8,7 @@ import (
 // refresh renews a stale answer behind the request that got it: RFC 5861 §3. The request's bytes belong to its
 // connection, so it is copied.
 func (g *Gateway) refresh(x *exchange) {
-	if g.ops.Draining() {
+	if g.draining.Load() {
 		return
 	}
 	y := g.exchanges.Get().(*exchange)

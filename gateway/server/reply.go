@@ -45,17 +45,15 @@ func (x *exchange) sayInt(name string, value int64) {
 	x.extra = append(strconv.AppendInt(x.extra, value, 10), "\r\n"...)
 }
 
-// reply answers with a body, and decides whether the connection ends with it: a body that was not read stands before
-// the next request.
+// reply answers with a body. A request's body that was not read would stand before the next request.
 func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte) {
-	if x.last = x.last || g.ops.Draining(); x.last {
+	if g.draining.Load() {
 		x.conn.EndAfter()
 	}
 	if !x.conn.KeepsAlive() {
-		x.last = true
 		x.conn.Linger()
 	}
-	x.status, x.ended = status, x.ended || x.last
+	x.status = status
 	b := append(x.out[:0], "HTTP/1.1 "...)
 	b = appendInt(b, status)
 	b = append(append(b, ' '), fasthttp.StatusMessage(status)...)
@@ -71,19 +69,13 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 	}
 	b = append(append(append(b, "X-Request-ID: "...), x.id...), "\r\nContent-Length: "...)
 	b = append(appendInt(b, len(body)), "\r\n"...)
-	switch {
-	case x.last:
-		b = append(b, "Connection: close\r\n"...)
-	case x.head.Minor == 0:
-		b = append(b, "Connection: keep-alive\r\n"...)
-	}
-	b = append(b, "\r\n"...)
+	b = append(x.conn.AppendConnection(b, x.head.Minor), "\r\n"...)
 	if string(x.line.method) != "HEAD" {
 		b = append(b, body...)
 	}
 	x.out = b
 	if x.conn.Send(b) != nil {
-		x.ended = true
+		x.conn.EndAfter()
 	}
 	if cap(x.out) > mostKept {
 		x.out = nil // a page may be long, and exchanges are many

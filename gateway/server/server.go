@@ -64,6 +64,8 @@ type Gateway struct {
 
 	noRoute *telemetry.Route // what found no route
 
+	draining atomic.Bool // the gateway is on its way out: answers end their connections
+
 	// Requests under way, by epoch: those that began before the shutdown, and those after.
 	epoch atomic.Uint32
 	open  [2]atomic.Int64
@@ -103,7 +105,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		MaxHeadBytes: s.MaxHeaderBytes,
 		OnPanic:      g.panicked,
 		Dial:         o.Dial,
-		Draining:     g.draining,
+		Draining:     g.draining.Load,
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,
 		OnHealth:     g.noteHealth,
@@ -114,7 +116,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	}
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.openEyes(o.Access, o.Version)
-	g.ops = ops.New(g.started, g.poolsByName(s), g.requiredPools(s))
+	g.ops = ops.New(g.started, g.draining.Load, g.poolsByName(s), g.requiredPools(s))
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
@@ -256,7 +258,7 @@ func (g *Gateway) drained(since time.Duration) bool {
 // moment to notice. When those requests have ended, or ctx has, the listener closes; what is open then ends, and at ctx's end
 // is reset. It returns how many connections were.
 func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
-	g.ops.Drain()
+	g.draining.Store(true)
 	g.epoch.Store(1)
 	began := wire.Now()
 	g.await(ctx, func() bool { return g.open[0].Load() == 0 && g.drained(wire.Now()-began) }) // the requests from before
@@ -282,8 +284,6 @@ func (g *Gateway) Shutdown(ctx context.Context) (cut int) {
 	g.Close()
 	return cut
 }
-
-func (g *Gateway) draining() bool { return g.ops.Draining() }
 
 // await waits until the condition holds or ctx ends.
 func (g *Gateway) await(ctx context.Context, condition func() bool) {

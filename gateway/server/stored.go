@@ -100,16 +100,6 @@ func (g *Gateway) sendNow(x *exchange, status int, message []byte) {
 	x.forward.Status = status
 	if x.conn.Send(message) != nil {
 		g.left(x)
-		return
-	}
-	x.endIfLast()
-}
-
-// endIfLast ends the connection after its last answer.
-func (x *exchange) endIfLast() {
-	if x.last || !x.conn.KeepsAlive() {
-		x.conn.EndAfter()
-		x.ended = true
 	}
 }
 
@@ -138,14 +128,10 @@ func (x *exchange) appendOwn(dst []byte, m *cache.Meta, now int64) []byte {
 		dst = append(append(append(dst, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
 		dst = append(append(dst, x.rateLimit...), "\r\n"...)
 	}
-	x.last = x.last || x.gateway.ops.Draining()
-	switch {
-	case x.last || !x.conn.KeepsAlive():
-		dst = append(dst, "Connection: close\r\n"...)
-	case x.head.Minor == 0:
-		dst = append(dst, "Connection: keep-alive\r\n"...)
+	if x.gateway.draining.Load() {
+		x.conn.EndAfter()
 	}
-	return dst
+	return x.conn.AppendConnection(dst, x.head.Minor)
 }
 
 // appendOutcome appends what the cache has to say about the answer.
@@ -201,7 +187,9 @@ func (g *Gateway) stream(x *exchange, f *cache.Flight, a *cache.Answer, now int6
 	c := &x.cached
 	chunked := a.Length < 0 && x.head.Minor > 0
 	untilClose := a.Length < 0 && !chunked // for a client that knows no chunks
-	x.last = x.last || untilClose
+	if untilClose {
+		x.conn.EndAfter()
+	}
 	h := x.appendOwn(append(appendStatusLine(x.scratch[:0], a.Meta.Status), a.Lines...), &a.Meta, now)
 	switch {
 	case chunked:
@@ -231,9 +219,8 @@ func (g *Gateway) stream(x *exchange, f *cache.Flight, a *cache.Answer, now int6
 		}
 	}
 	if untilClose {
-		x.conn.EndPlainly()
+		x.conn.Complete()
 	}
-	x.endIfLast()
 }
 
 // pass sends a piece of a body, in chunks if need be.
@@ -276,7 +263,6 @@ func (g *Gateway) cut(x *exchange, err error) {
 		g.replyFault(x, ofProxyFault(x.fault))
 	default:
 		x.fault = proxy.Truncated
-		x.conn.Reset()
 		x.drop()
 	}
 }

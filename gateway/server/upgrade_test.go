@@ -392,7 +392,7 @@ func TestUpgradeShutdown(t *testing.T) {
 			}
 			continue
 		}
-		eventually(t, "the gateway drains", g.ops.Draining)
+		eventually(t, "the gateway drains", g.draining.Load)
 		c.sendFrame(textFrame, []byte("still there?"), true)
 		if _, payload, err := c.readFrame(); string(payload) != "still there?" {
 			t.Errorf("%q, %v", payload, err)

@@ -23,8 +23,24 @@ func (c *ClientConn) Reset() { c.ending.Store(endReset) }
 // EndAfter tells that the connection ends with the current answer, by the gateway's or the client's wish.
 func (c *ClientConn) EndAfter() { c.ending.CompareAndSwap(endPlain, endLast) }
 
-// EndPlainly takes Linger and Reset back.
-func (c *ClientConn) EndPlainly() { c.ending.Store(endPlain) }
+// Complete takes Reset back: what was sent is whole after all, and the end of the connection is its end.
+func (c *ClientConn) Complete() { c.ending.Store(endLast) }
+
+// Ends tells whether the connection ends with the current answer: one of the two wants it, or what is left of the request's
+// body would stand before the next request. Not to be asked while somebody else reads the body, unless EndAfter was called.
+func (c *ClientConn) Ends() bool { return c.ending.Load() != endPlain || !c.KeepsAlive() }
+
+// AppendConnection appends the Connection field of the answer to a request of HTTP/1.minor, and holds the connection to it.
+func (c *ClientConn) AppendConnection(dst []byte, minor int) []byte {
+	switch {
+	case c.Ends():
+		c.EndAfter()
+		return append(dst, "Connection: close\r\n"...)
+	case minor == 0:
+		return append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return dst
+}
 
 // StopBody wakes whoever reads the body: nobody wants the rest of it. The connection can still be written
 // to, and must be closed then.

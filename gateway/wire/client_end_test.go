@@ -46,7 +46,7 @@ func TestClientClose(t *testing.T) {
 	f("reset with unread bytes", 200_000, (*ClientConn).Reset, syscall.ECONNRESET)
 	f("linger, then reset", 0, func(c *ClientConn) { c.Linger(); c.Reset() }, syscall.ECONNRESET)
 	f("reset, then linger", 0, func(c *ClientConn) { c.Reset(); c.Linger() }, syscall.ECONNRESET)
-	f("reset taken back", 0, func(c *ClientConn) { c.Reset(); c.EndPlainly() }, nil)
+	f("reset taken back", 0, func(c *ClientConn) { c.Reset(); c.Complete() }, nil)
 }
 
 // Once the reading of a body was stopped, the connection has no other request.
