@@ -21,7 +21,7 @@ import (
 var floors = [][]string{
 	{"config", "process", "wire"},
 	{"cache", "proxy", "ratelimit", "simulator", "telemetry"},
-	{"ops"},
+	{"caching", "ops"},
 	{"server"},
 	{"main"},
 	{"bench", "integration"},

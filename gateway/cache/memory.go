@@ -219,6 +219,14 @@ func (m *memory) valid(st *Stamp) bool {
 	return st.version/oneChange == m.version(&st.key).Load()/oneChange && st.generation == m.generation.Load()
 }
 
+// Precedes tells whether something was done to the key between st and now, two stamps of it.
+func (st *Stamp) Precedes(now *Stamp) bool {
+	return st.generation < now.generation || st.version/oneChange < now.version/oneChange
+}
+
+// Key is what the stamp is of.
+func (st *Stamp) Key() Key { return st.key }
+
 // put stores rec, unless something has happened to its key since the stamp.
 func (m *memory) put(st *Stamp, rec []byte) bool {
 	id := m.identOf(&st.key)

@@ -280,3 +280,18 @@ func TestMemoryTogether(t *testing.T) {
 		t.Errorf("%d entries counted, %d in the ledger", m.entries.Load(), n)
 	}
 }
+
+// What a flight is told of a change, and what it is not: an echo of our own writing is none.
+func TestStampPrecedes(t *testing.T) {
+	f := func(was, now Stamp, want bool) {
+		t.Helper()
+		if got := was.Precedes(&now); got != want {
+			t.Errorf("%+v before %+v: %v", was, now, got)
+		}
+	}
+	f(Stamp{}, Stamp{}, false)
+	f(Stamp{generation: 1, version: oneDeletion}, Stamp{generation: 1, version: 2 * oneDeletion}, true)
+	f(Stamp{generation: 1, version: oneDeletion}, Stamp{generation: 1, version: oneDeletion + oneEcho}, false)
+	f(Stamp{generation: 1}, Stamp{generation: 2}, true)
+	f(Stamp{generation: 2}, Stamp{generation: 1}, false)
+}

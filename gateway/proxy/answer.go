@@ -151,7 +151,7 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		return None
 	}
 	x.tapAnswer()
-	if length >= 0 && length <= maxWhole && !x.answer.EventStream() {
+	if length >= 0 && length <= MaxWhole && !x.answer.EventStream() {
 		return p.relayWhole(x, u, int(length))
 	}
 	return p.relayStream(x, u, length)

@@ -6,40 +6,48 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// An Exchange is one request on its way up and its answer on the way down. The caller owns it, fills the
-// first part, calls [Proxy.Forward] and reads the last part; it may be reused after [Exchange.Reset].
-// Slices are borrowed until Forward returns.
-type Exchange struct {
-	Client      *wire.ClientConn // nil: nobody in particular waits, and Taker takes every answer
-	Peer        []byte           // the client's address as text
-	Taker       Taker            // nil: every answer goes to Client
+// A Request is what is asked of an upstream. Slices are borrowed until Forward returns.
+type Request struct {
 	Head        *wire.RequestHead
 	Target      []byte // as the upstream gets it
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Lines       []byte // of the request, CRLF after each, in place of those of Head that travel on; nil: those
-	Fields      []byte // lines to add to the answer, CRLF after each
+	Lines       []byte // CRLF after each, in place of those of Head that travel on; nil: those
+	Peer        []byte // the client's address as text
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte // who asks, for a pool that hashes by client
 	Pool        *Pool
 	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
+}
 
-	Tap   Tap           // nil: nobody looks
-	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
-
-	// Set by Forward.
-	Status       int           // of the answer passed on, 0 if none
+// A Result is what became of a request. Forward sets it, and Receive adds to its times.
+type Result struct {
+	Status       int           // of the response passed on or taken, 0 if none
 	Upstream     *Upstream     // the last one asked
 	Queued       bool          // it had to wait for a place at an upstream
 	Retried      Retry         // why this request was sent again, the last time
 	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0 if nobody knows
-	HeadAt       time.Duration // when the head of the answer was there, as wire.Now; 0 if it never was
-	Held         bool          // Taker has taken the answer: call [Proxy.Receive]
+	HeadAt       time.Duration // when the head of the response was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
-	QueueTime    time.Duration // of it, waiting for a place
+	QueueTime    time.Duration // waiting for a place
 	ClientTime   time.Duration // waiting for the request's body
+}
+
+// An Exchange is one request on its way up and its response on the way down. The caller owns it, fills the
+// first part, calls [Proxy.Forward] and reads the Result; it may be reused after [Exchange.Reset].
+type Exchange struct {
+	Request
+	Client *wire.ClientConn // nil: nobody in particular waits, and Taker takes every response
+	Taker  Taker            // nil: every response goes to Client
+	Fields []byte           // lines to add to the response, CRLF after each; x keeps the memory
+
+	Tap   Tap           // nil: nobody looks
+	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
+
+	Result
+	Held bool // Taker has taken the response: call [Proxy.Receive]
 
 	length  int64         // of the answer's body, once it is held
 	at      *Pool         // that Upstream was picked from
@@ -80,7 +88,7 @@ type Taker interface {
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
-	*x = Exchange{answer: x.answer, head: x.head[:0], tried: x.tried[:0]}
+	*x = Exchange{Fields: x.Fields[:0], answer: x.answer, head: x.head[:0], tried: x.tried[:0]}
 }
 
 // Gone tells whether the client left while the request was on its way.

@@ -61,10 +61,7 @@ func (p *Proxy) startHedge(x *Exchange) {
 	}
 	h := &hedge{proxy: p, pool: pool, up: u, first: x.conn, done: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(p.running)
-	h.x = Exchange{
-		Peer: x.Peer, Head: x.Head, Target: x.Target, RequestID: x.RequestID, TraceParent: x.TraceParent,
-		TraceStates: x.TraceStates, Lines: x.Lines, Secure: x.Secure, Trusted: x.Trusted, whole: true, began: wire.Now(),
-	}
+	h.x = Exchange{Request: x.Request, whole: true, began: wire.Now()}
 	x.hedge = h
 	p.retry(x, RetryHedge)
 	p.watch.Replace(&x.watched, h)

@@ -245,7 +245,7 @@ func TestHashKey(t *testing.T) {
 	if v := head.Scan([]byte("GET"), []byte("/a"), []byte("HTTP/1.1"), []byte("Host: a\r\nX-User: eve\r\n\r\n")); v != wire.None {
 		t.Fatal(v)
 	}
-	x := &Exchange{Head: &head, Target: []byte("/a?q=1&user=eve&user=bob"), ClientKey: []byte("eve")}
+	x := &Exchange{Request: Request{Head: &head, Target: []byte("/a?q=1&user=eve&user=bob"), ClientKey: []byte("eve")}}
 	f := func(by, name, want string) {
 		t.Helper()
 		w := uint64(0)

@@ -11,10 +11,10 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// maxWhole is the longest body, in bytes, that is held whole: a request's, so that it can be sent at once
+// MaxWhole is the longest body, in bytes, that is held whole: a request's, so that it can be sent at once
 // and its client's pace is not the upstream's; a response's, so that the upstream's connection is free again
 // before a slow client has read it, and a cut becomes a clear error. Longer ones stream.
-const maxWhole = 64 << 10
+const MaxWhole = 64 << 10
 
 // Room around a chunk: its size line before, and its end with the last chunk after it.
 const (
@@ -30,8 +30,8 @@ func (x *Exchange) collect() Fault {
 	x.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
 	began := wire.Now()
 	defer func() { x.ClientTime = wire.Now() - began }()
-	long := x.Head.ContentLength > maxWhole
-	want := maxWhole
+	long := x.Head.ContentLength > MaxWhole
+	want := MaxWhole
 	if n := x.Head.ContentLength; n >= 0 && !long {
 		want = int(n)
 	}

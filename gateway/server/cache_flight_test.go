@@ -105,8 +105,8 @@ func TestFlightOneFetchForAll(t *testing.T) {
 			if n := len(o.asked()); n != 1 {
 				t.Errorf("the upstream was asked %d times", n)
 			}
-			if n := collapsed.Load(); int(n) != len(clients)-1 || g.cacheMetrics.CoalescedTotal() != uint64(n) {
-				t.Errorf("%d of %d are collapsed, %d are counted", n, len(clients), g.cacheMetrics.CoalescedTotal())
+			if n := collapsed.Load(); int(n) != len(clients)-1 || g.metrics.Cache().CoalescedTotal() != uint64(n) {
+				t.Errorf("%d of %d are collapsed, %d are counted", n, len(clients), g.metrics.Cache().CoalescedTotal())
 			}
 			outcome := "HIT"
 			if strings.Contains(answer, "no-cache") { // for all who waited; who comes then has it validated
@@ -416,7 +416,7 @@ func TestFlightAllLeave(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the upstream's request goes on")
 			}
-			eventually(t, "nothing is under way", func() bool { return g.idle() && g.flights.Idle() })
+			eventually(t, "nothing is under way", func() bool { return g.idle() && g.caching.Idle() })
 		})
 	}
 }
@@ -741,7 +741,7 @@ func TestFlightShutdownCuts(t *testing.T) {
 			t.Errorf("%s", m.first)
 		}
 	}
-	if !g.flights.Idle() {
+	if !g.caching.Idle() {
 		t.Error("a fetch is still under way")
 	}
 }
@@ -756,8 +756,7 @@ func TestFlightPanic(t *testing.T) {
 			var calls atomic.Int32
 			change := func(g *Gateway) {
 				r := g.plan.Load().match([]byte("/a"))
-				r.answer = g.slow
-				r.work = func(*exchange) []byte {
+				r.caching.Local = func() []byte {
 					<-begin
 					if calls.Add(1) <= panics {
 						panic("on purpose")
@@ -780,7 +779,7 @@ func TestFlightPanic(t *testing.T) {
 			if n := faults.Load(); n != failed {
 				t.Errorf("%d clients were told of an error, want %d", n, failed)
 			}
-			if !g.flights.Idle() {
+			if !g.caching.Idle() {
 				t.Error("the flight is not over")
 			}
 		})
@@ -820,7 +819,7 @@ func TestFlightLeavingWhileHandedOver(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "nothing is under way", func() bool { return g.idle() && g.flights.Idle() })
+	eventually(t, "nothing is under way", func() bool { return g.idle() && g.caching.Idle() })
 }
 
 // What turns out to be too large to be kept reaches all who had begun to read it, at the pace of the slowest, and one
@@ -918,7 +917,7 @@ func TestFlightRefreshOvertaken(t *testing.T) {
 	eventually(t, "it is being renewed", func() bool { return len(o.asked()) == 2 })
 	g.do("DELETE /cachez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n")
 	close(begin)
-	eventually(t, "nothing is under way", g.flights.Idle)
+	eventually(t, "nothing is under way", g.caching.Idle)
 	if m := g.get("/a"); m.body != "last" {
 		t.Errorf("%q\n%s", m.body, m.head)
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"aigateway/gateway/cache"
 )
@@ -82,7 +81,7 @@ func TestCacheChangedWhileFetched(t *testing.T) {
 					if phase == phases[0] {
 						wantCached(t, early.readResponse(), "MISS", 200, "old") // it had asked before
 					}
-					eventually(t, "nothing is under way", func() bool { return g.flights.Idle() })
+					eventually(t, "nothing is under way", func() bool { return g.caching.Idle() })
 					if m := g.get("/a", lines...); m.body != "new" {
 						t.Errorf("what was fetched before is stored: %s %q", m.head, m.body)
 					}
@@ -161,7 +160,7 @@ func TestCacheOthersCredentialsChangeNothing(t *testing.T) {
 	wantCached(t, g.get("/a", "Authorization: me"), "MISS", 200, "for me")
 	wantCached(t, g.get("/a"), "HIT", 200, "public")
 	wantCached(t, g.get("/b", "Authorization: me"), "MISS", 200, "for me")
-	if g.flights.Marked(hashOf("/b"), time.Second) {
+	if g.caching.HitForMiss(hashOf("/b")) {
 		t.Error("what one client gets for itself keeps others from waiting for each other")
 	}
 }
@@ -510,7 +509,7 @@ func TestCacheHitForMiss(t *testing.T) {
 	})
 	g := startCached(t, o)
 	wantCached(t, g.get("/a"), "MISS", 200, "own")
-	if !g.flights.Marked(hashOf("/a"), time.Second) {
+	if !g.caching.HitForMiss(hashOf("/a")) {
 		t.Error("not marked")
 	}
 	private.Store(false)

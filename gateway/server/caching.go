@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"aigateway/gateway/cache"
+	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
 	"aigateway/gateway/telemetry"
 )
@@ -17,7 +18,7 @@ func (g *Gateway) openCache() (err error) {
 	o := cache.Options{
 		MemoryBytes: c.MemoryBytes, MaxEntries: c.MaxEntries,
 		// A record is the body, the head, the texts of its key and some numbers.
-		MaxRecord: int(c.MaxBodyBytes) + 4*g.settings.MaxHeaderBytes + recordRoom,
+		MaxRecord: int(c.MaxBodyBytes) + 4*g.settings.MaxHeaderBytes + caching.RecordOverhead,
 	}
 	if r := g.settings.Redis; c.Backend == "redis" {
 		o.Redis = &cache.RedisOptions{
@@ -25,15 +26,12 @@ func (g *Gateway) openCache() (err error) {
 			OnFault: func(err error) { g.log.Warn("the cache does without Redis", "error", err.Error()) },
 		}
 	}
-	if g.store, err = cache.Open(o); err != nil {
-		return err
-	}
-	g.flights = cache.NewFlights(c.MaxBodyBytes)
-	return nil
+	g.store, err = cache.Open(o)
+	return err
 }
 
-// newCaching is what a configured route does with answers.
-func (g *Gateway) newCaching(s *config.Settings, c config.Route) *caching {
+// ruleOf is what a configured route does with responses.
+func (g *Gateway) ruleOf(s *config.Settings, c config.Route) *caching.Rule {
 	policy := cache.Policy{
 		TTL: c.Cache.TTL, NegativeTTL: c.Cache.NegativeTTL, StaleIfError: c.Cache.StaleIfError,
 		HeuristicMax: s.Cache.TTL, MaxBody: g.settings.Cache.MaxBodyBytes,
@@ -44,7 +42,7 @@ func (g *Gateway) newCaching(s *config.Settings, c config.Route) *caching {
 			wait = p.Timeouts.Connect + p.Timeouts.Response
 		}
 	}
-	return &caching{policy: policy, wait: wait + time.Second}
+	return &caching.Rule{Policy: policy, Wait: wait + time.Second}
 }
 
 // The labels of the cache's metrics.

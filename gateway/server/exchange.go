@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 )
@@ -23,7 +24,7 @@ type exchange struct {
 	// an answer of the gateway's own
 	extra  []byte // lines for it
 	out    []byte // all of it
-	status int
+	status int    // of the reply; 0: none yet
 
 	// check
 	head        wire.RequestHead
@@ -40,21 +41,24 @@ type exchange struct {
 	// check, limit, fetch
 	seen sight
 
-	// recall
-	cached cached
+	// recall; fetch
+	cached caching.Request // with the proxy's exchange
+	target []byte
+	fault  proxy.Fault
 
-	// refresh: in place of what a client's connection says
-	raw     []byte // the head
-	peer    []byte
-	trusted bool
-	secure  bool
-
-	// fetch
-	target  []byte
-	forward *proxy.Exchange
-	fault   proxy.Fault
-	fields  []byte // lines that the gateway adds to an upstream's answer
+	worked  time.Duration // on a reply of its own that stands for an upstream's
 	scratch []byte
+}
+
+func newExchange(g *Gateway) *exchange {
+	x := &exchange{gateway: g}
+	x.cached.Client, x.cached.Head, x.cached.Forward = x, &x.head, new(proxy.Exchange)
+	return x
+}
+
+// upstreamTime is the part of the request's time that is not the gateway's or the client's own.
+func (x *exchange) upstreamTime() time.Duration {
+	return x.cached.Forward.UpstreamTime + x.cached.Waited + x.worked
 }
 
 // A line is a request head in its parts, and its size in bytes.
@@ -64,13 +68,14 @@ type line struct {
 }
 
 func (x *exchange) reset() {
-	x.forward.Reset()
+	x.cached.Forward.Reset()
 	x.conn, x.line, x.plan, x.route = nil, line{}, nil, nil
 	x.extra, x.status = x.extra[:0], 0
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
 	x.rateLimit = x.rateLimit[:0]
-	x.cached.reset()
+	x.cached.Reset()
+	x.worked = 0
 	x.seen = sight{}
 	x.openAI, x.fault = false, proxy.None
 }

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 
@@ -160,40 +161,53 @@ func (g *Gateway) measure(x *exchange) (done bool) {
 	return true
 }
 
+// recall replies from the cache, or from what it fetches for the cache. It leaves a request in which the cache has no
+// part to the next step.
+func (g *Gateway) recall(x *exchange) (done bool) {
+	c := &x.cached
+	if c.Rule = x.route.caching; c.Rule == nil || x.head.WebSocket { // what comes behind a 101 is no response to be kept
+		return false
+	}
+	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
+	switch g.caching.Serve(c) {
+	case caching.Passed:
+		return false
+	case caching.NotStored:
+		g.replyFault(x, &notCached)
+	case caching.Panicked:
+		g.replyFault(x, &internal)
+	case caching.Done:
+		g.conclude(x, c.Fault, c.Status)
+	}
+	return true
+}
+
 // answer replies to what the gateway answers itself.
 func (g *Gateway) answer(x *exchange) (done bool) {
 	if x.route.answer == nil {
 		return false
 	}
-	if x.cached.outcome != "" {
-		x.extra = x.appendOutcome(x.extra)
-	}
+	x.extra = x.cached.AppendOutcome(x.extra)
 	x.route.answer(x)
 	return true
 }
 
 // fetch has an upstream answer.
 func (g *Gateway) fetch(x *exchange) {
-	g.prepare(x)
-	f := g.proxy.Forward(x.forward)
-	if (f != proxy.None || x.forward.Held) && g.standInAlone(x, f) {
-		return
-	}
-	g.conclude(x, f)
+	f := x.cached.Forward
+	x.Prepare(f)
+	f.Fields = x.cached.AppendOutcome(f.Fields)
+	fault := g.proxy.Forward(f)
+	g.conclude(x, fault, f.Status)
 }
 
-// prepare tells the proxy what to send where.
-func (g *Gateway) prepare(x *exchange) {
+// Prepare implements [caching.Client]: it tells the proxy what to send where.
+func (x *exchange) Prepare(f *proxy.Exchange) {
 	r := x.route
 	x.target = r.appendTarget(x.target[:0], x.head.Target)
-	f := x.forward
 	f.Head, f.Target = &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Pool, f.Fallback = r.pool, r.fallback
-	if x.detached() {
-		f.Client, f.Peer, f.Trusted, f.Secure = nil, x.peer, x.trusted, x.secure
-		return
-	}
 	f.Tap = (*tap)(x)
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began
@@ -206,23 +220,19 @@ func (g *Gateway) prepare(x *exchange) {
 		f.ClientKey = x.key
 	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
-	f.Fields = x.fields[:0]
-	if len(x.rateLimit) > 0 {
-		f.Fields = append(append(append(f.Fields, "RateLimit-Policy: "...), r.policy...), "\r\nRateLimit: "...)
-		f.Fields = append(append(f.Fields, x.rateLimit...), "\r\n"...)
-	}
-	if x.cached.outcome != "" && x.cached.flight == nil {
-		f.Fields = x.appendOutcome(f.Fields)
-	}
-	x.fields = f.Fields
+	f.Fields = x.appendLimits(f.Fields[:0])
 }
 
-// conclude ends what the proxy has begun: the answer has gone out, or there is a fault to be told.
-func (g *Gateway) conclude(x *exchange, fault proxy.Fault) {
-	x.fault = fault
+// conclude ends what the cache or the proxy has begun: a reply of that status has gone out, at least a part of it, or there
+// is a fault to be told.
+func (g *Gateway) conclude(x *exchange, fault proxy.Fault, status int) {
+	x.fault, x.status = fault, status
 	switch {
 	case fault == proxy.None:
-	case x.conn.Answered() || fault == proxy.ClientGone:
+	case x.conn.Answered():
+		x.drop()
+	case fault == proxy.ClientGone:
+		x.status = statusClientGone
 		x.drop()
 	default:
 		g.replyFault(x, ofProxyFault(fault))
@@ -239,8 +249,9 @@ func (x *exchange) drop() {
 func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 	if panicked != nil {
 		g.panicked(panicked)
-		g.proxy.Unwatch(&x.cached.watched)
+		x.cached.Abandon()
 		if x.conn.Answered() {
+			x.status = x.cached.Forward.Status
 			x.drop()
 		} else {
 			x.conn.EndAfter()
@@ -279,7 +290,8 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 		ctx.Conn().(*wire.ClientConn).Mute()
 		return
 	}
-	x := &exchange{gateway: g, forward: new(proxy.Exchange), openAI: bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)}
+	x := newExchange(g)
+	x.openAI = bytes.HasPrefix(ctx.RequestURI(), openAIPrefix)
 	x.conn = ctx.Conn().(*wire.ClientConn)
 	x.identify()
 	x.conn.Linger()
@@ -292,12 +304,16 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 const slowWork = 120 * time.Millisecond
 
 // slow is the demo route of a slow service.
-func (g *Gateway) slow(x *exchange) { g.replyJSON(x, 200, slowly(x)) }
+func (g *Gateway) slow(x *exchange) {
+	began := wire.Now()
+	body := x.route.work()
+	x.worked = wire.Now() - began
+	g.replyJSON(x, 200, body)
+}
 
 // slowly is its work.
-func slowly(x *exchange) []byte {
+func slowly() []byte {
 	time.Sleep(slowWork)
-	x.forward.UpstreamTime = slowWork
 	return slowAnswer
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"aigateway/gateway/cache"
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
@@ -115,6 +116,23 @@ func (p *plan) trusts(peer netip.Addr) bool {
 	}
 	return false
 }
+
+// origin is whom the client meant to ask, as the upstream will be told.
+func (x *exchange) origin() cache.Origin {
+	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host}
+	if len(x.head.ForwardedProto) == 0 && len(x.head.ForwardedHost) == 0 || !x.plan.trusts(x.conn.Peer()) {
+		return o
+	}
+	if len(x.head.ForwardedProto) > 0 {
+		o.Secure = bytes.EqualFold(x.head.ForwardedProto, https)
+	}
+	if len(x.head.ForwardedHost) > 0 {
+		o.Host = x.head.ForwardedHost
+	}
+	return o
+}
+
+var https = []byte("https")
 
 const maxRequestID = 128
 

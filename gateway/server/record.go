@@ -107,9 +107,9 @@ func (g *Gateway) record(x *exchange) {
 		route = x.route.metrics
 	}
 	total := wire.Now() - x.began
-	f := x.forward
-	own := total - f.UpstreamTime - f.ClientTime
-	route.Done(x.head.Method, x.code(), total, own)
+	f := x.cached.Forward
+	own := total - x.upstreamTime() - f.ClientTime
+	route.Done(x.head.Method, x.status, total, own)
 	if f.HeadAt > 0 {
 		route.FirstByte(f.HeadAt - x.began)
 	}
@@ -124,26 +124,18 @@ func (g *Gateway) record(x *exchange) {
 
 // leftIn tells when the request's client has left.
 func (x *exchange) leftIn() (phase string) {
-	f := x.forward
+	f := x.cached.Forward
 	switch {
-	case f.HeadAt > 0 || f.Status != 0:
+	case f.HeadAt > 0 || x.status != statusClientGone:
 		return cancelAnswer
-	case f.Upstream != nil || f.Queued || x.cached.status.Collapsed: // or for another request's fetch
+	case f.Upstream != nil || f.Queued || x.cached.Collapsed(): // or for another request's fetch
 		return cancelWaiting
 	}
 	return cancelUpload
 }
 
-// code is the status that counts for a request: what the client got, or 499 if it left before.
-func (x *exchange) code() int {
-	switch {
-	case x.forward.Status != 0 && x.conn.Answered():
-		return x.forward.Status
-	case x.fault == proxy.ClientGone:
-		return 499
-	}
-	return x.status
-}
+// statusClientGone is what counts for a client that left before it had a reply. nginx's number.
+const statusClientGone = 499
 
 // noteHealth logs that an upstream turned out to be well or sick.
 func (g *Gateway) noteHealth(u *proxy.Upstream, healthy bool) {

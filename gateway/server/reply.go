@@ -1,6 +1,7 @@
 package server
 
 import (
+	"aigateway/gateway/wire"
 	"math"
 	"strconv"
 	"sync/atomic"
@@ -25,7 +26,7 @@ func (g *Gateway) replyFault(x *exchange, f *fault) {
 	}
 	x.scratch = append(b, "}\n"...)
 	if f.status == fasthttp.StatusServiceUnavailable {
-		x.sayInt("Retry-After", max(1, int64(math.Ceil(x.forward.RetryAfter.Seconds())))) // RFC 9110 §10.2.3: whole seconds
+		x.sayInt("Retry-After", max(1, int64(math.Ceil(x.cached.Forward.RetryAfter.Seconds())))) // RFC 9110 §10.2.3: whole seconds
 	}
 	g.replyJSON(x, f.status, x.scratch)
 }
@@ -37,12 +38,11 @@ func (g *Gateway) replyJSON(x *exchange, status int, body []byte) {
 
 // say adds a line to the answer.
 func (x *exchange) say(name, value string) {
-	x.extra = append(append(append(append(x.extra, name...), ": "...), value...), "\r\n"...)
+	x.extra = wire.AppendField(append(append(x.extra, name...), ": "...), "", value)
 }
 
 func (x *exchange) sayInt(name string, value int64) {
-	x.extra = append(append(x.extra, name...), ": "...)
-	x.extra = append(strconv.AppendInt(x.extra, value, 10), "\r\n"...)
+	x.extra = wire.AppendInt(append(append(x.extra, name...), ": "...), "", value)
 }
 
 // reply answers with a body. A request's body that was not read would stand before the next request.
@@ -54,21 +54,14 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 		x.conn.Linger()
 	}
 	x.status = status
-	b := append(x.out[:0], "HTTP/1.1 "...)
-	b = appendInt(b, status)
-	b = append(append(b, ' '), fasthttp.StatusMessage(status)...)
-	b = append(append(append(b, "\r\nDate: "...), g.date.at(time.Now())...), "\r\nContent-Type: "...)
-	b = append(append(b, contentType...), "\r\n"...)
-	b = append(b, x.extra...)
-	if x.route != nil && !x.route.ops && x.plan.settings.ServerTiming {
-		b = append(x.appendTiming(append(b, "Server-Timing: "...)), "\r\n"...)
+	b := wire.AppendStatusLine(x.out[:0], status, fasthttp.StatusMessage(status))
+	b = wire.AppendField(b, "Date: ", g.date.at(time.Now()))
+	b = append(wire.AppendField(b, "Content-Type: ", contentType), x.extra...)
+	if x.route != nil && !x.route.ops {
+		b = x.appendTiming(b)
 	}
-	if len(x.rateLimit) > 0 {
-		b = append(append(append(b, "RateLimit-Policy: "...), x.route.policy...), "\r\nRateLimit: "...)
-		b = append(append(b, x.rateLimit...), "\r\n"...)
-	}
-	b = append(append(append(b, "X-Request-ID: "...), x.id...), "\r\nContent-Length: "...)
-	b = append(appendInt(b, len(body)), "\r\n"...)
+	b = wire.AppendField(x.appendLimits(b), "X-Request-ID: ", x.id)
+	b = wire.AppendLength(b, int64(len(body)))
 	b = append(x.conn.AppendConnection(b, x.head.Minor), "\r\n"...)
 	if string(x.line.method) != "HEAD" {
 		b = append(b, body...)

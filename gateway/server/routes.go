@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
@@ -24,11 +25,11 @@ type route struct {
 	policy   []byte // the RateLimit-Policy field
 	cost     int    // tokens a request costs
 	openAI   bool
-	missing  *fault                 // why the route leads nowhere; nil if it leads somewhere
-	answer   func(*exchange)        // an operations page or demo route, answered here; nil if a pool answers
-	work     func(*exchange) []byte // what the answer of a demo route that may be cached costs
-	caching  *caching               // nil: its answers are not kept
-	ops      bool                   // never limited, cached or counted as traffic
+	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
+	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
+	work     func() []byte   // makes the body of a demo route that may be cached
+	caching  *caching.Rule   // nil: its responses are not kept
+	ops      bool            // never limited, cached or counted as traffic
 	metrics  *telemetry.Route
 }
 
@@ -46,11 +47,14 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 		r.cost = max(1, c.Limit.Cost)
 	}
 	if g.store != nil && !c.Cache.Off {
-		r.caching = g.newCaching(p.settings, c)
+		r.caching = g.ruleOf(p.settings, c)
 	}
 	switch c.Local {
 	case "slow":
 		r.answer, r.work = g.slow, slowly
+		if r.caching != nil {
+			r.caching.Local = slowly
+		}
 	case "limited":
 		r.answer = g.limited
 	default:

@@ -139,10 +139,10 @@ func (t *tap) Body(piece []byte) {
 
 // tell is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
 func (g *Gateway) tell(x *exchange, total, own time.Duration) {
-	s, code, now := &x.seen, x.code(), x.began+total
+	s, code, now := &x.seen, x.status, x.began+total
 	failed := code >= 400 || x.fault != proxy.None
 	if s.stream {
-		g.metrics.EndStream(now-x.forward.HeadAt, s.events.N)
+		g.metrics.EndStream(now-x.cached.Forward.HeadAt, s.events.N)
 	}
 	g.genAI.End(&s.generation, s.stream, failed, now)
 	if g.access.Wants(x.plan.settings.LogLevel, code, x.fault.String()) {
@@ -159,12 +159,12 @@ func (g *Gateway) tell(x *exchange, total, own time.Duration) {
 func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	a := telemetry.Access{
 		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: pathOf(x.head.Target),
-		Status: code, Bytes: x.conn.Sent(), Upstream: x.forward.UpstreamTime, Cache: x.cached.outcome, Limit: x.limitOutcome(), Fault: x.fault.String(),
+		Status: code, Bytes: x.conn.Sent(), Upstream: x.upstreamTime(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(), Fault: x.fault.String(),
 	}
 	if x.route != nil {
 		a.Route = x.route.path
 	}
-	if u := x.forward.Upstream; u != nil {
+	if u := x.cached.Forward.Upstream; u != nil {
 		a.Pool, a.URL = u.Pool, u.URL
 	}
 	return a
@@ -186,7 +186,7 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	s := telemetry.Span{
 		Trace: x.seen.trace, ID: x.seen.span, Parent: x.seen.parent, Began: x.began, Took: total,
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
-		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.outcome, Limit: x.limitOutcome(),
+		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}
 	s.SetPath(pathOf(x.head.Target))
 	if x.route != nil {
@@ -195,21 +195,24 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	g.tracer.Record(&s)
 }
 
-// appendTiming appends where the time of a request went until now, for an answer that does not come straight from an
-// upstream (W3C Server Timing, in milliseconds).
+// appendTiming appends where the time of a request went until now, for a reply that does not come straight from an
+// upstream (W3C Server Timing, in milliseconds), if the settings want it.
 func (x *exchange) appendTiming(dst []byte) []byte {
-	f := x.forward
-	dst = proxy.AppendMillis(append(dst, "gateway;dur="...), wire.Now()-x.began-f.UpstreamTime-f.ClientTime)
+	if !x.plan.settings.ServerTiming {
+		return dst
+	}
+	f, upstream := x.cached.Forward, x.upstreamTime()
+	dst = proxy.AppendMillis(append(dst, "Server-Timing: gateway;dur="...), wire.Now()-x.began-upstream-f.ClientTime)
 	if f.QueueTime > 0 {
 		dst = proxy.AppendMillis(append(dst, ", queue;dur="...), f.QueueTime)
 	}
-	if f.UpstreamTime > 0 {
-		dst = proxy.AppendMillis(append(dst, ", upstream;dur="...), f.UpstreamTime-f.QueueTime)
+	if upstream > 0 {
+		dst = proxy.AppendMillis(append(dst, ", upstream;dur="...), upstream-f.QueueTime)
 	}
-	if outcome := x.cached.outcome; outcome != "" {
+	if outcome := x.cached.Outcome(); outcome != "" {
 		dst = append(append(append(dst, `, cache;desc="`...), outcome...), '"')
 	}
-	return dst
+	return append(dst, "\r\n"...)
 }
 
 // tellOfRefusal leaves a line about a request that could not be read.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"aigateway/gateway/cache"
+	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
@@ -56,11 +57,8 @@ type Gateway struct {
 	tracer    *telemetry.Tracer
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
 
-	store        *cache.Store // nil: there is no cache
-	flights      *cache.Flights
-	long         [1024]atomic.Bool // by a part of the key: a record did not fit a large buffer
-	cacheMetrics *telemetry.Cache
-	behind       sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes
+	store   *cache.Store // nil: there is no cache
+	caching *caching.Caching
 
 	noRoute *telemetry.Route // what found no route
 
@@ -89,7 +87,7 @@ type Options struct {
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
-	g.exchanges.New = func() any { return &exchange{gateway: g, forward: new(proxy.Exchange)} }
+	g.exchanges.New = func() any { return newExchange(g) }
 	limits, l, err := g.limitsOf(s, nil)
 	if err != nil {
 		return nil, err
@@ -100,7 +98,6 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	if !o.Blind {
 		g.measureWith(o.Version)
 	}
-	g.cacheMetrics = g.metrics.Cache()
 	g.proxy, err = proxy.New(s.Pools, proxy.Options{
 		MaxHeadBytes: s.MaxHeaderBytes,
 		OnPanic:      g.panicked,
@@ -114,6 +111,9 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		l.endUnless(limiter{})
 		return nil, err
 	}
+	g.caching = caching.New(caching.Options{
+		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
+	})
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.openEyes(o.Access, o.Version)
 	g.ops = ops.New(g.started, g.draining.Load, g.poolsByName(s), g.requiredPools(s))
@@ -304,7 +304,7 @@ func (g *Gateway) Close() {
 	g.reloading.Lock() // what a reload has begun is ended too
 	defer g.reloading.Unlock()
 	g.proxy.Cut() // what goes on behind requests; there are none
-	g.behind.Wait()
+	g.caching.Wait()
 	g.proxy.Close()
 	g.store.Close()
 	g.closeEyes()

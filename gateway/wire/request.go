@@ -73,6 +73,21 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	return None
 }
 
+// CopyFrom makes h a copy of another head that was found to be good, in memory of its own: buf, which it returns.
+func (h *RequestHead) CopyFrom(o *RequestHead, buf []byte) []byte {
+	buf = append(append(append(append(buf[:0], o.Method...), o.Target...), o.Host...), o.block...)
+	method, rest := buf[:len(o.Method)], buf[len(o.Method):]
+	target, rest := rest[:len(o.Target)], rest[len(o.Target):]
+	host, block := rest[:len(o.Host)], rest[len(o.Host):]
+	if h.Scan(method, target, protos[o.Minor], block) != None {
+		panic("BUG: a copy of a good head is refused")
+	}
+	h.Host = host // perhaps not that of the field: RFC 9112 §3.2.2
+	return buf
+}
+
+var protos = [...][]byte{[]byte("HTTP/1.0"), []byte("HTTP/1.1")}
+
 // Reset forgets what the last scan found.
 func (h *RequestHead) Reset() {
 	h.fields.reset(nil)

@@ -1,4 +1,4 @@
-package cache
+package caching
 
 import (
 	"encoding/binary"
@@ -6,6 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
 )
 
 // Flights are the fetches under way, at most one a key: requests for one resource that nobody has yet are
@@ -15,13 +18,13 @@ type Flights struct {
 	maxBody int64
 	shards  [64]flightShard
 	under   atomic.Int64        // how many fetches are
-	marks   [4096]atomic.Uint64 // see Mark
+	marks   [4096]atomic.Uint64 // see MarkHitForMiss
 	ends    [4096]atomic.Uint32 // see Ended
 }
 
 type flightShard struct {
 	mu      sync.Mutex
-	flights map[Key]*Flight
+	flights map[cache.Key]*Flight
 	lists   sync.Mutex // see Lists
 	_       [32]byte   // a cache line of its own
 }
@@ -29,81 +32,81 @@ type flightShard struct {
 // maxFailures is how many leaders of one flight may fail before those who wait are told so.
 const maxFailures = 3
 
-// NewFlights makes an empty table. An answer whose body grows beyond maxBody bytes is still shared by those
+// NewFlights makes an empty table. A response whose body grows beyond maxBody bytes is still shared by those
 // who are reading it, but found by nobody else.
 func NewFlights(maxBody int64) *Flights {
 	f := &Flights{maxBody: maxBody}
 	for i := range f.shards {
-		f.shards[i].flights = map[Key]*Flight{}
+		f.shards[i].flights = map[cache.Key]*Flight{}
 	}
 	return f
 }
 
-// A Flight is one fetch and those who want its answer. Its methods may be called from any goroutine.
+// A Flight is one fetch and those who want its response. Its methods may be called from any goroutine.
 type Flight struct {
-	mu      *sync.Mutex // of the shard, or its own
-	table   *Flights
-	key     Key
-	private bool  // nobody else can find it
-	stamp   Stamp // from before the fetch
+	mu    *sync.Mutex // of the shard, or its own
+	table *Flights
+	key   cache.Key
+	alone bool        // nobody else can find it
+	stamp cache.Stamp // from before the fetch
 
 	stage    stage
-	led      bool // somebody is fetching
-	fault    int  // why it failed, in the caller's numbers
+	led      bool        // somebody is fetching
+	fault    proxy.Fault // why it failed; None: whoever led panicked
 	failures int
-	waiting  []*Waiter // all who want the answer, the leader among them
+	waiting  []*Waiter // all who want the response, the leader among them
 	cancel   func()    // ends the fetch; nil: none is under way
 	over     bool      // nothing more comes of it
 
-	answer   Answer
-	base     int64 // where in the body answer.Body begins: 0 unless the answer is too large
+	response Response
+	base     int64 // where in the body response.Body begins: 0 unless the response is too large
 	tooLarge bool
-	room     chan struct{} // wakes the writer of an answer that is too large
+	room     chan struct{} // wakes the writer of a response that is too large
 }
 
-// An Answer is what a flight shares, from the moment its head is there. Body grows until Whole; its bytes never
+// A Response is what a flight shares, from the moment its head is there. Body grows until Whole; its bytes never
 // change.
-type Answer struct {
-	Meta    Meta
+type Response struct {
+	Meta    cache.Meta
 	Names   []byte // of the fields it varies by, as MergeVary wrote them
 	Variant []byte // what AppendVariant wrote for the leader
-	StandIn bool   // the upstream has failed, and this is what was stored before
+	OnError bool   // the upstream has failed, and this is what was stored before: stale-if-error, RFC 5861 §4
 	Live    bool   // it is passed on as it comes, however short it is
 	Lines   []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
 	Length  int64  // of the body in bytes, or -1 if the upstream announced none
 	Body    []byte
 	Whole   bool   // Body is all of it
 	Broken  bool   // it will never be
-	Record  []byte // the answer as a record, once it is whole and if it is kept
+	Record  []byte // the response as a record, once it is whole and if it is kept
 }
 
 type stage uint8
 
 const (
-	seeking stage = iota // no answer yet
-	landed               // there is an answer to share
-	open                 // there is one that must not be shared: everyone for himself
+	seeking stage = iota // no response yet
+	filling              // there is a response to share
+	private              // there is one that must not be shared: everyone for himself
 	failed               // there is none
 )
 
-// An Outcome is what a request learns from a flight.
-type Outcome uint8
+// A Role is what a request learns from a flight: how it comes to its response.
+type Role uint8
 
-// The outcomes.
+// The roles.
 const (
-	Lead   Outcome = iota // fetch, and tell the flight
-	Landed                // read the answer with Next
-	Alone                 // the answer cannot be shared: fetch without a flight
-	Failed                // the fetch failed too often
-	Late                  // no answer in time
-	Left                  // the request's client has left
+	Lead   Role = iota // fetch, and tell the flight
+	Follow             // read the response with Next
+	Alone              // the response cannot be shared: fetch without a flight
+	Failed             // the fetch failed too often
+	Late               // no response in time
+	Gone               // the request's client has left
 )
 
 // A Waiter is one request's seat in a flight. It is reused from request to request.
 type Waiter struct {
 	wake   chan struct{}
 	timer  *time.Timer
-	left   atomic.Bool
+	gone   atomic.Bool // the request's client is
 	behind atomic.Bool // it held up the others for too long
 	late   bool        // see Latecomer
 	read   int64       // bytes of the body taken
@@ -118,11 +121,14 @@ func NewWaiter() *Waiter {
 
 // Interrupt tells that the request's client has left.
 func (w *Waiter) Interrupt() {
-	w.left.Store(true)
+	w.gone.Store(true)
 	w.nudge()
 }
 
-// Latecomer tells whether the answer was there when the request joined its flight.
+// Gone tells whether Interrupt was called.
+func (w *Waiter) Gone() bool { return w.gone.Load() }
+
+// Latecomer tells whether the response was there when the request joined its flight.
 func (w *Waiter) Latecomer() bool { return w.late }
 
 func (w *Waiter) nudge() {
@@ -133,7 +139,7 @@ func (w *Waiter) nudge() {
 }
 
 func (w *Waiter) reset() {
-	w.left.Store(false)
+	w.gone.Store(false)
 	w.behind.Store(false)
 	w.read, w.late = 0, false
 	select {
@@ -144,14 +150,14 @@ func (w *Waiter) reset() {
 
 // Join takes a seat in the flight of a key, and begins one if there is none: then the caller leads. The stamp is of
 // now: a flight from before something was done to what is stored is not for those who ask after that.
-func (t *Flights) Join(k Key, st Stamp, w *Waiter) (f *Flight, leads bool) {
+func (t *Flights) Join(k cache.Key, st cache.Stamp, w *Waiter) (f *Flight, leads bool) {
 	w.reset()
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f = s.flights[k]; f != nil && !f.stamp.precedes(&st) {
+	if f = s.flights[k]; f != nil && !f.stamp.Precedes(&st) {
 		f.waiting = append(f.waiting, w)
-		w.late = f.stage == landed
+		w.late = f.stage == filling
 		return f, false
 	}
 	f = &Flight{mu: &s.mu, table: t, key: k, stamp: st, led: true, waiting: []*Waiter{w}}
@@ -160,66 +166,68 @@ func (t *Flights) Join(k Key, st Stamp, w *Waiter) (f *Flight, leads bool) {
 	return f, true
 }
 
-// Alone makes a flight that nobody else can join: for a request whose answer others must not wait for.
+// Alone makes a flight that nobody else can join: for a request whose response others must not wait for.
 func (t *Flights) Alone(w *Waiter) *Flight {
 	w.reset()
 	t.under.Add(1)
-	return &Flight{mu: new(sync.Mutex), table: t, private: true, led: true, waiting: []*Waiter{w}}
+	return &Flight{mu: new(sync.Mutex), table: t, alone: true, led: true, waiting: []*Waiter{w}}
 }
 
-// precedes tells whether something was done to the key between st and now, two stamps of it.
-func (st *Stamp) precedes(now *Stamp) bool {
-	return st.generation < now.generation || st.version/oneChange < now.version/oneChange
-}
-
-// Idle tells whether no fetch is under way whose answer may be stored.
+// Idle tells whether no fetch is under way whose response may be stored.
 func (t *Flights) Idle() bool { return t.under.Load() == 0 }
 
-// Ended counts the flights of the URL, and of some others, whose answer is whole: what was not stored before one of them
+// Ended counts the flights of the URL, and of some others, whose response is whole: what was not stored before one of them
 // ended may be now.
-func (t *Flights) Ended(primary Key) uint32 { return t.ends[markSlot(primary)].Load() }
+func (t *Flights) Ended(primary cache.Key) uint32 { return t.ends[markSlot(primary)].Load() }
 
 // Lists is held while the list of the variants of a URL is read and written again.
-func (t *Flights) Lists(primary Key) *sync.Mutex { return &t.shard(primary).lists }
+func (t *Flights) Lists(primary cache.Key) *sync.Mutex { return &t.shard(primary).lists }
 
 // Under tells whether a flight of the key is under way.
-func (t *Flights) Under(k Key) bool {
+func (t *Flights) Under(k cache.Key) bool {
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.flights[k] != nil
 }
 
-func (t *Flights) shard(k Key) *flightShard { return &t.shards[k[0]%uint8(len(t.shards))] }
+func (t *Flights) shard(k cache.Key) *flightShard { return &t.shards[k[0]%uint8(len(t.shards))] }
 
-// markedFor is how long a key is known to have answers that cannot be shared. Requests for it do not wait for
-// each other meanwhile: they would be served one after the other. Varnish calls it hit-for-miss.
-const markedFor = 10 * time.Second
+// hitForMissTime is how long a key is known to have responses that cannot be shared. Requests for it do not wait for
+// each other meanwhile: they would be served one after the other. The word is Varnish's.
+const hitForMissTime = 10 * time.Second
 
-// Mark remembers that the answers for a key cannot be shared. now is a monotonic clock.
-func (t *Flights) Mark(k Key, now time.Duration) {
-	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+markedFor)/time.Second)))
+// MarkHitForMiss remembers that the responses for a key cannot be shared. now is a monotonic clock.
+func (t *Flights) MarkHitForMiss(k cache.Key, now time.Duration) {
+	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+hitForMissTime)/time.Second)))
 }
 
-// Marked tells whether Mark was called for the key a short while ago. Another key in the same slot may have
+// HitForMiss tells whether MarkHitForMiss was called for the key a short while ago. Another key in the same slot may have
 // made it forget.
-func (t *Flights) Marked(k Key, now time.Duration) bool {
+func (t *Flights) HitForMiss(k cache.Key, now time.Duration) bool {
 	v := t.marks[markSlot(k)].Load()
 	return v>>32 == markTag(k) && uint32(v) > uint32(now/time.Second)
 }
 
-func markSlot(k Key) int   { return int(binary.LittleEndian.Uint16(k[1:]) % 4096) }
-func markTag(k Key) uint64 { return uint64(binary.LittleEndian.Uint32(k[4:])) | 1 }
+func markSlot(k cache.Key) int   { return int(binary.LittleEndian.Uint16(k[1:]) % 4096) }
+func markTag(k cache.Key) uint64 { return uint64(binary.LittleEndian.Uint32(k[4:])) | 1 }
 
 // Fetching tells the flight that its leader sends a request now, and how to end it when nobody wants it any more; nil:
 // it cannot be. The stamp is of now.
-func (f *Flight) Fetching(st Stamp, cancel func()) {
+func (f *Flight) Fetching(st cache.Stamp, cancel func()) {
 	f.mu.Lock()
 	f.stamp, f.cancel = st, cancel
 	f.mu.Unlock()
 }
 
-// Leave gives a seat back, and tells whether somebody is left who wants the answer. The last one to leave ends
+// Restamp tells the flight that its leader sends the request once more. The stamp is of now.
+func (f *Flight) Restamp(st cache.Stamp) {
+	f.mu.Lock()
+	f.stamp = st
+	f.mu.Unlock()
+}
+
+// Leave gives a seat back, and tells whether somebody is left who wants the response. The last one to leave ends
 // the fetch.
 func (f *Flight) Leave(w *Waiter) (goOn bool) {
 	f.mu.Lock()
@@ -258,7 +266,7 @@ func (f *Flight) leave(w *Waiter) (cancel func()) {
 	switch {
 	case last > 0 && f.stage == seeking && !f.led:
 		f.waiting[0].nudge() // it may have been this one's turn to lead
-	case last == 0 && !f.answer.Whole:
+	case last == 0 && !f.response.Whole:
 		if f.stage == seeking && !f.led {
 			f.end()
 		}
@@ -270,7 +278,7 @@ func (f *Flight) leave(w *Waiter) (cancel func()) {
 
 // remove takes the flight out of the table. The lock is held.
 func (f *Flight) remove() {
-	if f.private {
+	if f.alone {
 		return
 	}
 	s := f.table.shard(f.key)
@@ -293,19 +301,19 @@ func (f *Flight) nudgeAll() {
 	}
 }
 
-// Open tells that the answer must not be shared: those who wait go on alone.
-func (f *Flight) Open() {
+// Private tells that the response must not be shared: those who wait go on alone.
+func (f *Flight) Private() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stage, f.cancel = open, nil
+	f.stage, f.cancel = private, nil
 	f.end()
 	f.remove()
 	f.nudgeAll()
 }
 
-// Fail tells that the leader has no answer. One of those who wait leads next; after three failures all learn
-// the fault, a number of the caller's.
-func (f *Flight) Fail(fault int) {
+// Fail tells that the leader has no response. One of those who wait leads next; after three failures all learn
+// the fault.
+func (f *Flight) Fail(fault proxy.Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cancel, f.led = nil, false
@@ -321,28 +329,28 @@ func (f *Flight) Fail(fault int) {
 }
 
 // Fault is what the last leader failed with.
-func (f *Flight) Fault() int {
+func (f *Flight) Fault() proxy.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fault
 }
 
-// Land shares an answer whose head is there with those who wait and, if it is fresh, with those who come. The body
+// Fill shares a response whose head is there with those who wait and, if it is fresh, with those who come. The body
 // follows by Write and End. The flight keeps a's slices.
-func (f *Flight) Land(a Answer) {
+func (f *Flight) Fill(a Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stage, f.answer = landed, a
-	if a.Meta.Flags&NoCache != 0 || a.Meta.Lifetime <= a.Meta.InitialAge {
+	f.stage, f.response = filling, a
+	if a.Meta.Flags&cache.NoCache != 0 || a.Meta.Lifetime <= a.Meta.InitialAge {
 		f.remove() // for those who are here; who comes now wants it validated, RFC 9111 §4
 	}
 	f.nudgeAll()
 }
 
-// ErrNobody ends the writing of an answer that nobody reads.
-var ErrNobody = errors.New("cache: nobody reads the answer any more")
+// ErrNobody ends the writing of a response that nobody reads.
+var ErrNobody = errors.New("caching: nobody reads the response any more")
 
-// Write appends to the body. It blocks while an answer that is too large to be kept has readers behind.
+// Write appends to the body. It blocks while a response that is too large to be kept has readers behind.
 func (f *Flight) Write(p []byte) error {
 	for {
 		f.mu.Lock()
@@ -351,13 +359,13 @@ func (f *Flight) Write(p []byte) error {
 			return ErrNobody
 		}
 		limit := f.table.maxBody
-		if !f.tooLarge && f.base+int64(len(f.answer.Body)+len(p)) > limit {
+		if !f.tooLarge && f.base+int64(len(f.response.Body)+len(p)) > limit {
 			f.tooLarge = true
 			f.room = make(chan struct{}, 1)
 			f.remove() // whoever comes now has missed the beginning
 		}
 		if !f.tooLarge || f.trim(limit) {
-			f.answer.Body = append(f.answer.Body, p...)
+			f.response.Body = append(f.response.Body, p...)
 			f.nudgeAll()
 			f.mu.Unlock()
 			return nil
@@ -370,7 +378,7 @@ func (f *Flight) Write(p []byte) error {
 	}
 }
 
-// patience is how long an answer that is too large to be kept waits for its slowest reader while others have read on.
+// patience is how long a response that is too large to be kept waits for its slowest reader while others have read on.
 const patience = time.Second
 
 func arrives(room chan struct{}, within time.Duration) bool {
@@ -389,7 +397,7 @@ func arrives(room chan struct{}, within time.Duration) bool {
 func (f *Flight) leaveBehind() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	end := f.base + int64(len(f.answer.Body))
+	end := f.base + int64(len(f.response.Body))
 	held := false
 	for _, w := range f.waiting {
 		held = held || w.read == end
@@ -410,7 +418,7 @@ func (f *Flight) leaveBehind() {
 	f.waiting = kept
 }
 
-// TooLarge tells whether the answer has grown beyond what is kept.
+// TooLarge tells whether the response has grown beyond what is kept.
 func (f *Flight) TooLarge() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -419,16 +427,16 @@ func (f *Flight) TooLarge() bool {
 
 // trim forgets what all readers have, and tells whether there is room for more.
 func (f *Flight) trim(limit int64) bool {
-	least := f.base + int64(len(f.answer.Body))
+	least := f.base + int64(len(f.response.Body))
 	for _, w := range f.waiting {
 		least = min(least, w.read)
 	}
 	if drop := least - f.base; drop > 0 {
 		// A new array: readers may still hold pieces of the old one.
-		f.answer.Body = append([]byte(nil), f.answer.Body[drop:]...)
+		f.response.Body = append([]byte(nil), f.response.Body[drop:]...)
 		f.base = least
 	}
-	return int64(len(f.answer.Body)) < limit
+	return int64(len(f.response.Body)) < limit
 }
 
 // makeRoom wakes a writer that waits for readers.
@@ -441,26 +449,26 @@ func (f *Flight) makeRoom() {
 	}
 }
 
-// Kept is the whole body, to be made a record of; ok is false if the answer is too large to be kept.
+// Kept is the whole body, to be made a record of; ok is false if the response is too large to be kept.
 func (f *Flight) Kept() (body []byte, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.answer.Body, !f.tooLarge
+	return f.response.Body, !f.tooLarge
 }
 
 // End tells that the body is whole, with the record made of it, or nil.
 func (f *Flight) End(record []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answer.Whole, f.answer.Record, f.cancel = true, record, nil
-	f.table.ends[markSlot(f.stamp.key)].Add(1)
+	f.response.Whole, f.response.Record, f.cancel = true, record, nil
+	f.table.ends[markSlot(f.stamp.Key())].Add(1)
 	f.end()
 	f.remove()
 	f.nudgeAll()
 }
 
-// Read waits until the body is whole and throws it away.
-func (f *Flight) Read(w *Waiter) error {
+// Drain waits until the body is whole and throws it away.
+func (f *Flight) Drain(w *Waiter) error {
 	for {
 		if _, more, err := f.Next(w, time.Hour); err != nil || !more {
 			return err
@@ -472,19 +480,19 @@ func (f *Flight) Read(w *Waiter) error {
 func (f *Flight) Break() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answer.Broken, f.cancel = true, nil
+	f.response.Broken, f.cancel = true, nil
 	f.end()
 	f.remove()
 	f.nudgeAll()
 }
 
-// Wait waits for an outcome, at most so long. After Lead the caller must end the flight by Open, Fail, or Land and
+// Wait waits for a role, at most so long. After Lead the caller must end the flight by Private, Fail, or Fill and
 // what follows it.
-func (f *Flight) Wait(w *Waiter, limit time.Duration) Outcome {
+func (f *Flight) Wait(w *Waiter, limit time.Duration) Role {
 	w.timer.Reset(limit)
 	defer w.timer.Stop()
 	for {
-		if o, ok := f.outcome(w); ok {
+		if o, ok := f.role(w); ok {
 			return o
 		}
 		select {
@@ -496,17 +504,17 @@ func (f *Flight) Wait(w *Waiter, limit time.Duration) Outcome {
 	}
 }
 
-func (f *Flight) outcome(w *Waiter) (Outcome, bool) {
-	if w.left.Load() {
+func (f *Flight) role(w *Waiter) (Role, bool) {
+	if w.gone.Load() {
 		f.Leave(w)
-		return Left, true
+		return Gone, true
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch f.stage {
-	case landed:
-		return Landed, true
-	case open:
+	case filling:
+		return Follow, true
+	case private:
 		return Alone, true
 	case failed:
 		return Failed, true
@@ -518,20 +526,20 @@ func (f *Flight) outcome(w *Waiter) (Outcome, bool) {
 	return Lead, true
 }
 
-// Answer returns what there is of a landed answer.
-func (f *Flight) Answer() Answer {
+// Response returns what there is of the response.
+func (f *Flight) Response() Response {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.answer
+	return f.response
 }
 
-// Next returns the next piece of a landed answer's body, waiting for it at most so long. more tells whether
+// Next returns the next piece of a response's body, waiting for it at most so long. more tells whether
 // another may follow. ErrNobody tells that w's client has left, ErrBroken that there is no end.
 func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, err error) {
 	w.timer.Reset(limit)
 	defer w.timer.Stop()
 	for {
-		if w.left.Load() {
+		if w.gone.Load() {
 			return nil, false, ErrNobody
 		}
 		f.mu.Lock()
@@ -539,13 +547,13 @@ func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, 
 			f.mu.Unlock()
 			return nil, false, ErrBroken // what it has not read is gone
 		}
-		piece = f.answer.Body[w.read-f.base:]
-		if n := f.base + int64(len(f.answer.Body)); n == f.answer.Length && !f.answer.Whole && !f.answer.Broken {
+		piece = f.response.Body[w.read-f.base:]
+		if n := f.base + int64(len(f.response.Body)); n == f.response.Length && !f.response.Whole && !f.response.Broken {
 			piece = nil // the client will know it for the end: not before others find it stored
 		}
 		w.read += int64(len(piece))
-		more = !f.answer.Whole
-		broken := f.answer.Broken
+		more = !f.response.Whole
+		broken := f.response.Broken
 		if len(piece) > 0 {
 			f.makeRoom()
 		}
@@ -564,5 +572,5 @@ func (f *Flight) Next(w *Waiter, limit time.Duration) (piece []byte, more bool, 
 	}
 }
 
-// ErrBroken tells that an answer was cut.
-var ErrBroken = errors.New("cache: the answer has no end")
+// ErrBroken tells that a response was cut.
+var ErrBroken = errors.New("caching: the response has no end")

@@ -1,6 +1,7 @@
-package cache
+package caching
 
 import (
+	"aigateway/gateway/cache"
 	"bytes"
 	"sync"
 	"sync/atomic"
@@ -11,17 +12,17 @@ import (
 
 const forAges = time.Hour
 
-func flightKey(s string) Key { return Hash([]byte(s)) }
+func flightKey(s string) cache.Key { return cache.Hash([]byte(s)) }
 
 // crowd has n requests join the flight of one key; each that leads calls lead, and each reports its outcome.
-func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Outcome]int) {
+func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Role]int) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	outcomes = map[Outcome]int{}
+	outcomes = map[Role]int{}
 	for range n {
 		all.Go(func() {
 			w := NewWaiter()
-			f, leads := t.Join(flightKey("a"), Stamp{}, w)
+			f, leads := t.Join(flightKey("a"), cache.Stamp{}, w)
 			o := Lead
 			if !leads {
 				o = f.Wait(w, forAges)
@@ -44,11 +45,11 @@ func TestFlightOneLeads(t *testing.T) {
 		table := NewFlights(1 << 20)
 		got := crowd(table, 1000, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second) // the upstream's; everyone has joined
-			f.Land(Answer{Length: 2})
+			f.Fill(Response{Length: 2})
 			_ = f.Write([]byte("ok"))
 			f.End(nil)
 		})
-		if got[Lead] != 1 || got[Landed] != 999 {
+		if got[Lead] != 1 || got[Follow] != 999 {
 			t.Errorf("%v", got)
 		}
 		if table.Under(flightKey("a")) {
@@ -61,7 +62,7 @@ func TestFlightOpenSendsEveryoneOnAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second)
-			f.Open()
+			f.Private()
 		})
 		if got[Lead] != 1 || got[Alone] != 99 {
 			t.Errorf("%v", got)
@@ -90,10 +91,10 @@ func TestFlightSecondLeaderSucceeds(t *testing.T) {
 				f.Fail(7)
 				return
 			}
-			f.Land(Answer{})
+			f.Fill(Response{})
 			f.End(nil)
 		})
-		if got[Lead] != 2 || got[Landed] != 98 {
+		if got[Lead] != 2 || got[Follow] != 98 {
 			t.Errorf("%v", got)
 		}
 	})
@@ -104,10 +105,10 @@ func TestFlightLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		cancelled := 0
-		f.Fetching(Stamp{}, func() { cancelled++ })
-		if again, leads := table.Join(flightKey("a"), Stamp{}, follower); again != f || leads {
+		f.Fetching(cache.Stamp{}, func() { cancelled++ })
+		if again, leads := table.Join(flightKey("a"), cache.Stamp{}, follower); again != f || leads {
 			t.Fatal("the second request did not join")
 		}
 		if !f.LeaveQuietly(leader) || cancelled != 0 {
@@ -117,7 +118,7 @@ func TestFlightLeaderLeaves(t *testing.T) {
 			time.Sleep(time.Second)
 			follower.Interrupt()
 		}()
-		if o := f.Wait(follower, forAges); o != Left || cancelled != 1 {
+		if o := f.Wait(follower, forAges); o != Gone || cancelled != 1 {
 			t.Errorf("outcome %d, cancelled %d times", o, cancelled)
 		}
 		if table.Under(flightKey("a")) {
@@ -131,15 +132,15 @@ func TestFlightTurnIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, leaving, staying := NewWaiter(), NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
-		table.Join(flightKey("a"), Stamp{}, leaving)
-		table.Join(flightKey("a"), Stamp{}, staying)
-		outcome := make(chan Outcome)
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
+		table.Join(flightKey("a"), cache.Stamp{}, leaving)
+		table.Join(flightKey("a"), cache.Stamp{}, staying)
+		outcome := make(chan Role)
 		go func() { outcome <- f.Wait(staying, forAges) }()
 		f.LeaveQuietly(leader)
 		f.Fail(1)
 		leaving.Interrupt()
-		if o := f.Wait(leaving, forAges); o != Left {
+		if o := f.Wait(leaving, forAges); o != Gone {
 			t.Errorf("outcome %d", o)
 		}
 		if o := <-outcome; o != Lead {
@@ -152,8 +153,8 @@ func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader, follower := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
-		table.Join(flightKey("a"), Stamp{}, follower)
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
+		table.Join(flightKey("a"), cache.Stamp{}, follower)
 		began := time.Now()
 		if o := f.Wait(follower, 3*time.Second); o != Late || time.Since(began) != 3*time.Second {
 			t.Errorf("outcome %d after %v", o, time.Since(began))
@@ -166,10 +167,10 @@ func TestFlightStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(1 << 20)
 		leader := NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		read := func(pace time.Duration, want string) {
 			w := NewWaiter()
-			table.Join(flightKey("a"), Stamp{}, w)
+			table.Join(flightKey("a"), cache.Stamp{}, w)
 			var got bytes.Buffer
 			for more := true; more; {
 				var piece []byte
@@ -189,7 +190,7 @@ func TestFlightStream(t *testing.T) {
 		all.Go(func() { read(0, "abcdefghij") })
 		all.Go(func() { read(3*time.Second, "abcdefghij") })
 		synctest.Wait()
-		f.Land(Answer{Length: -1})
+		f.Fill(Response{Length: -1})
 		for _, c := range "abcdefghij" {
 			if err := f.Write([]byte{byte(c)}); err != nil {
 				t.Fatal(err)
@@ -206,8 +207,8 @@ func TestFlightTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(100)
 		w := NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, w)
-		f.Land(Answer{Length: -1})
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
+		f.Fill(Response{Length: -1})
 		var sent, got int
 		go func() {
 			for range 50 {
@@ -237,8 +238,8 @@ func TestFlightTooLarge(t *testing.T) {
 func TestFlightBrokenHasNoEnd(t *testing.T) {
 	table := NewFlights(100)
 	w := NewWaiter()
-	f, _ := table.Join(flightKey("a"), Stamp{}, w)
-	f.Land(Answer{Length: 10})
+	f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
+	f.Fill(Response{Length: 10})
 	_ = f.Write([]byte("abc"))
 	f.Break()
 	piece, more, err := f.Next(w, forAges)
@@ -255,8 +256,8 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(10)
 		w := NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, w)
-		f.Land(Answer{Length: -1})
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
+		f.Fill(Response{Length: -1})
 		ended := make(chan error)
 		go func() {
 			for {
@@ -277,11 +278,11 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 func TestMarks(t *testing.T) {
 	table := NewFlights(1)
 	a, b := flightKey("a"), flightKey("b")
-	if table.Marked(a, 0) {
+	if table.HitForMiss(a, 0) {
 		t.Error("marked before Mark")
 	}
-	table.Mark(a, 5*time.Second)
-	if !table.Marked(a, 6*time.Second) || table.Marked(a, 5*time.Second+markedFor) || table.Marked(b, 6*time.Second) {
+	table.MarkHitForMiss(a, 5*time.Second)
+	if !table.HitForMiss(a, 6*time.Second) || table.HitForMiss(a, 5*time.Second+hitForMissTime) || table.HitForMiss(b, 6*time.Second) {
 		t.Error("the mark is not of this key and this time")
 	}
 }
@@ -290,11 +291,18 @@ func TestMarks(t *testing.T) {
 func TestFlightFromBeforeAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(100)
-		before, after := Stamp{generation: 1, version: oneDeletion}, Stamp{generation: 1, version: 2 * oneDeletion}
+		store, err := cache.Open(cache.Options{MemoryBytes: cache.MinMemoryBytes, MaxEntries: 1, MaxRecord: 1 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		before := store.Stamp(flightKey("a"))
+		store.Delete(flightKey("a"))
+		after := store.Stamp(flightKey("a"))
 		leader, follower, newcomer, late := NewWaiter(), NewWaiter(), NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), before, leader)
-		if again, leads := table.Join(flightKey("a"), Stamp{generation: 1, version: oneDeletion + oneEcho}, follower); again != f || leads {
-			t.Error("an echo of what was stored ends the flight")
+		if again, leads := table.Join(flightKey("a"), before, follower); again != f || leads {
+			t.Error("nothing was done, and the flight cannot be joined")
 		}
 		next, leads := table.Join(flightKey("a"), after, newcomer)
 		if next == f || !leads {
@@ -303,15 +311,15 @@ func TestFlightFromBeforeAChange(t *testing.T) {
 		if again, leads := table.Join(flightKey("a"), before, late); again != next || leads { // its stamp is a moment old
 			t.Error("did not join what is fetched after the change")
 		}
-		f.Land(Answer{Meta: Meta{Lifetime: 60}, Length: -1})
+		f.Fill(Response{Meta: cache.Meta{Lifetime: 60}, Length: -1})
 		f.End(nil)
-		if o := f.Wait(follower, forAges); o != Landed {
+		if o := f.Wait(follower, forAges); o != Follow {
 			t.Errorf("outcome %d", o)
 		}
 		if !table.Under(flightKey("a")) || table.Idle() {
 			t.Error("the end of the first flight is the end of the second")
 		}
-		next.Open()
+		next.Private()
 		if !table.Idle() {
 			t.Error("something is still under way")
 		}
@@ -321,14 +329,14 @@ func TestFlightFromBeforeAChange(t *testing.T) {
 // Only what is fresh is for those who come when it is there.
 func TestFlightLatecomers(t *testing.T) {
 	for _, c := range []struct {
-		meta Meta
+		meta cache.Meta
 		join bool
-	}{{Meta{Lifetime: 60}, true}, {Meta{Lifetime: 60, Flags: NoCache}, false}, {Meta{Lifetime: 60, InitialAge: 60}, false}} {
+	}{{cache.Meta{Lifetime: 60}, true}, {cache.Meta{Lifetime: 60, Flags: cache.NoCache}, false}, {cache.Meta{Lifetime: 60, InitialAge: 60}, false}} {
 		table := NewFlights(100)
 		leader, late := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, leader)
-		f.Land(Answer{Meta: c.meta, Length: -1})
-		again, leads := table.Join(flightKey("a"), Stamp{}, late)
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
+		f.Fill(Response{Meta: c.meta, Length: -1})
+		again, leads := table.Join(flightKey("a"), cache.Stamp{}, late)
 		if (again == f) != c.join || leads == c.join || late.Latecomer() != c.join {
 			t.Errorf("%+v: joined %v", c.meta, again == f)
 		}
@@ -339,8 +347,8 @@ func TestFlightLatecomers(t *testing.T) {
 func TestFlightAbandoned(t *testing.T) {
 	table := NewFlights(100)
 	leader, follower := NewWaiter(), NewWaiter()
-	f, _ := table.Join(flightKey("a"), Stamp{}, leader)
-	table.Join(flightKey("a"), Stamp{}, follower)
+	f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
+	table.Join(flightKey("a"), cache.Stamp{}, follower)
 	f.Fail(1)
 	f.LeaveQuietly(leader)
 	if f.Leave(follower) || !table.Idle() || table.Under(flightKey("a")) {
@@ -362,9 +370,9 @@ func TestFlightLeavesBehindWhoHoldsUpOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewFlights(100)
 		reader, idle := NewWaiter(), NewWaiter()
-		f, _ := table.Join(flightKey("a"), Stamp{}, reader)
-		table.Join(flightKey("a"), Stamp{}, idle)
-		f.Land(Answer{Length: -1})
+		f, _ := table.Join(flightKey("a"), cache.Stamp{}, reader)
+		table.Join(flightKey("a"), cache.Stamp{}, idle)
+		f.Fill(Response{Length: -1})
 		go func() {
 			for range 20 {
 				if f.Write(make([]byte, 30)) != nil {

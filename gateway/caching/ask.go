@@ -1,0 +1,239 @@
+package caching
+
+import (
+	"sync"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A step of a request that leads a flight does its part and names the next one; nil: it was the last. After Varnish's
+// fetch, which is steps of this kind (cache_fetch.c).
+//
+//	ask ──► store          a response for all: shared and stored
+//	    ├─► freshen        a 304: what is stored is good again
+//	    ├─► serveOnError   a failure, and what is stored may stand in for it
+//	    ├─► askAgain       a 304 about something else: once more, without validators
+//	    ├─► discard        a response for a client that is not there
+//	    └─► (none)         it has gone to the client, or there is a fault
+type step func(*Request) step
+
+// lead fetches for all who wait in the flight. Whatever happens, the flight learns how it ended.
+func (r *Request) lead(f *Flight) {
+	r.flight = f
+	r.renewStamp()
+	cancel := &cancel{proxy: r.caching.proxy, fetch: r.Forward}
+	began := r.Forward
+	defer func() {
+		f.LeaveQuietly(r.waiter) // or the next one waits for this one to lead again
+		if r.phase != settled {  // a fault, or a panic on its way
+			r.phase = settled
+			f.Fail(r.Fault)
+		}
+		if r.Forward == began { // it will be used again
+			cancel.release()
+		}
+		r.enter(notLeading)
+		r.flight = nil
+	}()
+	first := (*Request).ask
+	if r.Rule.Local != nil {
+		first = (*Request).askLocal
+		f.Fetching(r.stamp, nil)
+	} else {
+		f.Fetching(r.stamp, cancel.pull)
+	}
+	for next := step(first); next != nil; {
+		next = next(r)
+	}
+}
+
+// A cancel ends a fetch when nobody wants it any more.
+type cancel struct {
+	mu    sync.Mutex
+	proxy *proxy.Proxy
+	fetch *proxy.Exchange // nil: it is over, and the exchange perhaps another one's
+}
+
+func (c *cancel) pull() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fetch != nil {
+		c.proxy.Cancel(c.fetch)
+	}
+}
+
+func (c *cancel) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fetch = nil
+}
+
+// ask has an upstream asked, with the validators of what is stored. Take has chosen the next step when there is a response.
+func (r *Request) ask() step {
+	r.enter(asking)
+	f := r.Forward
+	r.reader.prepare(f)
+	f.Taker = r
+	if validators := r.validators(); validators != nil || r.request.Selective() {
+		if r.lines == nil {
+			r.lines = make([]byte, 0, 512)
+		}
+		r.lines = cache.AppendLines(r.lines[:0], r.Head, validators)
+		f.Lines = r.lines
+	}
+	r.sent = time.Now().UnixMilli()
+	r.Fault = r.caching.proxy.Forward(f)
+	switch {
+	case f.Held:
+		return r.fill.next
+	case r.phase == asking && r.Fault != proxy.None && r.Fault != proxy.ClientGone && r.mayServeOnError():
+		return (*Request).serveOnError
+	}
+	r.Status = f.Status
+	return nil
+}
+
+// askAgain asks without validators: the 304 was about something else, which is not known here any more.
+func (r *Request) askAgain() step {
+	r.refuseBody()
+	r.stored = cache.Entry{}
+	r.caching.store.Delete(r.key)
+	r.Forward.Reset()
+	r.renewStamp()
+	r.flight.Restamp(r.stamp)
+	return (*Request).ask
+}
+
+// discard drops a response that is for a client alone, where there is none. The flight knows it already.
+func (r *Request) discard() step {
+	r.refuseBody()
+	return nil
+}
+
+// serveOnError replies with what is stored, because the upstream has failed: RFC 5861 §4.
+func (r *Request) serveOnError() step {
+	if r.Forward.Held {
+		r.refuseBody()
+	}
+	if !r.mayServeOnError() { // its time was over in between
+		if r.Fault == proxy.None {
+			r.Fault = proxy.UpstreamFailed
+		}
+		return nil
+	}
+	r.enter(settled)
+	r.share(r.flight, onError)
+	r.replyOnError()
+	return nil
+}
+
+// replyOnError gives the reader what is stored in place of a failure.
+func (r *Request) replyOnError() {
+	r.Fault = proxy.None
+	r.outcome = outcomeStale
+	r.status.Forward, r.status.Detail = cache.ForwardedStale, cache.None
+	r.reader.readRecord(time.Now().UnixMilli())
+}
+
+// freshen shares what is stored, which a 304 has made good again. A response that says it is not to be kept is this once,
+// and for this reader, the reply.
+func (r *Request) freshen() step {
+	l := r.fill
+	r.enter(settled)
+	r.outcome, r.status.Stored = outcomeRevalidated, l.keeps
+	r.refuseBody() // it has none
+	if !l.keeps {
+		r.private()
+		r.flight.LeaveQuietly(r.waiter)
+		r.flight = r.caching.flights.Alone(r.waiter)
+		l.flight = r.flight
+	}
+	r.flight.Fill(l.response)
+	l.end(l.response.Body)
+	return r.readFill()
+}
+
+// store shares a response with all who wait, while its body comes, and stores it when it is whole.
+func (r *Request) store() step {
+	l := r.fill
+	r.enter(settled)
+	r.status.Stored = r.caching.store.Keeps(time.Now().UnixMilli())
+	if n := l.response.Length; n > 0 {
+		l.response.Body = make([]byte, 0, n)
+	}
+	r.flight.Fill(l.response)
+	if r.Forward.Arrived() {
+		l.receive()
+	} else {
+		// The body has a goroutine of its own: this client's pace is not that of the others.
+		r.handOver()
+		r.caching.behind.Go(l.receive)
+	}
+	return r.readFill()
+}
+
+// readFill gives the reader what the flight has.
+func (r *Request) readFill() step {
+	defer r.flight.Leave(r.waiter)
+	r.reader.readFlight(r.flight)
+	return nil
+}
+
+// handOver leaves the proxy's exchange to the fill, and takes another one.
+func (r *Request) handOver() {
+	from, to := r.Forward, new(proxy.Exchange)
+	to.Result = from.Result
+	to.UpstreamTime = from.HeadAt - r.Began - from.ClientTime // so far; what the gateway did before it is microseconds
+	from.Client, from.Tap = nil, nil
+	r.Forward = to
+}
+
+// refuseBody ends a response of which nobody wants the body.
+func (r *Request) refuseBody() {
+	_ = r.caching.proxy.Receive(r.Forward, func([]byte) error { return ErrNobody })
+}
+
+// private lets those who wait for a response that is the client's own fetch for themselves. One that is its own because
+// of who asked says nothing about what others get.
+func (r *Request) private() {
+	if !r.request.Authorization && !r.request.Credentials && !r.request.LastEvent {
+		r.caching.flights.MarkHitForMiss(r.primary, r.Began)
+	}
+	r.flight.Private()
+}
+
+// askLocal is ask for a response that the gateway makes itself.
+func (r *Request) askLocal() step {
+	r.enter(asking)
+	r.sent = time.Now().UnixMilli()
+	began := wire.Now()
+	body := r.Rule.Local()
+	r.Waited += wire.Now() - began
+	var h wire.ResponseHead
+	if h.Scan(localHead) != wire.None {
+		panic("BUG: the head of a local response is malformed")
+	}
+	if !r.Take(&h, int64(len(body))) { // it is the client's own, and the flight knows
+		r.flight = r.caching.flights.Alone(r.waiter)
+		r.flight.Fill(Response{Meta: cache.Meta{Status: h.Status, ResponseTime: r.sent}, Lines: r.response.AppendHead(nil, &h), Length: int64(len(body))})
+		_ = r.flight.Write(body)
+		r.flight.End(nil)
+		return r.readFill()
+	}
+	if r.phase == settled { // a response of its own for nobody
+		return nil
+	}
+	l := r.fill
+	r.enter(settled)
+	r.flight.Fill(l.response)
+	_ = r.flight.Write(body)
+	l.end(body)
+	r.status.Stored = r.caching.store.Keeps(time.Now().UnixMilli())
+	r.status.Status = 0
+	return r.readFill()
+}
+
+var localHead = []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")

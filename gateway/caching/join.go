@@ -1,0 +1,175 @@
+package caching
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// miss has an upstream asked, for the client and for the cache.
+func (r *Request) miss() Outcome {
+	c := r.caching
+	if r.request.OnlyIfCached { // RFC 9111 §5.2.1.7
+		return NotStored
+	}
+	if r.request.Head || r.request.Ranged() { // such a response is for nobody else, and not to be stored
+		if r.stored.Status != 0 && r.stored.Flags&cache.Varies == 0 {
+			return r.check()
+		}
+		return Passed
+	}
+	if r.waiter == nil {
+		r.waiter = NewWaiter()
+	}
+	// What others may wait for is only what anybody may have asked for.
+	if r.unsuitable || r.request.Authorization || r.request.Credentials || r.request.LastEvent || r.request.NoCache || c.flights.HitForMiss(r.primary, r.Began) {
+		r.lead(c.flights.Alone(r.waiter))
+		return Done
+	}
+	return r.collapse()
+}
+
+// collapse takes part in the fetch of the key: the request leads, or waits for what the leader finds.
+func (r *Request) collapse() Outcome {
+	c := r.caching
+	for moved := false; ; moved = true {
+		r.renewStamp()
+		f, leads := c.flights.Join(r.key, r.stamp, r.waiter)
+		if leads {
+			if !r.foundMeanwhile(f) {
+				r.lead(f)
+			}
+			return Done
+		}
+		switch r.follow(f) {
+		case replied:
+			return Done
+		case panicked:
+			return Panicked
+		case toLead:
+			r.lead(f)
+			return Done
+		case toVariant:
+			if !moved {
+				continue // its variant has a flight of its own, or will have
+			}
+		}
+		r.lead(c.flights.Alone(r.waiter))
+		return Done
+	}
+}
+
+// foundMeanwhile replies from the cache to a request that leads, if another one's fetch ended after this one had looked
+// and before it joined.
+func (r *Request) foundMeanwhile(f *Flight) bool {
+	c := r.caching
+	if c.flights.Ended(r.primary) == r.ended || !r.findFresh() {
+		return false
+	}
+	r.share(f, asStored)
+	f.Leave(r.waiter)
+	r.status.Collapsed = true
+	c.metrics.Coalesced()
+	r.reply(time.Now().UnixMilli())
+	return true
+}
+
+// A sharing is why what is stored is shown to those who wait in a flight.
+type sharing uint8
+
+const (
+	asStored sharing = iota
+	onError          // the upstream has failed
+)
+
+// share shows what is stored to those who wait in a flight.
+func (r *Request) share(f *Flight, why sharing) {
+	record := slices.Clone(r.full[recordRoom:])
+	e, _ := cache.Decode(record)
+	f.Fill(Response{
+		Meta: e.Meta, OnError: why == onError, Names: slices.Clone(r.names), Variant: e.Variant, Lines: storedLines(&e),
+		Length: int64(len(e.Body)), Body: e.Body,
+	})
+	f.End(record)
+}
+
+// next is what a request does after it has waited for another one's fetch.
+type next uint8
+
+const (
+	replied   next = iota // nothing: it has its reply or its fault
+	panicked              // nothing: it has neither
+	toLead                // fetch, for all who wait
+	toVariant             // wait for the fetch of its own variant
+	toGoAlone             // fetch alone
+)
+
+// follow waits for what the leader of a flight finds.
+func (r *Request) follow(f *Flight) next {
+	c := r.caching
+	c.proxy.Watch(&r.watched, r.Conn, r.waiter)
+	defer c.proxy.Unwatch(&r.watched)
+	r.status.Collapsed = true
+	began := wire.Now()
+	role := f.Wait(r.waiter, r.Rule.Wait)
+	r.Waited += wire.Now() - began
+	switch role {
+	case Lead:
+		r.status.Collapsed = false
+		return toLead
+	case Alone:
+		f.Leave(r.waiter)
+		r.status.Collapsed = false
+		return toGoAlone
+	case Gone:
+		r.Fault = proxy.ClientGone
+		return replied
+	case Late:
+		r.Fault = proxy.TimeoutResponse
+		return replied
+	case Failed:
+		f.Leave(r.waiter)
+		if r.Fault = f.Fault(); r.Fault == proxy.None {
+			return panicked
+		}
+		return replied
+	}
+	defer f.Leave(r.waiter)
+	a := f.Response()
+	if next := r.fits(&a); next != replied {
+		r.status.Collapsed = false
+		return next
+	}
+	c.metrics.Coalesced()
+	r.replyArriving(f)
+	return replied
+}
+
+// fits tells whether the response of a flight is one for this request, too.
+func (r *Request) fits(a *Response) next {
+	if len(a.Names) > 0 {
+		r.names = append(r.names[:0], a.Names...)
+		r.vary()
+		if !bytes.Equal(r.variantText(), a.Variant) {
+			return toVariant
+		}
+	}
+	now := time.Now().UnixMilli()
+	verdict, _ := cache.Reuse(&a.Meta, &r.request, now)
+	switch {
+	case verdict == cache.Unsuitable:
+		return toGoAlone
+	case a.OnError:
+		if !cache.MayServeOnError(&a.Meta, &r.request, now) {
+			return toGoAlone
+		}
+		r.outcome = outcomeStale
+	case !verdict.Serves() && r.waiter.Latecomer():
+		return toGoAlone // it was there before this request, which wants it validated: RFC 9111 §4
+	}
+	return replied
+}

@@ -1,0 +1,93 @@
+package caching
+
+import (
+	"slices"
+
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A refresh renews a stale response behind the request that got it: RFC 5861 §3. It reads what it fetches for nobody.
+type refresh struct {
+	Request
+	head  wire.RequestHead
+	raw   []byte // of head
+	asked proxy.Request
+}
+
+func newRefresh(c *Caching) *refresh {
+	y := &refresh{}
+	y.caching, y.Head, y.Forward, y.reader = c, &y.head, new(proxy.Exchange), y
+	return y
+}
+
+// refresh begins one, unless somebody is at it. The request's bytes belong to its connection, so they are copied.
+func (r *Request) refresh() {
+	c := r.caching
+	if c.options.Draining() {
+		return
+	}
+	y := c.refreshes.Get().(*refresh)
+	y.copy(r)
+	f, leads := c.flights.Join(y.key, y.stamp, y.waiter)
+	if !leads {
+		f.Leave(y.waiter)
+		y.put()
+		return
+	}
+	c.behind.Go(func() { y.run(f) })
+}
+
+// run fetches what was not renewed in between; else, that was for the validators.
+func (y *refresh) run(f *Flight) {
+	defer func() {
+		if p := recover(); p != nil {
+			y.caching.options.OnPanic(p)
+		}
+		f.Leave(y.waiter)
+		y.put()
+	}()
+	if y.findFresh() {
+		y.share(f, asStored)
+		return
+	}
+	y.lead(f)
+}
+
+// copy makes y a request like r, without its client.
+func (y *refresh) copy(r *Request) {
+	y.raw = y.head.CopyFrom(r.Head, y.raw)
+	r.Client.Prepare(r.Forward)
+	q := r.Forward.Request
+	q.Head, q.TraceStates = &y.head, nil
+	q.Target, q.RequestID, q.TraceParent = slices.Clone(q.Target), slices.Clone(q.RequestID), slices.Clone(q.TraceParent)
+	q.Peer, q.ClientKey = slices.Clone(q.Peer), slices.Clone(q.ClientKey)
+	y.asked = q
+	r.Forward.Reset()
+
+	y.Rule, y.Began = r.Rule, wire.Now()
+	y.request.Read(y.Head, r.Origin)
+	y.text, y.url = append(y.text[:0], r.text...), r.url
+	y.names = append(y.names[:0], r.names...)
+	y.primary, y.key = r.primary, r.key
+	if y.waiter == nil {
+		y.waiter = NewWaiter()
+	}
+	y.stamp = y.caching.store.Stamp(y.primary)
+}
+
+// put readies y for another refresh.
+func (y *refresh) put() {
+	c := y.caching
+	y.Forward.Reset()
+	y.Request.Reset()
+	y.reader, y.asked = y, proxy.Request{}
+	c.refreshes.Put(y)
+}
+
+func (y *refresh) prepare(f *proxy.Exchange) { f.Request = y.asked }
+func (y *refresh) owns() bool                { return false }
+func (y *refresh) readRecord(int64)          {}
+func (y *refresh) readFlight(f *Flight)      { _ = f.Drain(y.waiter) }
+
+var _, _ reader = (*client)(nil), (*refresh)(nil)

@@ -1,0 +1,250 @@
+package caching
+
+import (
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A reader is whom a fetch is for: the client that asks or, behind a stale reply, only the cache.
+type reader interface {
+	prepare(*proxy.Exchange)
+	owns() bool           // a response that others must not get goes to the reader
+	readRecord(now int64) // what is in Request.full
+	readFlight(f *Flight) // what it has, as it comes
+}
+
+// A client is a request as its own reader.
+type client Request
+
+func (c *client) prepare(f *proxy.Exchange) { c.Client.Prepare(f) }
+func (c *client) owns() bool                { return true }
+func (c *client) readRecord(now int64)      { (*Request)(c).reply(now) }
+
+func (c *client) readFlight(f *Flight) {
+	if c.waiter.Gone() { // while it led
+		c.Fault = proxy.ClientGone
+		return
+	}
+	p := c.caching.proxy
+	p.Watch(&c.watched, c.Conn, c.waiter)
+	defer p.Unwatch(&c.watched)
+	(*Request)(c).replyArriving(f)
+}
+
+// longestWait is how long a request waits for a piece of another one's response: the fetch has deadlines of its own.
+const longestWait = time.Hour
+
+// reply replies with the record in r.full. Nothing of it is of use afterwards: its head is moved, over what
+// stands before it, to make room for the new lines.
+func (r *Request) reply(now int64) {
+	m := &r.stored.Meta
+	size := len(r.stored.Body)
+	if r.request.NotModified(m) {
+		r.replyNotModified(storedLines(&r.stored), m, now)
+		return
+	}
+	from, to, ranged := r.request.Range(m, int64(size))
+	switch ranged {
+	case cache.Whole:
+		if m.Status == fasthttp.StatusNoContent { // which has no length: RFC 9110 §8.6
+			h := append(r.statusLine(m.Status), storedLines(&r.stored)...)
+			r.send(m.Status, append(r.appendOwn(h, m, now), "\r\n"...))
+			return
+		}
+		line := r.statusLine(m.Status)
+		r.scratch = r.appendOwn(line, m, now)
+		if r.request.Head {
+			size = 0
+		}
+		r.sendRecord(m.Status, r.around(r.scratch[:len(line)], r.scratch[len(line):], size))
+	case cache.Part:
+		h := append(r.statusLine(fasthttp.StatusPartialContent), storedLines(&r.stored)...)
+		h = append(r.appendOwn(h, m, now), "Content-Range: "...)
+		h = append(cache.AppendContentRange(h, from, to, int64(size)), "\r\n"...)
+		r.scratch = append(wire.AppendInt(h, lengthName, to-from), "\r\n"...)
+		r.sendRecord(fasthttp.StatusPartialContent, r.before(r.scratch, r.stored.Start+len(r.stored.Head)+int(from), int(to-from)))
+	default:
+		h := r.appendOwn(r.statusLine(fasthttp.StatusRequestedRangeNotSatisfiable), m, now)
+		h = cache.AppendContentRange(append(h, "Content-Range: "...), 0, 0, int64(size))
+		r.send(fasthttp.StatusRequestedRangeNotSatisfiable, append(h, "\r\nContent-Length: 0\r\n\r\n"...))
+	}
+}
+
+// replyNotModified replies that the client has it already.
+func (r *Request) replyNotModified(lines []byte, m *cache.Meta, now int64) {
+	h := cache.AppendNotModified(r.statusLine(fasthttp.StatusNotModified), lines, m)
+	r.send(fasthttp.StatusNotModified, append(r.appendOwn(h, m, now), "\r\n"...))
+}
+
+// statusLine begins a head in the request's scratch memory.
+func (r *Request) statusLine(status int) []byte {
+	return wire.AppendStatusLine(r.scratch[:0], status, fasthttp.StatusMessage(status))
+}
+
+// appendOwn appends the lines that are new with every reply. They stand behind the stored ones: in Via and
+// Cache-Status, who is nearer to the client comes later (RFC 9110 §7.6.3, RFC 9211 §2).
+func (r *Request) appendOwn(dst []byte, m *cache.Meta, now int64) []byte {
+	// RFC 9111 §5.1: a response that was not validated with this request shows its age.
+	if age := m.Age(now); r.status.Forward == cache.NotForwarded || r.outcome == outcomeStale || age > 0 {
+		dst = wire.AppendInt(dst, "Age: ", age)
+	}
+	return r.Client.AppendOwn(dst)
+}
+
+// around puts a status line before the stored lines and own ones behind them, where the length and the body follow, of
+// which size bytes are wanted. The stored lines are moved, the body stays where it is.
+func (r *Request) around(status, own []byte, size int) []byte {
+	lines := storedLines(&r.stored)
+	behind := recordRoom + r.stored.Start + len(lines)
+	end := recordRoom + r.stored.Start + len(r.stored.Head) + size
+	start := behind - len(own) - len(lines) - len(status)
+	if start < 0 {
+		panic("BUG: no room for the head")
+	}
+	copy(r.full[start+len(status):], lines)
+	copy(r.full[behind-len(own):], own)
+	copy(r.full[start:], status)
+	return r.full[start:end]
+}
+
+// before puts a head before some bytes of the record, and returns both.
+func (r *Request) before(head []byte, at, length int) []byte {
+	at += recordRoom
+	if len(head) > at {
+		panic("BUG: no room for the head")
+	}
+	copy(r.full[at-len(head):], head)
+	return r.full[at-len(head) : at+length]
+}
+
+// send sends a reply that was written into the scratch memory.
+func (r *Request) send(status int, message []byte) {
+	r.scratch = message
+	r.sendRecord(status, message)
+}
+
+// sendRecord sends a whole reply.
+func (r *Request) sendRecord(status int, message []byte) {
+	r.Status = status
+	if r.Conn.Send(message) != nil {
+		r.Fault = proxy.ClientGone
+	}
+}
+
+// replyArriving is replyFlight for a response of which not everything may be there yet: what it takes then is the
+// upstream's part, as with a response that is passed on without a cache.
+func (r *Request) replyArriving(f *Flight) {
+	whole, began := f.Response().Whole, wire.Now()
+	r.replyFlight(f)
+	if !whole {
+		r.Waited += wire.Now() - began
+	}
+}
+
+// replyFlight replies with what a flight has found, as it arrives; a short body of known length when it is whole.
+func (r *Request) replyFlight(f *Flight) {
+	a := f.Response()
+	if !a.Whole && !a.Live && a.Length >= 0 && a.Length <= proxy.MaxWhole {
+		if err := f.Drain(r.waiter); err != nil {
+			r.cut(err)
+			return
+		}
+		a = f.Response()
+	}
+	if r.buffer == nil {
+		r.buffer = wire.GetBuffer(wire.LargeBuffer)
+	}
+	now := time.Now().UnixMilli()
+	if a.Whole && a.Record != nil {
+		r.full = append(r.buffer.B[:recordRoom], a.Record...)
+		r.stored, _ = cache.Decode(r.full[recordRoom:])
+		r.reply(now)
+		return
+	}
+	if r.request.NotModified(&a.Meta) {
+		r.replyNotModified(a.Lines, &a.Meta, now)
+		return
+	}
+	r.stream(f, &a, now)
+}
+
+// stream passes the body of a flight on, piece by piece.
+func (r *Request) stream(f *Flight, a *Response, now int64) {
+	length := a.Length
+	switch {
+	case a.Length < 0 && r.Head.Minor == 0: // for a client that knows no chunks
+		length = wire.UntilClose
+		r.Conn.EndAfter()
+	case a.Length < 0:
+		length = wire.ChunkedBody
+	}
+	h := r.appendOwn(append(r.statusLine(a.Meta.Status), a.Lines...), &a.Meta, now)
+	if a.Meta.Status != fasthttp.StatusNoContent {
+		h = wire.AppendLength(h, length)
+	}
+	r.scratch = append(h, "\r\n"...)
+	r.Status = a.Meta.Status
+	if r.Conn.Send(r.scratch) != nil {
+		r.Fault = proxy.ClientGone
+		return
+	}
+	if length == wire.UntilClose {
+		r.Conn.Reset() // until the end is there, a close must not look like it
+	}
+	for more := true; more; {
+		var piece []byte
+		var err error
+		if piece, more, err = f.Next(r.waiter, longestWait); err != nil {
+			r.cut(err)
+			return
+		}
+		if length == wire.ChunkedBody {
+			err = r.passChunks(piece)
+			if !more && err == nil {
+				err = r.Conn.Send(lastChunk)
+			}
+		} else if len(piece) > 0 {
+			err = r.Conn.Send(piece)
+		}
+		if err != nil {
+			r.Fault = proxy.ClientGone
+			return
+		}
+	}
+	if length == wire.UntilClose {
+		r.Conn.Complete()
+	}
+}
+
+var lastChunk = []byte(wire.LastChunk)
+
+// passChunks sends a piece of a body in chunks.
+func (r *Request) passChunks(piece []byte) error {
+	b := r.buffer.B
+	for len(piece) > 0 {
+		n := copy(b[wire.ChunkRoom:len(b)-wire.ChunkTail], piece)
+		piece = piece[n:]
+		from, to := wire.FrameChunk(b, wire.ChunkRoom, wire.ChunkRoom+n)
+		if err := r.Conn.Send(b[from:to]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut ends a reply that has no end.
+func (r *Request) cut(err error) {
+	switch {
+	case err == ErrNobody:
+		r.Fault = proxy.ClientGone
+	case !r.Conn.Answered():
+		r.Fault = proxy.BrokenAnswer
+	default:
+		r.Fault = proxy.Truncated
+	}
+}

@@ -1,0 +1,171 @@
+package caching
+
+import (
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A Request is one request's business with the cache, part of its caller's state and reused with it.
+type Request struct {
+	// Set by the caller, once.
+	Client Client
+	Head   *wire.RequestHead
+
+	// Set by the caller, before Serve.
+	Rule    *Rule
+	Conn    *wire.ClientConn
+	Origin  cache.Origin    // whom the client meant to ask, as the upstream will be told
+	Began   time.Duration   // as wire.Now
+	Forward *proxy.Exchange // another one once a fill has taken it over
+
+	// Set by Serve.
+	Status int           // of the reply; 0: there was none
+	Fault  proxy.Fault   // why there is no whole reply
+	Waited time.Duration // for another request's fetch, or for a local response
+
+	caching  *Caching
+	reader   reader
+	request  cache.Request
+	response cache.Response
+	outcome  string // X-Cache, as far as it is known; "": the cache has no part in the request
+	status   cache.CacheStatus
+	scratch  []byte
+
+	// lookup
+	text    []byte // of the key: that of the URL, and behind it that of the variant
+	url     int    // length of the first part
+	names   []byte // of the fields that tell the URL's variants apart; empty: it has none
+	primary cache.Key
+	key     cache.Key   // primary, or that of the variant
+	ended   uint32      // as Flights.Ended, from before what is stored was looked at
+	stamp   cache.Stamp // of primary, from before what is stored was looked at and before the fetch
+	buffer  *wire.Buffer
+	full    []byte      // free room, and behind it the record that was found, in buffer if it fits
+	stored  cache.Entry // that record
+
+	unsuitable bool // what is stored is not for this client
+
+	// fetch
+	phase   phase
+	flight  *Flight
+	waiter  *Waiter
+	watched wire.Watched
+	own     atomic.Bool // the response on its way is the client's own: its end is the client's
+	lines   []byte      // of the request, if they are not the client's; never nil then
+	sent    int64       // when the request was, in Unix milliseconds
+	fill    *fill       // the response that was taken
+}
+
+// A phase is how far a request that leads a flight has come. Steps follow this order; a wrong one is a bug.
+type phase uint8
+
+const (
+	notLeading phase = iota
+	asking           // the flight waits for a response
+	taken            // there is one for the cache; the flight does not know it yet
+	settled          // the flight knows how the fetch ended
+)
+
+// enter goes on to a phase.
+func (r *Request) enter(p phase) {
+	ok := false
+	switch p {
+	case notLeading:
+		ok = r.phase == settled
+	case asking: // for the first time, or once more, without validators
+		ok = r.phase == notLeading || r.phase == taken
+	case taken:
+		ok = r.phase == asking
+	case settled:
+		ok = r.phase == asking || r.phase == taken
+	}
+	if !ok {
+		panic("BUG: a fetch takes a step out of its order")
+	}
+	r.phase = p
+}
+
+// The values of X-Cache.
+const (
+	outcomeHit         = "HIT"
+	outcomeMiss        = "MISS"
+	outcomeStale       = "STALE"
+	outcomeRevalidated = "REVALIDATED"
+	outcomeBypass      = "BYPASS"
+)
+
+// Reset readies r for another request; it keeps its memory, and what the caller has set once.
+func (r *Request) Reset() {
+	if r.buffer != nil {
+		r.buffer.Put()
+		r.buffer = nil
+	}
+	r.watched.Reset()
+	r.Rule, r.Conn, r.Origin = nil, nil, cache.Origin{}
+	r.Status, r.Fault, r.Waited = 0, proxy.None, 0
+	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
+	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
+	r.unsuitable = false
+	r.phase, r.flight, r.fill = notLeading, nil, nil
+	r.own.Store(false)
+}
+
+// Outcome is the value of X-Cache, "" if the cache had no part in the request.
+func (r *Request) Outcome() string { return r.outcome }
+
+// Collapsed tells whether the request waited for another one's fetch.
+func (r *Request) Collapsed() bool { return r.status.Collapsed }
+
+// Abandon ends what a panic has left.
+func (r *Request) Abandon() {
+	if r.caching != nil {
+		r.caching.proxy.Unwatch(&r.watched)
+	}
+}
+
+// AppendOutcome appends what the cache has to say about the reply; nothing if it had no part in it.
+func (r *Request) AppendOutcome(dst []byte) []byte {
+	if r.outcome == "" {
+		return dst
+	}
+	dst = wire.AppendField(dst, "X-Cache: ", r.outcome)
+	dst = append(dst, "Cache-Status: "...)
+	return append(cache.AppendCacheStatus(dst, r.status), "\r\n"...)
+}
+
+// urlText and variantText are the two parts of the key's text.
+func (r *Request) urlText() []byte     { return r.text[:r.url] }
+func (r *Request) variantText() []byte { return r.text[r.url:] }
+
+// vary makes the key that of the request's variant.
+func (r *Request) vary() {
+	r.text = cache.AppendVariant(r.text[:r.url], r.names, r.Head)
+	r.key = cache.Hash(r.text)
+}
+
+// renewStamp takes a stamp of now. What is stored is of no use any more if something was done to it since the last one.
+func (r *Request) renewStamp() {
+	now := r.caching.store.Stamp(r.primary)
+	if !r.caching.store.Valid(r.stamp) {
+		r.stored = cache.Entry{}
+	}
+	r.stamp = now
+}
+
+// validators is what is stored for the request if the upstream can be asked whether it still holds.
+func (r *Request) validators() *cache.Meta {
+	if r.stored.Status == 0 || r.stored.Flags&cache.Varies != 0 || len(r.stored.ETag) == 0 && r.stored.LastModified == 0 {
+		return nil
+	}
+	return &r.stored.Meta
+}
+
+// mayServeOnError tells whether what is stored may be the reply although it is stale, because the upstream fails.
+func (r *Request) mayServeOnError() bool {
+	return r.stored.Status != 0 && r.stored.Flags&cache.Varies == 0 && r.caching.store.Valid(r.stamp) &&
+		cache.MayServeOnError(&r.stored.Meta, &r.request, time.Now().UnixMilli())
+}

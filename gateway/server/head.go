@@ -1,0 +1,24 @@
+package server
+
+import "aigateway/gateway/wire"
+
+// AppendOwn implements [caching.Client]: the lines that the gateway adds to a reply it does not make itself.
+func (x *exchange) AppendOwn(dst []byte) []byte {
+	dst = append(dst, "Via: 1.1 aigateway\r\n"...)
+	dst = wire.AppendField(dst, "X-Request-ID: ", x.id)
+	dst = x.appendTiming(x.cached.AppendOutcome(dst))
+	dst = x.appendLimits(dst)
+	if x.gateway.draining.Load() {
+		x.conn.EndAfter()
+	}
+	return x.conn.AppendConnection(dst, x.head.Minor)
+}
+
+// appendLimits appends what the client may still ask, if its route is limited.
+func (x *exchange) appendLimits(dst []byte) []byte {
+	if len(x.rateLimit) == 0 {
+		return dst
+	}
+	dst = wire.AppendField(dst, "RateLimit-Policy: ", x.route.policy)
+	return wire.AppendField(dst, "RateLimit: ", x.rateLimit)
+}
