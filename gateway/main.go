@@ -1,6 +1,6 @@
 // Command gateway is a high-throughput API gateway in front of AI inference services.
 //
-// See README.md for its settings and routes, and gateway/README.md for a map of the code.
+// See README.md for its routes, gateway/config/README.md for its settings, and gateway/README.md for a map of the code.
 package main
 
 import (

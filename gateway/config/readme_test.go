@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the generated settings table into the README")
+var update = flag.Bool("update", false, "write the generated settings table into README.md")
 
-// The README's table of settings is the one that the declarations make.
+// The README of this room has the table of settings is the one that the declarations make.
 func TestREADMEHasTheSettings(t *testing.T) {
-	const file, from, to = "../../README.md", "-->\n", "<!-- /settings -->"
+	const file, from, to = "README.md", "-->\n", "<!-- /settings -->"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
