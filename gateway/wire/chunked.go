@@ -7,8 +7,8 @@ type Chunked struct {
 	state    chunkState
 	digits   int
 	left     int64 // bytes of the current chunk still to come
-	overhead int   // bytes of extensions and trailers so far
-	line     int   // bytes in the current trailer line
+	line     int   // bytes of blanks and extension in the current size line, or bytes in the current trailer line
+	overhead int64 // bytes of blanks and extensions that the data did not pay for; then bytes of trailers
 }
 
 type chunkState uint8
@@ -63,15 +63,10 @@ func (c *Chunked) step(b byte) bool {
 			c.state = atSizeLF
 			return true
 		}
-		c.overhead++
-		return c.overhead <= maxChunkOverhead && (b >= ' ' && b != 0x7f || b == '\t')
+		c.line++
+		return c.line <= maxChunkLine && (b >= ' ' && b != 0x7f || b == '\t')
 	case atSizeLF:
-		c.digits = 0
-		c.state = inData
-		if c.left == 0 {
-			c.state, c.line = atTrailer, 0
-		}
-		return b == '\n'
+		return b == '\n' && c.begin()
 	case atDataCR:
 		c.state = atDataLF
 		return b == '\r'
@@ -98,6 +93,20 @@ func (c *Chunked) step(b byte) bool {
 	panic("BUG: a finished body takes no bytes")
 }
 
+// begin ends the size line: data follows, or the trailer section. What the line had beside its size is paid for by
+// the chunk, so that neither a long body nor an endless stream of honest chunks runs out of credit.
+func (c *Chunked) begin() bool {
+	c.overhead = max(0, c.overhead+int64(c.line)-chunkCredit-2*c.left)
+	if c.overhead > maxChunkOverhead {
+		return false
+	}
+	c.digits, c.line, c.state = 0, 0, inData
+	if c.left == 0 {
+		c.overhead, c.state = 0, atTrailer
+	}
+	return true
+}
+
 // size reads one byte of a chunk-size line before its extension.
 func (c *Chunked) size(b byte) bool {
 	d, ok := unhex(b)
@@ -114,6 +123,7 @@ func (c *Chunked) size(b byte) bool {
 	case b == ';' || b == ' ' || b == '\t':
 		// Some servers pad the size with blanks; they are an extension without a name here.
 		c.state = atExtension
+		c.line++
 		return true
 	}
 	return false

@@ -103,11 +103,29 @@ func TestChunkedBudgets(t *testing.T) {
 		}
 	}
 	ext := func(n int) string { return strings.Repeat("e", n) }
-	f("1;"+ext(maxChunkOverhead)+"\r\nx\r\n0\r\n\r\n", None)
-	f("1;"+ext(maxChunkOverhead+1)+"\r\nx\r\n0\r\n\r\n", BadFraming)
-	f("1;"+ext(maxChunkOverhead/2)+"\r\nx\r\n1;"+ext(maxChunkOverhead/2+1)+"\r\nx\r\n0\r\n\r\n", BadFraming)
-	f(strings.Repeat("1;"+ext(1000)+"\r\nx\r\n", 16)+"0\r\n\r\n", None)
-	f(strings.Repeat("1;"+ext(1000)+"\r\nx\r\n", 17)+"0\r\n\r\n", BadFraming)
+	// A line.
+	f("1;"+ext(maxChunkLine-1)+"\r\nx\r\n0\r\n\r\n", None)
+	f("1;"+ext(maxChunkLine)+"\r\nx\r\n0\r\n\r\n", BadFraming)
+	f("1"+strings.Repeat(" ", maxChunkLine+1)+"\r\nx\r\n0\r\n\r\n", BadFraming)
+	f("1\r\nx\r\n0;"+ext(maxChunkLine)+"\r\n\r\n", BadFraming)
+	// Lines that the data does not pay for, together.
+	line := "1;" + ext(1000) + "\r\nx\r\n"
+	most := maxChunkOverhead / (1001 - chunkCredit - 2)
+	f(strings.Repeat(line, most)+"0\r\n\r\n", None)
+	f(strings.Repeat(line, most+1)+"0\r\n\r\n", BadFraming)
+	f(strings.Repeat(line, most)+"400\r\n"+ext(1024)+"\r\n"+line+"0\r\n\r\n", None)
+	f(strings.Repeat(line, most)+"0;"+ext(2000)+"\r\n\r\n", BadFraming)
+	// Lines that it pays for, for ever: padded to a width, signed, with a name of each event.
+	for _, chunk := range []string{
+		"5       \r\nhello\r\n",
+		"1;" + ext(chunkCredit) + "\r\nx\r\n",
+		"40;chunk-signature=" + ext(64) + "\r\n" + ext(64) + "\r\n",
+		"800;" + ext(4000) + "\r\n" + ext(2048) + "\r\n",
+	} {
+		f(strings.Repeat(chunk, 20_000)+"0\r\n\r\n", None)
+	}
+	// The trailers have a bound of their own.
+	f(strings.Repeat(line, most)+"0\r\nX: "+ext(maxTrailerBytes-3)+"\r\n\r\n", None)
 	f("0\r\nX: "+ext(maxTrailerBytes-3)+"\r\n\r\n", None)
 	f("0\r\nX: "+ext(maxTrailerBytes)+"\r\n\r\n", BadFraming)
 	f("0\r\n"+strings.Repeat("X: y\r\n", 1000)+"\r\n", None)
@@ -244,7 +262,7 @@ func FuzzChunked(f *testing.F) {
 		f.Add([]byte(body), uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, seed uint64) {
-		if len(body) > maxChunkOverhead/2 {
+		if len(body) > maxChunkLine/2 {
 			return // budgets have their own test
 		}
 		data, end, more, ok := decodeByLines(string(body))

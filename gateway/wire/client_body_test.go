@@ -69,7 +69,7 @@ func TestClientBody(t *testing.T) {
 	f(ChunkedBody, 10, "ab", ErrBodyMalformed, "2\r\nab\r\n0\r\n\rX")
 	f(ChunkedBody, 10, "", ErrBodyMalformed, "0\r\n\rX")
 	f(ChunkedBody, 10, "", ErrBodyMalformed, "0\r\nA\rB\r\n\r\n")
-	f(ChunkedBody, 10, "", ErrBodyMalformed, "1;"+strings.Repeat("e", maxChunkOverhead+1))
+	f(ChunkedBody, 10, "", ErrBodyMalformed, "1;"+strings.Repeat("e", maxChunkLine))
 }
 
 // What is behind a malformed body is not a request.

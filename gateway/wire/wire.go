@@ -13,8 +13,12 @@ package wire
 
 // Limits that no operator needs to tune; each bounds what one peer can make the process hold or do.
 const (
-	// maxChunkOverhead bounds the bytes of chunk extensions in one body. They carry nothing and are dropped,
-	// so a body of a few bytes must not cost megabytes of them.
+	// maxChunkLine bounds the blanks and extensions of one chunk's size line. They carry nothing and are dropped.
+	maxChunkLine = 4 << 10
+	// chunkCredit is what a line may have of them beside two bytes for each byte of its chunk: some servers pad every
+	// size to the same width. maxChunkOverhead bounds what all lines of a body have beyond that, so that a body of a
+	// few bytes does not cost megabytes, and a long one in small chunks does not come to an end.
+	chunkCredit      = 32
 	maxChunkOverhead = 16 << 10
 	// maxNominated bounds the names in Connection: each is compared with each field.
 	maxNominated = 64
