@@ -267,7 +267,7 @@ func TestSection4_1_Vary(t *testing.T) {
 		names := r.AppendVary(nil)
 		_, x := ask(t, "GET|"+a)
 		_, y := ask(t, "GET|"+b)
-		got := bytes.Equal(AppendVariant(nil, names, x), AppendVariant(nil, names, y))
+		got := bytes.Equal(AppendVariant(nil, names, x, nil), AppendVariant(nil, names, y, nil))
 		if got != want {
 			t.Errorf("Vary: %s: %q and %q match: %v, want %v", vary, a, b, got, want)
 		}
@@ -831,7 +831,7 @@ func TestSection7_1_Poisoning(t *testing.T) {
 		t.Helper()
 		_, h := ask(t, "GET|"+line)
 		var r Request
-		if r.Read(h, origin); r.Bypass() != want {
+		if r.Read(h, origin, nil); r.Bypass() != want {
 			t.Errorf("%q: %v, want %v", line, r.Bypass(), want)
 		}
 	}

@@ -46,11 +46,11 @@ func TestKeys(t *testing.T) {
 	// §4: the class of the method.
 	_, get := ask(t, "GET")
 	_, head := ask(t, "HEAD")
-	if !bytes.Equal(AppendVariant(AppendKey(nil, example, get.Target), []byte("x"), get), AppendVariant(AppendKey(nil, example, head.Target), []byte("x"), head)) {
+	if !bytes.Equal(AppendVariant(AppendKey(nil, example, get.Target), []byte("x"), get, nil), AppendVariant(AppendKey(nil, example, head.Target), []byte("x"), head, nil)) {
 		t.Error("HEAD and GET have two keys")
 	}
 	// What is added for a variant is no part of the target.
-	text := AppendVariant(AppendKey(nil, example, []byte("/x")), []byte("a,b"), get)
+	text := AppendVariant(AppendKey(nil, example, []byte("/x")), []byte("a,b"), get, nil)
 	if o, target, rest, ok := SplitKey(text); !ok || string(o.Host) != "example.com" || o.Secure || string(target) != "/x" || string(rest) != "\na\nb" {
 		t.Errorf("%q splits into %q %q %q %v", text, o.Host, target, rest, ok)
 	}
@@ -98,7 +98,7 @@ func forwarded(secure bool, host, target, value string) (r forwardedRequest, ok 
 		return r, false
 	}
 	r.origin = Origin{Secure: secure, Host: h.Host}
-	r.key = AppendVariant(AppendKey(nil, r.origin, h.Target), []byte("x"), &h)
+	r.key = AppendVariant(AppendKey(nil, r.origin, h.Target), []byte("x"), &h, nil)
 	x, _ := h.Field("x")
 	r.value = string(x)
 	return r, string(h.Host) == host
@@ -193,7 +193,7 @@ func TestCachingFields(t *testing.T) {
 		"Forwarded", "X-Forwarded-Prefix", "X-Forwarded-User", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method", "X-Method-Override"} {
 		for _, written := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
 			r, h := ask(t, "GET|"+written+": max-age=1, no-cache")
-			if !h.Caching {
+			if len(h.Noted) == 0 {
 				t.Errorf("%s is overlooked", written)
 			}
 			if r.Bypass() == None && !r.NoCache && !r.Authorization && !r.Credentials && !r.Selective() && r.ifRange.count == 0 {
@@ -201,14 +201,17 @@ func TestCachingFields(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"Accept", "Accept-Encoding", "Accept-Language", "User-Agent", "Content-Type", "Origin", "Referer", "Connection", "X-Stainless-Lang",
-		"X-Request-ID", "X-Forwarded-For", "X-Forwarded-Proto", "Cache", "Priority", "Te", "Via", "X-", "Key"} {
-		if _, h := ask(t, "GET|"+name+": a"); h.Caching {
-			t.Errorf("%s costs a second walk", name)
+	for _, name := range []string{"Accept-Encoding", "User-Agent", "Content-Type", "Referer", "Connection", "X-Stainless-Lang", "Sec-Fetch-Mode", "Sec-CH-UA",
+		"Sec-CH-UA-Platform", "X-Request-ID", "Traceparent", "X-B3-TraceId", "X-Forwarded-For", "X-Forwarded-Proto", "Priority", "Te", "Via"} {
+		if _, h := ask(t, "GET|"+name+": a"); len(h.Noted) > 0 {
+			t.Errorf("%s is noted", name)
+		}
+		if _, h := ask(t, "POST|"+name+": a|X-Any: a"); len(h.Noted) > 0 {
+			t.Errorf("%s of a POST is noted", name)
 		}
 	}
 	// What does not travel on does not count.
 	if r, h := ask(t, "GET|Connection: cookie|Cookie: a=b"); r.Credentials {
-		t.Errorf("a cookie that is not forwarded counts: %v", h.Caching)
+		t.Errorf("a cookie that is not forwarded counts: %v", h.Noted)
 	}
 }

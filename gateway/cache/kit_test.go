@@ -41,7 +41,7 @@ func ask(t testing.TB, text string) (*Request, *wire.RequestHead) {
 		t.Fatalf("request %q: %v", text, v)
 	}
 	r := new(Request)
-	r.Read(h, example)
+	r.Read(h, example, nil)
 	return r, h
 }
 

@@ -122,6 +122,8 @@ func (p Policy) freshen(m *Meta, req *Request, resp *Response) Reason {
 		return ForCredentials
 	case resp.events, req.LastEvent:
 		return ForEventStream
+	case !knownCoding(resp.coding):
+		return ForCoding
 	}
 	m.Flags |= Heuristic
 	switch {

@@ -27,7 +27,7 @@ func TestAllocPolicy(t *testing.T) {
 	head := make([]byte, 0, 4096)
 	names := a.AppendVary(nil)
 
-	noAllocs(t, "reading a request", func() { q.Read(h, example) })
+	noAllocs(t, "reading a request", func() { q.Read(h, example, nil) })
 	noAllocs(t, "reading an answer", func() { a.Read(rh, Times{noon, noon}) })
 	noAllocs(t, "storing", func() {
 		if _, why := withTTL.Store(q, a); why != None {
@@ -42,7 +42,7 @@ func TestAllocPolicy(t *testing.T) {
 	})
 	a.Read(rh, Times{noon, noon})
 	noAllocs(t, "keys", func() {
-		dst = AppendVariant(AppendKey(dst[:0], example, h.Target), names, h)
+		dst = AppendVariant(AppendKey(dst[:0], example, h.Target), names, h, q)
 		Hash(dst)
 	})
 	noAllocs(t, "variants", func() {
@@ -78,7 +78,7 @@ func BenchmarkPolicy(b *testing.B) {
 			key := make([]byte, 0, 256)
 			b.ReportAllocs()
 			for b.Loop() {
-				q.Read(h, example)
+				q.Read(h, example, nil)
 				key = AppendKey(key[:0], example, h.Target)
 				if v, _ := Reuse(m, q, noon); q.Bypass() != None || v != Fresh {
 					b.Fatal(v)

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"bytes"
-
 	"aigateway/gateway/wire"
 )
 
@@ -12,6 +10,13 @@ import (
 type Origin struct {
 	Secure bool   // https
 	Host   []byte // with a port, if there was one; in any case. Borrowed
+	Client Client // who asks; nil: nobody knows
+}
+
+// A Client tells who asks, as far as the gateway knows.
+type Client interface {
+	// HasAddress tells whether the text is the client's address.
+	HasAddress(text []byte) bool
 }
 
 // A Request is what the cache has to know about a request. Its bytes are borrowed from the head; a Request is
@@ -29,6 +34,10 @@ type Request struct {
 	ifNoneMatch                         [][]byte
 	ifModifiedSince, ifRange, byteRange single
 
+	others []byte // the lines by which an upstream may choose its answer, see [Request.other]
+	class  Key    // SHA-256 of others
+	hashed bool   // class is up to date
+
 	bypass Reason
 }
 
@@ -43,9 +52,9 @@ func (s *single) see(value []byte) {
 	s.count++
 }
 
-// Read reads a request that wire has accepted. The lines are walked over only if one of them may matter.
-func (r *Request) Read(h *wire.RequestHead, o Origin) {
-	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
+// Read reads a request that wire has accepted. f is what the operator says about fields, or nil.
+func (r *Request) Read(h *wire.RequestHead, o Origin, f *Fields) {
+	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
 	switch string(h.Method) {
 	case "GET":
 	case "HEAD":
@@ -58,22 +67,17 @@ func (r *Request) Read(h *wire.RequestHead, o Origin) {
 		r.bypass = ForBody
 		return
 	}
-	if h.Caching {
-		r.readLines(h, o)
-	}
-}
-
-func (r *Request) readLines(h *wire.RequestHead, o Origin) {
 	var pragma, control bool
-	for name, value := range h.Lines() {
+	for _, l := range h.Noted {
 		switch {
-		case is(name, "cache-control"):
+		case is(l.Name, "cache-control"):
 			control = true
-			r.readControl(value)
-		case is(name, "pragma"):
-			pragma = pragma || saysNoCache(value)
+			r.readControl(l.Value)
+		case is(l.Name, "pragma"):
+			pragma = pragma || saysNoCache(l.Value)
+		case r.take(l.Name, l.Value), f.settles(l.Name):
 		default:
-			r.take(name, value, o)
+			r.other(l.Name, l.Value, o)
 		}
 	}
 	// Pragma speaks only for clients that do not know Cache-Control: RFC 9111 §5.4.
@@ -97,29 +101,29 @@ func (r *Request) refuse(why Reason) {
 	}
 }
 
-// take files one field other than Cache-Control and Pragma.
-func (r *Request) take(name, value []byte, o Origin) {
+// take files a field that speaks to caches, or of credentials, and tells whether that is all there is to it.
+func (r *Request) take(name, value []byte) (done bool) {
 	switch len(name) {
 	case 5:
-		if is(name, "range") {
+		if done = is(name, "range"); done {
 			r.byteRange.see(value)
 		}
 	case 8:
-		if is(name, "if-match") {
-			r.refuse(ForOriginCondition)
-		} else if is(name, "if-range") {
+		if done = is(name, "if-range"); done {
 			r.ifRange.see(value)
+		} else if is(name, "if-match") {
+			r.refuse(ForOriginCondition)
 		}
 	case 13:
-		if is(name, "authorization") {
+		if done = is(name, "if-none-match"); done {
+			r.ifNoneMatch = append(r.ifNoneMatch, value)
+		} else if is(name, "authorization") {
 			r.Authorization = true
 		} else if is(name, "last-event-id") {
 			r.LastEvent = true
-		} else if is(name, "if-none-match") {
-			r.ifNoneMatch = append(r.ifNoneMatch, value)
 		}
 	case 17:
-		if is(name, "if-modified-since") {
+		if done = is(name, "if-modified-since"); done {
 			r.ifModifiedSince.see(value)
 		}
 	case 19:
@@ -127,12 +131,7 @@ func (r *Request) take(name, value []byte, o Origin) {
 			r.refuse(ForOriginCondition)
 		}
 	}
-	if isCredential(name) {
-		r.Credentials = true
-	}
-	if isUnkeyed(name) && !o.implies(name, value) {
-		r.refuse(ForUnkeyedField)
-	}
+	return done
 }
 
 // readControl takes one Cache-Control line of a request, RFC 9111 §5.2.1. What asks for something fresher and
@@ -176,81 +175,6 @@ func least(a, n int64) int64 {
 		return n
 	}
 	return min(a, n)
-}
-
-// isCredential tells whether the field says who asks, apart from Authorization: cookies, API keys, and the
-// identity that an authenticating proxy has found out. The names of the many kinds of keys have in common how
-// they begin or end.
-func isCredential(name []byte) bool {
-	switch len(name) {
-	case 6:
-		return is(name, "cookie") || is(name, "apikey")
-	case 8:
-		if is(name, "x-apikey") {
-			return true
-		}
-	}
-	return hasSuffix(name, "-key") || hasSuffix(name, "-token") || hasPrefix(name, "x-auth") ||
-		hasPrefix(name, "x-amzn-oidc-") || is(name, "x-forwarded-user") || is(name, "x-forwarded-email") ||
-		is(name, "x-forwarded-groups") || is(name, "x-forwarded-preferred-username")
-}
-
-// isUnkeyed tells whether some upstreams choose or write their answer by the field, as if it were the target or
-// the Host: RFC 9111 §7.1. X-Forwarded-Proto, -Host and -For never get here: wire keeps them.
-func isUnkeyed(name []byte) bool {
-	switch {
-	case is(name, "x-host"), is(name, "forwarded"):
-		return true
-	case is(name, "x-forwarded-server"), is(name, "x-original-forwarded-for"):
-		return false // who passed the request on: common, and nobody answers by it
-	case hasPrefix(name, "x-forwarded-"):
-		return !isCredential(name)
-	}
-	return hasPrefix(name, "x-original-") || hasPrefix(name, "x-rewrite-") || hasPrefix(name, "x-http-") ||
-		hasPrefix(name, "x-method-")
-}
-
-func hasPrefix(name []byte, lower string) bool {
-	return len(name) >= len(lower) && is(name[:len(lower)], lower)
-}
-
-func hasSuffix(name []byte, lower string) bool {
-	return len(name) >= len(lower) && is(name[len(name)-len(lower):], lower)
-}
-
-// implies tells whether a field says only what scheme and host say already. Load balancers add such fields to
-// every request.
-func (o Origin) implies(name, value []byte) bool {
-	switch {
-	case is(name, "x-forwarded-port"):
-		return o.hasPort(value)
-	case is(name, "x-forwarded-scheme"):
-		return is(value, o.scheme())
-	case is(name, "x-forwarded-ssl"):
-		return o.Secure && is(value, "on") || !o.Secure && is(value, "off")
-	}
-	return false
-}
-
-func (o Origin) hasPort(port []byte) bool {
-	if i := bytes.LastIndexByte(o.Host, ':'); i >= 0 && bytes.IndexByte(o.Host[i:], ']') < 0 {
-		return bytes.Equal(o.Host[i+1:], port)
-	}
-	return string(port) == o.defaultPort()
-}
-
-func (o Origin) scheme() string {
-	if o.Secure {
-		return "https"
-	}
-	return "http"
-}
-
-func (o Origin) defaultPort() string {
-	if o.Secure {
-		return "443"
-	}
-	return "80"
 }
 
 // Bypass tells why the request goes past the cache: it is neither answered from it nor stored. None: it does not.

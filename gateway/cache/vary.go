@@ -86,6 +86,41 @@ func (r *Response) AppendVary(dst []byte) []byte {
 	return dst
 }
 
+// AppendNames appends by which fields the answer, as it is to be stored, is told apart from others of its URL, given
+// those that told them apart before. Where m has its freshness from us, these are all that may matter; a content coding
+// that nobody said it depends on would reach clients that cannot read it.
+func (r *Response) AppendNames(dst, before []byte, m *Meta) []byte {
+	own := m.Flags&Heuristic != 0
+	var room [256]byte
+	names := r.AppendVary(room[:0])
+	var more [256]byte
+	if own && len(r.coding) > 0 {
+		names = MergeVary(more[:0], fieldAcceptEncoding, names)
+	}
+	var most [256]byte
+	if own {
+		names = MergeVary(most[:0], othersName, names)
+	} else {
+		before = withoutOthers(before)
+	}
+	return MergeVary(dst, before, names)
+}
+
+// withoutOthers is a list of names without othersName.
+func withoutOthers(names []byte) []byte {
+	first, rest := cutElement(names)
+	if bytes.Equal(first, othersName) {
+		return rest
+	}
+	return names
+}
+
+// IsOthers tells whether a URL's answers are told apart by nothing but what [Request.AppendOthers] appends.
+func IsOthers(names []byte) bool { return bytes.Equal(names, othersName) }
+
+// AppendOthersName appends the list of names of which that is so.
+func AppendOthersName(dst []byte) []byte { return append(dst, othersName...) }
+
 // MergeVary appends the union of two lists that AppendVary wrote. A URL's answers are told apart by every field
 // that one of them named: so an answer without Vary does not hide the others (RFC 9111 §4.1), and a URL whose
 // answers disagree settles. If the union is too long, it is the second list alone.
@@ -119,15 +154,18 @@ func MergeVary(dst, old, names []byte) []byte {
 // AppendVariant appends to a key's text what tells a request from others of the same URL: RFC 9111 §4.1. names is a
 // list that AppendVary or MergeVary wrote. Lines of one field are combined; a field that is absent differs from
 // one that is empty. A value cannot hold the line feed that ends it.
-func AppendVariant(dst, names []byte, h *wire.RequestHead) []byte {
+func AppendVariant(dst, names []byte, h *wire.RequestHead, r *Request) []byte {
 	for len(names) > 0 {
 		var name []byte
 		name, names = cutElement(names)
 		dst = append(dst, '\n')
 		dst = append(dst, name...)
-		if is(name, "accept-encoding") {
+		switch {
+		case is(name, "accept-encoding"):
 			dst = appendCodings(dst, h)
-		} else {
+		case bytes.Equal(name, othersName):
+			dst = r.appendClass(dst)
+		default:
 			dst = appendCombined(dst, name, h)
 		}
 	}

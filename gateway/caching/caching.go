@@ -71,6 +71,7 @@ func (c *Caching) HitForMiss(k cache.Key) bool { return c.flights.HitForMiss(k, 
 // A Rule is what a route does with responses.
 type Rule struct {
 	Policy cache.Policy
+	Fields *cache.Fields // what the operator says about request fields; nil: nothing
 	Wait   time.Duration // for another request's fetch: as long as for an upstream
 	Local  func() []byte // makes the body of a JSON response without an upstream; nil: one is asked
 }
@@ -98,7 +99,7 @@ const (
 // Serve replies from the cache, or with what it fetches for the cache.
 func (c *Caching) Serve(r *Request) Outcome {
 	r.caching, r.reader = c, (*client)(r)
-	r.request.Read(r.Head, r.Origin)
+	r.request.Read(r.Head, r.Origin, r.Rule.Fields)
 	if why := r.request.Bypass(); why != cache.None {
 		r.bypass(why)
 		return Passed

@@ -23,6 +23,7 @@ type fill struct {
 	stamp    cache.Stamp // of primary, from before the request went out
 	own      cache.Stamp // of key
 	keeps    bool        // the response may be stored
+	sole     bool        // under the URL's key: no other one is known for the URL, although others would get another
 }
 
 // ClientLeft implements [wire.Stayer]: the fetch goes on while others wait for it.
@@ -117,11 +118,12 @@ func (l *fill) keep(r *Request) {
 	l.keeps = true
 	l.text = slices.Clone(r.urlText())
 	l.response.Meta.ETag = slices.Clone(l.response.Meta.ETag)
-	if names := cache.MergeVary(nil, r.names, r.response.AppendVary(nil)); len(names) > 0 {
+	if names := r.response.AppendNames(nil, r.names, &l.response.Meta); len(names) > 0 {
 		r.names = append(r.names[:0], names...)
 		r.vary()
 		l.key = r.key
 		l.response.Names, l.response.Variant = names, slices.Clone(r.variantText())
+		l.sole = !r.listed && cache.IsOthers(names)
 	}
 	l.own = l.caching.store.Stamp(l.key)
 }
@@ -173,7 +175,7 @@ func (l *fill) end(body []byte) {
 // put stores the record, unless something was done to its URL since the request went out.
 func (l *fill) put(record []byte, until, now int64) {
 	store := l.caching.store
-	if len(l.response.Names) == 0 {
+	if len(l.response.Names) == 0 || l.sole {
 		store.Put(l.stamp, record, now)
 		return
 	}
@@ -190,8 +192,8 @@ func (l *fill) put(record []byte, until, now int64) {
 func (l *fill) list(until, now int64) {
 	var old cache.Variants
 	if record, tier := l.caching.store.Get(nil, l.primary, now); tier != cache.Nowhere {
-		if e, ok := cache.Decode(record); ok && bytes.Equal(e.Key, l.text) && e.Flags&cache.Varies != 0 {
-			old, _ = cache.ParseVariants(e.Body)
+		if e, ok := cache.Decode(record); ok && bytes.Equal(e.Key, l.text) {
+			old = l.listOf(record, &e, now)
 			until = max(until, e.Until)
 		}
 	}
@@ -200,6 +202,19 @@ func (l *fill) list(until, now int64) {
 		Body: cache.AppendVariants(nil, old, l.response.Names, l.key),
 	}
 	l.caching.store.Put(l.stamp, cache.AppendEntry(nil, &e), now)
+}
+
+// listOf is the list that is stored for the URL; or that of the one response that is, which gets a key of its own for it.
+func (l *fill) listOf(record []byte, e *cache.Entry, now int64) (old cache.Variants) {
+	switch {
+	case e.Flags&cache.Varies != 0:
+		old, _ = cache.ParseVariants(e.Body)
+	case len(e.Variant) > 0 && cache.IsOthers(l.response.Names):
+		key := cache.Hash(append(slices.Clone(e.Key), e.Variant...))
+		l.caching.store.Put(l.caching.store.Stamp(key), record, now)
+		old, _ = cache.ParseVariants(cache.AppendVariants(nil, cache.Variants{}, l.response.Names, key))
+	}
+	return old
 }
 
 // appendStoredHead appends the head of a record: its lines, the length of its body and the empty line.

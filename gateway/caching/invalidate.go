@@ -36,6 +36,6 @@ func (v *invalidation) Take(h *wire.ResponseHead, _ int64) bool {
 
 // invalidate drops what is stored for a target: its response, or the list of its variants, and so all of them.
 func (r *Request) invalidate(target []byte) {
-	r.text = cache.AppendKey(r.text[:0], r.Origin, target)
+	r.appendKey(target)
 	r.caching.store.Delete(cache.Hash(r.text)) // and who asks from now on joins no fetch from before: see Flights.Join
 }

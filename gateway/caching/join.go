@@ -155,6 +155,7 @@ func (r *Request) fits(a *Response) next {
 		r.names = append(r.names[:0], a.Names...)
 		r.vary()
 		if !bytes.Equal(r.variantText(), a.Variant) {
+			r.listed = true
 			return toVariant
 		}
 	}

@@ -25,7 +25,7 @@ func (r *Request) bypass(why cache.Reason) {
 // lookup replies with what is stored, if that may be used.
 func (r *Request) lookup() (done bool) {
 	c := r.caching
-	r.text = cache.AppendKey(r.text[:0], r.Origin, r.Head.Target)
+	r.appendKey(r.Head.Target)
 	r.url = len(r.text)
 	r.primary = cache.Hash(r.text)
 	r.key = r.primary
@@ -90,17 +90,17 @@ func (r *Request) find(now int64) cache.Tier {
 
 func (r *Request) seek(now int64) cache.Tier {
 	tier := r.read(r.primary, now)
-	if tier == cache.Nowhere || !bytes.Equal(r.stored.Key, r.urlText()) || len(r.stored.Variant) > 0 {
+	if tier == cache.Nowhere || !bytes.Equal(r.stored.Key, r.urlText()) {
 		return cache.Nowhere
 	}
 	if r.stored.Flags&cache.Varies == 0 {
-		return tier
+		return r.seekOwn(tier)
 	}
 	list, ok := cache.ParseVariants(r.stored.Body)
 	if !ok {
 		return cache.Nowhere
 	}
-	r.names = append(r.names[:0], list.Names...)
+	r.names, r.listed = append(r.names[:0], list.Names...), true
 	r.vary()
 	if !list.Holds(r.key) {
 		return cache.Nowhere
@@ -110,6 +110,24 @@ func (r *Request) seek(now int64) cache.Tier {
 		return cache.Nowhere
 	}
 	return tier
+}
+
+// seekOwn tells whether the one response that is stored for the URL is one for this request. What states its freshness is
+// for all; where freshness is our own idea, for requests that are the same in all that may matter.
+func (r *Request) seekOwn(tier cache.Tier) cache.Tier {
+	if r.stored.Flags&cache.Heuristic == 0 && len(r.stored.Variant) == 0 {
+		return tier
+	}
+	if r.request.Credentials || r.request.LastEvent {
+		return tier // for whom it is none, for that reason
+	}
+	r.text = r.request.AppendOthers(r.urlText())
+	r.names = cache.AppendOthersName(r.names[:0])
+	if r.stored.Flags&cache.Heuristic != 0 && bytes.Equal(r.stored.Variant, r.variantText()) {
+		return tier
+	}
+	r.key, r.listed = cache.Hash(r.text), true
+	return cache.Nowhere
 }
 
 // recordRoom is kept free before a record: the lines that are new with every reply go there.

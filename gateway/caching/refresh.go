@@ -66,9 +66,9 @@ func (y *refresh) copy(r *Request) {
 	r.Forward.Reset()
 
 	y.Rule, y.Began = r.Rule, wire.Now()
-	y.request.Read(y.Head, r.Origin)
+	y.request.Read(y.Head, r.Origin, y.Rule.Fields)
 	y.text, y.url = append(y.text[:0], r.text...), r.url
-	y.names = append(y.names[:0], r.names...)
+	y.names, y.listed = append(y.names[:0], r.names...), r.listed
 	y.primary, y.key = r.primary, r.key
 	if y.waiter == nil {
 		y.waiter = NewWaiter()

@@ -39,6 +39,7 @@ type Request struct {
 	text    []byte // of the key: that of the URL, and behind it that of the variant
 	url     int    // length of the first part
 	names   []byte // of the fields that tell the URL's variants apart; empty: it has none
+	listed  bool   // the URL has more responses than one for requests like this one
 	primary cache.Key
 	key     cache.Key   // primary, or that of the variant
 	ended   uint32      // as Flights.Ended, from before what is stored was looked at
@@ -109,7 +110,7 @@ func (r *Request) Reset() {
 	r.Status, r.Fault, r.Waited = 0, proxy.None, 0
 	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
-	r.unsuitable = false
+	r.unsuitable, r.listed = false, false
 	r.phase, r.flight, r.fill = notLeading, nil, nil
 	r.own.Store(false)
 }
@@ -137,13 +138,18 @@ func (r *Request) AppendOutcome(dst []byte) []byte {
 	return append(cache.AppendCacheStatus(dst, r.status), "\r\n"...)
 }
 
+// appendKey makes the text that of a target's key.
+func (r *Request) appendKey(target []byte) {
+	r.text = r.Rule.Fields.AppendTo(cache.AppendKey(r.text[:0], r.Origin, target), r.Head)
+}
+
 // urlText and variantText are the two parts of the key's text.
 func (r *Request) urlText() []byte     { return r.text[:r.url] }
 func (r *Request) variantText() []byte { return r.text[r.url:] }
 
 // vary makes the key that of the request's variant.
 func (r *Request) vary() {
-	r.text = cache.AppendVariant(r.text[:r.url], r.names, r.Head)
+	r.text = cache.AppendVariant(r.text[:r.url], r.names, r.Head, &r.request)
 	r.key = cache.Hash(r.text)
 }
 

@@ -121,6 +121,8 @@ type RouteCache struct {
 	Off bool          // nothing of this route is stored or answered from the cache
 	TTL time.Duration // freshness of an answer that states none; 0: by its Last-Modified, at most Cache.TTL
 
+	KeyFields    []string      // request fields that are part of the key, in lower case
+	IgnoreFields []string      // request fields that cannot matter, in lower case
 	NegativeTTL  time.Duration // the same for 404, 405, 410, 414 and 501; 0: they are not kept by TTL
 	StaleIfError time.Duration // for so long, an answer that says nothing of it stands in when the upstream fails; 0: not at all
 }

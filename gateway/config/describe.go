@@ -189,6 +189,14 @@ func (c RouteCache) fields() string {
 			list = append(list, d.name+": "+short(d.Duration))
 		}
 	}
+	for _, f := range []struct {
+		name  string
+		names []string
+	}{{"key_fields", c.KeyFields}, {"ignore_fields", c.IgnoreFields}} {
+		if len(f.names) > 0 {
+			list = append(list, f.name+": ["+strings.Join(f.names, ", ")+"]")
+		}
+	}
 	return strings.Join(list, ", ")
 }
 

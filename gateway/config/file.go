@@ -256,12 +256,21 @@ func readCache(n node, c *RouteCache) {
 
 		"negative_ttl":   to(&c.NegativeTTL, orZero(duration(time.Second))),
 		"stale_if_error": to(&c.StaleIfError, orZero(duration(time.Second))),
+
+		"key_fields":    func(n node) { c.KeyFields = readFields(n, settledFields()) },
+		"ignore_fields": func(n node) { c.IgnoreFields = readFields(n, append(settledFields(), askingFields()...)) },
 	})
+	for _, name := range c.IgnoreFields {
+		if slices.Contains(c.KeyFields, name) {
+			n.fault(name + " cannot be both in key_fields and in ignore_fields")
+		}
+	}
 	c.Off = !on
 	for _, s := range []struct {
 		name   string
 		stated bool
-	}{{"ttl", c.TTL > 0}, {"negative_ttl", c.NegativeTTL > 0}, {"stale_if_error", c.StaleIfError > 0}} {
+	}{{"ttl", c.TTL > 0}, {"negative_ttl", c.NegativeTTL > 0}, {"stale_if_error", c.StaleIfError > 0},
+		{"list of key_fields", len(c.KeyFields) > 0}, {"list of ignore_fields", len(c.IgnoreFields) > 0}} {
 		if c.Off && s.stated {
 			n.fault("a " + s.name + " and enabled: false contradict each other")
 		}

@@ -42,7 +42,22 @@ func (g *Gateway) ruleOf(s *config.Settings, c config.Route) *caching.Rule {
 			wait = p.Timeouts.Connect + p.Timeouts.Response
 		}
 	}
-	return &caching.Rule{Policy: policy, Wait: wait + time.Second}
+	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Wait: wait + time.Second}
+}
+
+// fieldsOf is what a configured route says about request fields.
+func fieldsOf(c config.RouteCache) *cache.Fields {
+	if len(c.KeyFields) == 0 && len(c.IgnoreFields) == 0 {
+		return nil
+	}
+	f := &cache.Fields{}
+	for _, name := range c.KeyFields {
+		f.Key = append(f.Key, []byte(name))
+	}
+	for _, name := range c.IgnoreFields {
+		f.Ignore = append(f.Ignore, []byte(name))
+	}
+	return f
 }
 
 // The labels of the cache's metrics.

@@ -119,12 +119,12 @@ func (p *plan) trusts(peer netip.Addr) bool {
 
 // origin is whom the client meant to ask, as the upstream will be told.
 func (x *exchange) origin() cache.Origin {
-	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host}
+	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host, Client: x}
 	if len(x.head.ForwardedProto) == 0 && len(x.head.ForwardedHost) == 0 || !x.plan.trusts(x.conn.Peer()) {
 		return o
 	}
 	if len(x.head.ForwardedProto) > 0 {
-		o.Secure = bytes.EqualFold(x.head.ForwardedProto, https)
+		o.Secure = string(x.head.ForwardedProto) == "https"
 	}
 	if len(x.head.ForwardedHost) > 0 {
 		o.Host = x.head.ForwardedHost
@@ -132,7 +132,14 @@ func (x *exchange) origin() cache.Origin {
 	return o
 }
 
-var https = []byte("https")
+// HasAddress implements [cache.Client].
+func (x *exchange) HasAddress(text []byte) bool {
+	if len(text) == 0 {
+		return false
+	}
+	addr, ok := parseHop(text)
+	return ok && addr == x.plan.client(x.conn.Peer(), x.head.ForwardedFor)
+}
 
 const maxRequestID = 128
 

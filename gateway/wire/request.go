@@ -16,17 +16,18 @@ type RequestHead struct {
 	fields
 
 	Method, Target, Host []byte
-	Minor                int   // of the version, HTTP/1.Minor
-	ContentLength        int64 // bytes; 0 = no body, ChunkedBody = chunked
-	Expect               bool  // Expect: 100-continue
-	Close                bool  // the client will not send another request
-	Caching              bool  // a line that travels on may matter to a cache, see mattersToCache
-	WebSocket            bool  // the client asks to go on with WebSocket, and with nothing else: RFC 6455 §4.1
+	Minor                int    // of the version, HTTP/1.Minor
+	ContentLength        int64  // bytes; 0 = no body, ChunkedBody = chunked
+	Expect               bool   // Expect: 100-continue
+	Close                bool   // the client will not send another request
+	Noted                []Line // of a GET or HEAD: the lines that travel on and may matter to a cache, in order
+	WebSocket            bool   // the client asks to go on with WebSocket, and with nothing else: RFC 6455 §4.1
 
-	ForwardedFor                  [][]byte // values of all X-Forwarded-For lines, in order
-	ForwardedProto, ForwardedHost []byte
-	RequestID, TraceParent        []byte
-	TraceStates                   [][]byte // values of all tracestate lines, in order
+	ForwardedFor           [][]byte // values of all X-Forwarded-For lines, in order
+	ForwardedProto         []byte   // http or https; nil: nothing was said that can be used
+	ForwardedHost          []byte
+	RequestID, TraceParent []byte
+	TraceStates            [][]byte // values of all tracestate lines, in order
 }
 
 // CutRequestLine cuts the request line off a whole head: its three parts, and the field lines with the empty line behind
@@ -54,11 +55,13 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 		return v
 	}
 	var seen requestSeen
-	keepAlive := false
+	keepAlive, noting := false, string(method) == "GET" || string(method) == "HEAD"
 	v := h.fields.scan(block, func(name, value []byte) (bool, Violation) {
 		keep, keeps, v := h.take(name, value, &seen)
 		keepAlive = keepAlive || keeps
-		h.Caching = h.Caching || keep && mattersToCache(name)
+		if keep && noting {
+			h.note(name, value)
+		}
 		return keep, v
 	})
 	if v != None {
@@ -69,7 +72,10 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	}
 	h.Close = h.Close || h.Minor == 0 && !keepAlive
 	h.WebSocket = seen.upgrade == 1 && h.isNominated(upgradeName) && h.Minor == 1 && !h.HasBody() && string(h.Method) == "GET"
-	h.dropNominated()
+	if len(h.nominated) > 0 {
+		h.dropNominated()
+		h.dropNoted()
+	}
 	return None
 }
 
@@ -91,7 +97,7 @@ var protos = [...][]byte{[]byte("HTTP/1.0"), []byte("HTTP/1.1")}
 // Reset forgets what the last scan found.
 func (h *RequestHead) Reset() {
 	h.fields.reset(nil)
-	*h = RequestHead{fields: h.fields, ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0]}
+	*h = RequestHead{fields: h.fields, Noted: h.Noted[:0], ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0]}
 }
 
 // HasBody tells whether bytes follow the head.
@@ -101,6 +107,7 @@ func (h *RequestHead) HasBody() bool { return h.ContentLength != 0 }
 type requestSeen struct {
 	host, length, encoding, expect, contentType, authorization, traceParent bool
 
+	scheme  bool
 	upgrade int // Upgrade fields; one that is not for WebSocket alone counts twice
 }
 
@@ -243,7 +250,7 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 		return !is(name, "proxy-connection"), false, None
 	case 17:
 		if is(name, "x-forwarded-proto") {
-			h.ForwardedProto = value
+			h.takeScheme(value, seen)
 			return false, false, None
 		}
 		if is(name, "transfer-encoding") {
@@ -258,40 +265,23 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 	return true, false, None
 }
 
-// mattersToCache tells whether a cache has to read the field before it answers or stores: Cache-Control and
-// Pragma, conditions and ranges, credentials, and fields by which some upstreams choose another answer than the
-// target names. It looks at a few letters only. A false alarm costs the cache a second walk over the lines; a
-// usual request costs none.
-func mattersToCache(name []byte) bool {
-	switch n := len(name); name[0] | 0x20 {
-	case 'a': // authorization, apikey
-		return n == 13 || n == 6 && name[1]|0x20 == 'p' || endsInSecret(name)
-	case 'c': // cache-control, cookie
-		return n == 13 || n == 6 || endsInSecret(name)
-	case 'f': // forwarded
-		return n == 9 || endsInSecret(name)
-	case 'i': // if-match and the like
-		return n > 6 && is(name[:3], "if-") || endsInSecret(name)
-	case 'l': // last-event-id
-		return n == 13 || endsInSecret(name)
-	case 'p', 'r': // pragma, range
-		return n == 6 || n == 5 || endsInSecret(name)
-	case 'x': // x-auth…, x-forwarded-…, x-host, x-http-…, x-method-…, x-original-…, x-rewrite-…
-		if n > 3 && name[1] == '-' {
-			switch name[2] | 0x20 {
-			case 'a', 'f', 'h', 'm', 'o', 'r':
-				return true
-			}
-		}
+// takeScheme files an X-Forwarded-Proto line. There are two schemes: with anything else, an upstream would choose its
+// answer by a word that no cache knows. Two lines that disagree say nothing.
+func (h *RequestHead) takeScheme(value []byte, seen *requestSeen) {
+	var scheme []byte
+	switch {
+	case len(value) == 4 && is(value, "http"):
+		scheme = schemeHTTP
+	case len(value) == 5 && is(value, "https"):
+		scheme = schemeHTTPS
 	}
-	return endsInSecret(name)
+	if !once(&seen.scheme) && !bytes.Equal(scheme, h.ForwardedProto) {
+		scheme = nil
+	}
+	h.ForwardedProto = scheme
 }
 
-// endsInSecret tells whether the field's name says that its value is a key or a token.
-func endsInSecret(name []byte) bool {
-	n := len(name)
-	return n > 4 && is(name[n-4:], "-key") || n > 6 && is(name[n-6:], "-token")
-}
+var schemeHTTP, schemeHTTPS = []byte("http"), []byte("https")
 
 var upgradeName = []byte("upgrade")
 
