@@ -1,6 +1,10 @@
 package cache
 
-import "strconv"
+import (
+	"strconv"
+
+	"aigateway/gateway/wire"
+)
 
 // A Forward says why a request went to the upstream: the fwd parameter of RFC 9211 §2.2.
 type Forward uint8
@@ -49,7 +53,7 @@ type CacheStatus struct {
 // AppendCacheStatus appends the value that the gateway adds to Cache-Status. An upstream's own members stand before
 // it, in lines of their own.
 func AppendCacheStatus(dst []byte, s CacheStatus) []byte {
-	dst = append(dst, "aigateway; "...)
+	dst = append(dst, wire.Name+"; "...)
 	if s.Forward == NotForwarded {
 		dst = append(dst, "hit"...)
 	} else {

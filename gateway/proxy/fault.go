@@ -26,6 +26,7 @@ const (
 	TLSFailed       // no TLS with it: its certificate, or no TLS at all
 	Unavailable     // it answered 502, 503 or 504, and the fallback was to be asked instead
 	Exhausted       // the gateway has no descriptor or port left to connect with
+	Looped          // it is the gateway itself; only probes find that out
 
 	// The answer had begun; the client's connection was reset.
 	Truncated
@@ -49,6 +50,7 @@ var faults = [...]string{
 	TLSFailed:       "upstream_tls",
 	Unavailable:     "upstream_unavailable",
 	Exhausted:       "gateway_exhausted",
+	Looped:          "loop_detected",
 	Truncated:       "truncated",
 }
 

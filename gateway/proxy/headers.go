@@ -9,9 +9,6 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// via is the gateway's name in Via fields, RFC 9110 §7.6.3.
-const via = "aigateway"
-
 // headRoom bounds what the gateway adds to a head, next to copies of what the head held before.
 const headRoom = 1024
 
@@ -31,7 +28,7 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 		dst = h.AppendKept(dst)
 	}
 	dst = appendForwarded(dst, x)
-	dst = appendVia(dst, h.Minor)
+	dst = append(dst, u.via[h.Minor]...)
 	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = appendField(dst, "traceparent: ", x.TraceParent)
 	for _, v := range x.TraceStates {
@@ -120,11 +117,12 @@ func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// appendVia appends the Via field of an answer. RFC 9110 §7.6.3.
 func appendVia(dst []byte, minor int) []byte {
 	if minor == 0 {
-		return append(dst, "Via: 1.0 "+via+"\r\n"...)
+		return append(dst, "Via: 1.0 "+wire.Name+"\r\n"...)
 	}
-	return append(dst, "Via: 1.1 "+via+"\r\n"...)
+	return append(dst, "Via: 1.1 "+wire.Name+"\r\n"...)
 }
 
 func appendField(dst []byte, nameColon string, value []byte) []byte {

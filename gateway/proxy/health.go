@@ -94,7 +94,7 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 		if u.breaker.answered(now); u.breaker.State() == HalfOpen && was && u.breaker.praise(now) {
 			was = false // as good as a trial, when nobody asks
 		}
-	case Unavailable:
+	case Unavailable, Looped:
 		u.breaker.answered(now) // and it is for the requests to find out
 	default:
 		u.breaker.missed(now, f)
@@ -131,7 +131,8 @@ func (p *Proxy) ask(running context.Context, u *Upstream) Fault {
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
 	request.SetRequestURI("http://" + u.host + u.probing.Path) // TLS, if any, is below
-	request.Header.Set("User-Agent", "aigateway-probe")
+	request.Header.Set("User-Agent", wire.Name+"-probe")
+	request.Header.Set("Via", "1.1 "+p.options.Via)
 	request.SetConnectionClose()
 	if err := hc.Do(request, response); err != nil {
 		if timedOut(err) {
@@ -139,7 +140,10 @@ func (p *Proxy) ask(running context.Context, u *Upstream) Fault {
 		}
 		return BrokenAnswer
 	}
-	if response.StatusCode() >= 500 {
+	switch status := response.StatusCode(); {
+	case status == fasthttp.StatusLoopDetected:
+		return Looped
+	case status >= 500:
 		return Unavailable
 	}
 	return None

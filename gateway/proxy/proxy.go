@@ -23,6 +23,7 @@ type Options struct {
 	OnPanic      func(any) // told of a panic in a goroutine of the proxy, which costs one request
 	WatchEvery   time.Duration
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP, of names that are looked up again and again
+	Via          string                              // what requests call the gateway in Via; "": wire.Name
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
 	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
@@ -57,6 +58,9 @@ type Proxy struct {
 func New(pools []config.Pool, o Options) (*Proxy, error) {
 	if o.WatchEvery <= 0 {
 		o.WatchEvery = 100 * time.Millisecond
+	}
+	if o.Via == "" {
+		o.Via = wire.Name
 	}
 	if o.Draining == nil {
 		o.Draining = func() bool { return false }
@@ -96,6 +100,7 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 
 func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upstream {
 	u := newUpstream(up, pool, c)
+	u.via = [2]string{"Via: 1.0 " + p.options.Via + "\r\n", "Via: 1.1 " + p.options.Via + "\r\n"}
 	u.dial, u.names.lookup = dialTCP, lookup
 	if dial := p.options.Dial; dial != nil {
 		u.dial = func(_ context.Context, addr string) (net.Conn, error) { return dial(addr) }

@@ -29,6 +29,7 @@ type Upstream struct {
 	end      context.CancelFunc // of the watch over it
 	host     string             // the Host the upstream gets: "name:port", or "name" for the scheme's own port
 	seed     uint64             // of its place in a hash
+	via      [2]string          // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
 	weight   int
 	most     int64 // requests at once
 	timeouts config.Timeouts

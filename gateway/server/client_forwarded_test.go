@@ -31,7 +31,7 @@ func TestClientForwardedFields(t *testing.T) {
 		if len(seen) != 1 {
 			t.Fatalf("%s: the upstream saw %q", c.name, firsts(seen))
 		}
-		for name, want := range map[string]string{"X-Forwarded-For": c.xff, "X-Forwarded-Proto": c.proto, "X-Forwarded-Host": c.host, "Via": "1.1 aigateway"} {
+		for name, want := range map[string]string{"X-Forwarded-For": c.xff, "X-Forwarded-Proto": c.proto, "X-Forwarded-Host": c.host, "Via": "1.1 " + viaName(c.g.token)} {
 			if got := seen[0].fields(name); len(got) != 1 || got[0] != want {
 				t.Errorf("%s: %s is %q, want %q once", c.name, name, got, want)
 			}
@@ -39,7 +39,7 @@ func TestClientForwardedFields(t *testing.T) {
 	}
 	up.reset()
 	trusting.do("GET /infer/python HTTP/1.1\r\nHost: a\r\nVia: 1.0 other\r\n\r\n")
-	if got := up.whole()[0].fields("Via"); strings.Join(got, ", ") != "1.0 other, 1.1 aigateway" {
+	if got := up.whole()[0].fields("Via"); strings.Join(got, ", ") != "1.0 other, 1.1 "+viaName(trusting.token) {
 		t.Errorf("Via is %q", got)
 	}
 }

@@ -30,6 +30,7 @@ var (
 	noToken      = fault{401, "unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener"}
 	badPurge     = fault{400, "bad_purge", "name one of path, prefix and key, or none to purge everything"}
 	purgeFailed  = fault{503, "purge_incomplete", "Redis did not answer: what it holds may be left; ask again"}
+	looped       = fault{508, "loop_detected", "the request has come back to the gateway: the URL of an upstream leads here"}
 	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
 )
 
@@ -66,6 +67,7 @@ var ofProxy = map[proxy.Fault]fault{
 	proxy.TLSFailed:       {502, proxy.TLSFailed.String(), "no trusted TLS connection to the upstream"},
 	proxy.Unavailable:     {503, proxy.Unavailable.String(), "the upstream cannot answer now, nor can another"},
 	proxy.Exhausted:       {503, proxy.Exhausted.String(), "the gateway cannot make another connection"},
+	proxy.Looped:          {508, proxy.Looped.String(), looped.message},
 	proxy.HeadTooLarge:    {502, proxy.HeadTooLarge.String(), "the upstream's response header exceeds the limit"},
 	proxy.UpstreamFailed:  {503, proxy.UpstreamFailed.String(), "the upstream answers with errors"},
 }

@@ -27,7 +27,7 @@ func TestForwardedHead(t *testing.T) {
 		t.Errorf("upstream got %q, want %q", up1.first, want)
 	}
 	wantHead := "Host: " + up.addr + "\r\nx-lower: 1\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n" +
-		"X-Forwarded-Host: client.example:99\r\nVia: 1.1 aigateway\r\nX-Request-ID: abc\r\n" +
+		"X-Forwarded-Host: client.example:99\r\nVia: 1.1 " + viaName(g.token) + "\r\nX-Request-ID: abc\r\n" +
 		"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\nContent-Length: 5\r\n"
 	if up1.head != wantHead {
 		t.Errorf("upstream got fields\n%s\nwant\n%s", up1.head, wantHead)

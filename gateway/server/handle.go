@@ -19,7 +19,7 @@ import (
 // ends with the answer.
 func (g *Gateway) handle(x *exchange) (ended bool) {
 	defer func() { ended = g.end(x, recover()) }()
-	if g.check(x) || g.resolve(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
+	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
 		return false
 	}
 	g.fetch(x)

@@ -42,6 +42,7 @@ type Gateway struct {
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 
 	started   time.Time
+	token     []byte // what it knows its own requests by
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -86,7 +87,7 @@ type Options struct {
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
-	g := &Gateway{settings: s, log: o.Log, started: time.Now()}
+	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken()}
 	g.exchanges.New = func() any { return newExchange(g) }
 	limits, l, err := g.limitsOf(s, nil)
 	if err != nil {
@@ -102,6 +103,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		MaxHeadBytes: s.MaxHeaderBytes,
 		OnPanic:      g.panicked,
 		Dial:         o.Dial,
+		Via:          viaName(g.token),
 		Draining:     g.draining.Load,
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,

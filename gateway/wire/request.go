@@ -28,6 +28,7 @@ type RequestHead struct {
 	ForwardedHost          []byte
 	RequestID, TraceParent []byte
 	TraceStates            [][]byte // values of all tracestate lines, in order
+	Via                    [][]byte // values of all Via lines, in order; they travel on as well
 }
 
 // CutRequestLine cuts the request line off a whole head: its three parts, and the field lines with the empty line behind
@@ -97,7 +98,7 @@ var protos = [...][]byte{[]byte("HTTP/1.0"), []byte("HTTP/1.1")}
 // Reset forgets what the last scan found.
 func (h *RequestHead) Reset() {
 	h.fields.reset(nil)
-	*h = RequestHead{fields: h.fields, Noted: h.Noted[:0], ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0]}
+	*h = RequestHead{fields: h.fields, Noted: h.Noted[:0], ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0], Via: h.Via[:0]}
 }
 
 // HasBody tells whether bytes follow the head.
@@ -173,6 +174,10 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 	switch len(name) {
 	case 2:
 		return !is(name, "te"), false, None // hop-by-hop
+	case 3:
+		if is(name, "via") {
+			h.Via = append(h.Via, value)
+		}
 	case 4:
 		if is(name, "host") {
 			if h.Host = value; once(&seen.host) {

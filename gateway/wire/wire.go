@@ -11,6 +11,9 @@
 // It knows nothing of routes, pools, limits or statuses; a [Violation] is turned into a status by the server.
 package wire
 
+// Name is what the gateway calls itself in the fields that it writes.
+const Name = "aigateway"
+
 // Limits that no operator needs to tune; each bounds what one peer can make the process hold or do.
 const (
 	// maxChunkLine bounds the blanks and extensions of one chunk's size line. They carry nothing and are dropped.
