@@ -26,7 +26,7 @@ func (g *Gateway) handle(x *exchange) (ended bool) {
 	return false
 }
 
-// serveHead takes a request whose head has come whole: nearly every one. fasthttp does not see it.
+// serveHead takes a request whose head has come whole. fasthttp does not see it.
 func (g *Gateway) serveHead(c *wire.ClientConn, head []byte) wire.Handled {
 	method, target, proto, block, ok := wire.CutRequestLine(head)
 	if !ok {
@@ -40,8 +40,7 @@ func (g *Gateway) serveHead(c *wire.ClientConn, head []byte) wire.Handled {
 	return wire.Served
 }
 
-// serveParsed takes a request that fasthttp has parsed: one whose head came in pieces, and those of the admin listener.
-// A nil route is looked for.
+// serveParsed takes a request that fasthttp has parsed: those of the admin listener. A nil route is looked for.
 func (g *Gateway) serveParsed(ctx *fasthttp.RequestCtx, r *route) {
 	h := &ctx.Request.Header
 	x := g.begin(ctx.Conn().(*wire.ClientConn), g.plan.Load())
@@ -273,7 +272,8 @@ func (g *Gateway) panicked(r any) {
 	g.log.Error("panic", "value", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
-// refuse answers what fasthttp could not read. The connection ends with it.
+// refuse answers what was not read: a head that did not come whole, and one that has no request line. The connection ends
+// with it.
 func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	f := malformed
 	var v wire.Violation

@@ -124,7 +124,10 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = g.newServer()
-	g.server.Handler = func(ctx *fasthttp.RequestCtx) { g.serveParsed(ctx, nil) }
+	g.server.Handler = func(ctx *fasthttp.RequestCtx) { // what serveHead has passed on
+		g.refuse(ctx, wire.BadLine)
+		ctx.SetConnectionClose()
+	}
 	return g, nil
 }
 

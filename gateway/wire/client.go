@@ -48,9 +48,9 @@ type ClientConn struct {
 	peerText []byte
 
 	state   clientState
-	matched int // how many bytes of the empty line that ends a head were the last ones handed out
-	handed  int // bytes of the current head handed out
-	skipped int // bytes of empty lines before it
+	headLen int   // of the current head, once it is whole
+	cutBy   error // why the head that was begun does not come whole
+	skipped int   // bytes of empty lines before it
 
 	rest   []byte // bytes read but not handed out, in buffer
 	buffer *Buffer

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// Read hands fasthttp the bytes of one head. See [ClientConn]. Heads that Handle answers it never sees.
+// Read reads heads into p, each whole, and offers them to Handle. fasthttp sees only what Handle passes on, and heads that do
+// not come whole: longer than p, cut, or late. See [ClientConn].
 func (c *ClientConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.nextHead(p)
-		if err != nil || c.state != headGiven || c.handed != n || c.listener.options.Handle == nil {
+		if err != nil || c.state != headGiven || c.listener.options.Handle == nil {
 			return n, err
 		}
 		switch c.handle(p[:n]) {
@@ -38,104 +39,90 @@ func (c *ClientConn) handle(head []byte) Handled {
 	return h
 }
 
-// nextHead puts a head, or the next part of one, into p.
+// nextHead reads a head into p. If it does not come whole, what there is of it comes first, and then the error that cut it.
 func (c *ClientConn) nextHead(p []byte) (int, error) {
 	switch c.state {
 	case headGiven:
-		// fasthttp wants more than the head that was found: the two disagree.
-		return 0, BadFraming
+		return 0, BadFraming // fasthttp wants more than a head
 	case headTaken:
 		if err := c.skipBody(); err != nil {
 			return 0, err
 		}
-		c.state, c.matched, c.handed, c.skipped = awaitsHead, 0, 0, 0
+		c.state, c.headLen, c.skipped, c.cutBy = awaitsHead, 0, 0, nil
 		c.answered, c.sent = false, 0
 	}
-	for {
-		n, err := c.readHead(p)
-		if n > 0 || err != nil {
-			return n, err
-		}
+	if c.cutBy != nil {
+		return 0, c.cutBy
 	}
-}
-
-// readHead hands out what there is of a head. It may return 0, nil when empty lines were all that came.
-func (c *ClientConn) readHead(p []byte) (int, error) {
-	if len(c.rest) == 0 {
-		c.release()
-		n, err := c.readForHead(p)
-		if err != nil {
-			return 0, err
+	c.rest = c.rest[c.emptyLines(c.rest):] // of a request that was sent before its time
+	n := copy(p, c.rest)
+	early := c.rest
+	c.consume(n)
+	for looked := 0; ; {
+		if skip := c.emptyLines(p[:n]); skip > 0 {
+			n = copy(p, p[skip:n])
 		}
-		n = copy(p, c.skipEmptyLines(p[:n]))
 		if c.badEmptyLines(p[:n]) {
 			return 0, BadFraming
 		}
-		end, err := c.handOut(p[:n])
-		c.keepRest(p[end:n])
-		return end, err
+		if end := FindHeadEnd(p[:n], looked); end > 0 {
+			c.state, c.headLen = headGiven, end
+			c.begun.Store(true)
+			if looked == 0 && len(early) > 0 {
+				c.rest = early[end:]
+			} else {
+				c.keepRest(p[end:n])
+			}
+			return end, nil
+		}
+		if bareLF(p[:n]) {
+			return 0, BadFraming // who ends lines so will not send the end that is looked for
+		}
+		if n == len(p) {
+			return n, nil // too long
+		}
+		if n > 0 && c.state == awaitsHead {
+			c.beginHead()
+		}
+		c.release()
+		m, err := c.readForHead(p[n:])
+		if err != nil {
+			if n == 0 {
+				return 0, err
+			}
+			c.cutBy = err
+			return n, nil
+		}
+		looked, early = n, nil
+		n += m
 	}
-	c.rest = c.skipEmptyLines(c.rest) // a request that was sent before its time
-	n := copy(p, c.rest)
-	if c.badEmptyLines(p[:n]) {
-		return 0, BadFraming
-	}
-	end, err := c.handOut(p[:n])
-	c.consume(end)
-	return end, err
 }
 
-// handOut returns how much of p belongs to the current head.
-func (c *ClientConn) handOut(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if !c.begun.Load() {
-		c.begun.Store(true)
-	}
-	behindCR := c.matched%2 == 1 // of CR LF CR LF
-	end := c.findHeadEnd(p)
-	if end > 0 {
-		c.state = headGiven
-		c.handed += end
-		return end, nil
-	}
-	if hasBareLF(p, behindCR) {
-		return 0, BadFraming // who ends lines so will not send the end that is looked for
-	}
-	if c.state == awaitsHead {
-		c.state = inHead
-		c.beginHead() // a byte now and then must not hold a connection
-	}
-	c.handed += len(p)
-	return len(p), nil
-}
-
-// hasBareLF tells whether p has an LF that follows no CR; behindCR tells whether p itself does.
-func hasBareLF(p []byte, behindCR bool) bool {
+// bareLF tells whether a line of an unfinished head ends without CR.
+func bareLF(head []byte) bool {
 	for at := 0; ; {
-		i := bytes.IndexByte(p[at:], '\n')
+		i := bytes.IndexByte(head[at:], '\n')
 		if i < 0 {
 			return false
 		}
-		if at += i; at == 0 && !behindCR || at > 0 && p[at-1] != '\r' {
+		if at += i; at == 0 || head[at-1] != '\r' {
 			return true
 		}
 		at++
 	}
 }
 
-// skipEmptyLines drops the empty lines before a request line, as RFC 9112 §2.2 asks: CR LF, and nothing that
-// only looks like it.
-func (c *ClientConn) skipEmptyLines(p []byte) []byte {
+// emptyLines counts the bytes of the empty lines before a request line, which are skipped as RFC 9112 §2.2 asks: CR LF,
+// and nothing that only looks like it.
+func (c *ClientConn) emptyLines(p []byte) (n int) {
 	if c.state != awaitsHead {
-		return p
+		return 0
 	}
-	for len(p) > 0 && p[0] == headEnd[c.skipped%2] {
-		p = p[1:]
+	for n < len(p) && p[n] == headEnd[c.skipped%2] {
+		n++
 		c.skipped++
 	}
-	return p
+	return n
 }
 
 // badEmptyLines tells whether there were too many, or what follows them begins with half of one.
@@ -192,50 +179,18 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	return 0, err
 }
 
-// beginHead sets the absolute time for the rest of a head.
+// beginHead sets the absolute time for the rest of a head: a byte now and then must not hold a connection.
 func (c *ClientConn) beginHead() {
+	c.state = inHead
+	c.begun.Store(true)
 	c.reads.at = 0
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.HeadTimeout))
-}
-
-// findHeadEnd looks for the end of the head in p, which follows bytes looked at before, and returns where p
-// passes it, or 0.
-func (c *ClientConn) findHeadEnd(p []byte) int {
-	// An end that began in earlier bytes is over within three more.
-	for i, b := range p[:min(len(p), len(headEnd)-1)] {
-		if c.matched = nextMatch(c.matched, b); c.matched == len(headEnd) {
-			c.matched = 0
-			return i + 1
-		}
-	}
-	if len(p) < len(headEnd) {
-		return 0
-	}
-	c.matched = 0
-	if n := FindHeadEnd(p, 0); n > 0 {
-		return n
-	}
-	for _, b := range p[len(p)-3:] {
-		c.matched = nextMatch(c.matched, b)
-	}
-	return 0
-}
-
-// nextMatch is one step of the search for CR LF CR LF.
-func nextMatch(matched int, b byte) int {
-	switch {
-	case b == headEnd[matched]:
-		return matched + 1
-	case b == '\r':
-		return 1
-	}
-	return 0
 }
 
 // TakeHead tells whether fasthttp has parsed exactly the head that was handed out, and readies the
 // connection for the body. false means that the two parsers disagree: answer 400 and close.
 func (c *ClientConn) TakeHead(parsed int) bool {
-	if c.state != headGiven || parsed != c.handed {
+	if c.state != headGiven || parsed != c.headLen {
 		return false
 	}
 	c.state = headTaken
@@ -245,7 +200,7 @@ func (c *ClientConn) TakeHead(parsed int) bool {
 }
 
 // HeadLen is the length of the head taken, in bytes.
-func (c *ClientConn) HeadLen() int { return c.handed }
+func (c *ClientConn) HeadLen() int { return c.headLen }
 
 // keepRest puts aside what follows the head. p is fasthttp's buffer, which the next Read overwrites.
 func (c *ClientConn) keepRest(p []byte) {

@@ -78,15 +78,19 @@ func expect(t *testing.T, c *ClientConn, messages []message, headBuffer, bodyBuf
 // TestClientHeads: heads come one at a time, whole, and nothing else, however the bytes come.
 func TestClientHeads(t *testing.T) {
 	all := onTheWire(pipeline)
+	longest := 0
+	for _, m := range pipeline {
+		longest = max(longest, len(m.head))
+	}
 	f := func(headBuffer, bodyBuffer int, pieces ...string) {
 		t.Helper()
 		c, _ := scriptedClient(pieces...)
 		expect(t, c, pipeline, headBuffer, bodyBuffer)
 	}
 	for _, size := range []int{1, 2, 3, 4, 5, 16, 17, 4096} {
-		f(size, 7, all)
+		f(longest+size, 7, all)
 		f(4096, size, all)
-		f(size, size, each(all)...)
+		f(longest+size, size, each(all)...)
 	}
 	for i := range all {
 		f(4096, 4096, cut(all, i)...)
@@ -101,7 +105,7 @@ func TestClientHeads(t *testing.T) {
 		for range random.IntN(40) {
 			at = append(at, random.IntN(len(all)))
 		}
-		f(1+random.IntN(64), 1+random.IntN(64), cut(all, at...)...)
+		f(longest+1+random.IntN(64), 1+random.IntN(64), cut(all, at...)...)
 	}
 }
 
@@ -153,18 +157,33 @@ func TestClientHeadEnd(t *testing.T) {
 	}
 }
 
-func TestClientDisagrees(t *testing.T) {
-	c, _ := scriptedClient("GET / HTTP/1.1\r\nHost: a\r\n", "GET /")
-	if takeHead(c, "") {
-		t.Error("TakeHead before any byte")
+// A head that does not come whole is for fasthttp to refuse, and for nobody to take.
+func TestClientHeadIsCut(t *testing.T) {
+	const sent = "GET / HTTP/1.1\r\nHost: a\r\nGET /"
+	f := func(size, want int, end error) {
+		t.Helper()
+		c, _ := scriptedClient(sent[:20], sent[20:])
+		if takeHead(c, "") {
+			t.Error("TakeHead before any byte")
+		}
+		buf := make([]byte, size)
+		if n, err := c.Read(buf); err != nil || n != want {
+			t.Fatal(n, err)
+		}
+		if takeHead(c, sent[:want]) {
+			t.Error("TakeHead of a head without its end")
+		}
+		if end == nil {
+			return
+		}
+		for range 2 {
+			if n, err := c.Read(buf); n != 0 || err != end {
+				t.Error("behind it", n, err)
+			}
+		}
 	}
-	buf := make([]byte, 64)
-	if n, err := c.Read(buf); err != nil || n != 25 {
-		t.Fatal(n, err)
-	}
-	if takeHead(c, string(buf[:25])) {
-		t.Error("TakeHead of a head without its end")
-	}
+	f(64, len(sent), io.EOF)
+	f(10, 10, nil) // longer than the buffer
 }
 
 func TestClientEmptyLines(t *testing.T) {

@@ -48,8 +48,12 @@ func TestLingerLetsSendersReadTheAnswer(t *testing.T) {
 			}
 		})
 	}
-	f("slow", func(conn net.Conn) error { return sendFor(conn, 2500*time.Millisecond, 50*time.Millisecond, make([]byte, 1000)) })
-	f("pauses", func(conn net.Conn) error { return sendFor(conn, 2500*time.Millisecond, time.Second, make([]byte, 1000)) })
+	f("slow", func(conn net.Conn) error {
+		return sendFor(conn, 2500*time.Millisecond, 50*time.Millisecond, make([]byte, 1000))
+	})
+	f("pauses", func(conn net.Conn) error {
+		return sendFor(conn, 2500*time.Millisecond, time.Second, make([]byte, 1000))
+	})
 	f("much", func(conn net.Conn) error {
 		for range 200 {
 			if _, err := conn.Write(make([]byte, 1<<20)); err != nil {
