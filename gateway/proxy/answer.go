@@ -14,9 +14,6 @@ import (
 // longer than the upstream's, finds its place right before the body.
 const answerRoom = 1024
 
-// maxInterim bounds the 1xx responses before one answer.
-const maxInterim = 8
-
 // await reads the response head, with whatever has come behind it.
 func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 	if x.down == nil {
@@ -39,11 +36,12 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 				x.body = x.from + n
 				return None
 			}
-			// 1xx is for the gateway, which asked for nothing; any other 101 would be a protocol nobody chose.
-			if interim++; x.answer.Status == 101 || interim > maxInterim {
-				return BrokenAnswer
+			if interim += n; interim > p.options.MaxHeadBytes {
+				return BrokenAnswer // all of them together may be as long as one head
 			}
-			x.dirty = true
+			if f := x.interim(); f != None {
+				return f
+			}
 			x.end = x.from + copy(x.down.B[x.from:], x.down.B[x.from+n:x.end])
 			looked = 0
 			continue

@@ -120,6 +120,9 @@ func (c *ClientConn) Send(p []byte) error {
 	return err
 }
 
+// SendInterim writes a 1xx response, which is no answer yet: RFC 9110 §15.2.
+func (c *ClientConn) SendInterim(p []byte) error { return c.write(p) }
+
 // Mute drops what fasthttp writes until the next request, as Send does.
 func (c *ClientConn) Mute() { c.answered = true }
 
