@@ -39,5 +39,6 @@ const (
 	Heuristic                        // the lifetime is the route's or a heuristic, not the response's
 	Varies                           // this record lists the variants of a URL instead of an answer, §4.1
 	Shared                           // public, s-maxage or must-revalidate: may answer requests with Authorization, §3.5
+	Own                              // the lifetime is the route's: for requests that are the same in all that may matter
 	Events                           // server-sent events: not for who asks for those behind the last one it has
 )

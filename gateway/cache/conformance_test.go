@@ -302,6 +302,14 @@ func TestSection4_1_Vary(t *testing.T) {
 	same("Accept-Encoding", "Accept-Encoding: *", "Accept-Encoding: gzip, br, zstd, identity", true)
 	same("Accept-Encoding", "Accept-Encoding: *, gzip;q=0", "Accept-Encoding: br, zstd", true)
 
+	// Accept-Language: by what it says.
+	same("Accept-Language", "Accept-Language: en, de;q=0.5", "accept-language: EN ,\tdE ; Q=0.5", true)
+	same("Accept-Language", "Accept-Language: en, de", "Accept-Language: en|Accept-Language: de", true)
+	same("Accept-Language", "Accept-Language: en, de", "Accept-Language: de, en", false) // to some, the order is a preference
+	same("Accept-Language", "Accept-Language: en, de", "Accept-Language: en de", false)
+	same("Accept-Language", "Accept-Language: en;q=0.5", "Accept-Language: en", false)
+	same("Accept-Language", "", "Accept-Language:", false)
+
 	// "*" never matches, nor does what is another one in each request, nor what is not a list of names.
 	f := storeFact(t, plain)
 	const fresh = "|Cache-Control: max-age=60"
@@ -449,6 +457,10 @@ func TestSection4_2_2_Heuristics(t *testing.T) {
 	f(withTTL, "200|Expires: 0|ETag: \"a\"", 0, false)
 	f(withTTL, "200|Cache-Control: max-age=x|ETag: \"a\"", 0, false)
 	f(withTTL, "404|Cache-Control: s-maxage=5", 5, false)
+	// Nor where every use is asked about: it is stored all the same.
+	f(withTTL, "200|Cache-Control: no-cache|ETag: \"a\"", 0, false)
+	f(plain, "200|Cache-Control: no-cache|ETag: \"a\"", 0, false)
+	f(plain, "200|Cache-Control: no-cache|Last-Modified: "+dayAgo, 0, false)
 
 	g := storeFact(t, withTTL)
 	for _, status := range []string{"204", "300", "404", "405", "410", "414", "501", "201", "202", "205", "299", "302", "303", "307", "400", "401", "403", "406", "418", "429", "500", "502", "503", "504"} {

@@ -85,7 +85,13 @@ func (r *Request) other(name, value []byte, o Origin) {
 	for _, c := range name {
 		r.others = append(r.others, lower(c))
 	}
-	r.others = append(append(append(r.others, ':'), value...), '\n')
+	r.others = append(r.others, ':')
+	if is(name, "accept-language") {
+		r.others = appendLanguageList(r.others, value)
+	} else {
+		r.others = append(r.others, value...)
+	}
+	r.others = append(r.others, '\n')
 }
 
 // isCredential tells whether the field says who asks, apart from Authorization: cookies, API keys, and the

@@ -122,14 +122,18 @@ func (p Policy) freshen(m *Meta, req *Request, resp *Response) Reason {
 		return ForCredentials
 	case resp.events, req.LastEvent:
 		return ForEventStream
+	case d.noCache && m.validator():
+		return None // it is asked about whenever it is used, so that nothing has to be guessed: §5.2.2.4
 	case !knownCoding(resp.coding):
 		return ForCoding
 	}
 	m.Flags |= Heuristic
 	switch {
 	case p.negative(resp.status) > 0:
+		m.Flags |= Own
 		m.Lifetime = clamp(int64(p.NegativeTTL / time.Second))
 	case p.TTL > 0:
+		m.Flags |= Own
 		m.Lifetime = clamp(int64(p.TTL / time.Second))
 	case m.LastModified != 0:
 		m.Lifetime = min(clamp(resp.dated()-m.LastModified)/10, clamp(int64(p.HeuristicMax/time.Second)))

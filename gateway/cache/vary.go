@@ -90,7 +90,7 @@ func (r *Response) AppendVary(dst []byte) []byte {
 // those that told them apart before. Where m has its freshness from us, these are all that may matter; a content coding
 // that nobody said it depends on would reach clients that cannot read it.
 func (r *Response) AppendNames(dst, before []byte, m *Meta) []byte {
-	own := m.Flags&Heuristic != 0
+	own := m.Flags&Own != 0
 	var room [256]byte
 	names := r.AppendVary(room[:0])
 	var more [256]byte
@@ -163,6 +163,8 @@ func AppendVariant(dst, names []byte, h *wire.RequestHead, r *Request) []byte {
 		switch {
 		case is(name, "accept-encoding"):
 			dst = appendCodings(dst, h)
+		case is(name, "accept-language"):
+			dst = appendLanguages(dst, h)
 		case bytes.Equal(name, othersName):
 			dst = r.appendClass(dst)
 		default:
@@ -179,6 +181,39 @@ func appendCombined(dst, name []byte, h *wire.RequestHead) []byte {
 		if sameName(n, name) {
 			dst = append(append(dst, separator...), value...)
 			separator = ", "
+		}
+	}
+	return dst
+}
+
+// appendLanguages is appendCombined for Accept-Language, of which neither case nor white space around its parts means
+// anything: RFC 9110 §12.5.4, §5.6.1. The order does, to some.
+func appendLanguages(dst []byte, h *wire.RequestHead) []byte {
+	separator := byte(':')
+	for n, value := range h.Lines() {
+		if is(n, "accept-language") {
+			dst = appendLanguageList(append(dst, separator), value)
+			separator = ','
+		}
+	}
+	return dst
+}
+
+func appendLanguageList(dst, list []byte) []byte {
+	for first := true; len(list) > 0; first = false {
+		var element []byte
+		if element, list = cutElement(list); !first {
+			dst = append(dst, ',')
+		}
+		for more := true; more; {
+			var part []byte
+			part, element, more = bytes.Cut(element, semicolon)
+			for _, c := range trim(part) {
+				dst = append(dst, lower(c))
+			}
+			if more {
+				dst = append(dst, ';')
+			}
 		}
 	}
 	return dst

@@ -115,7 +115,7 @@ func (r *Request) seek(now int64) cache.Tier {
 // seekOwn tells whether the one response that is stored for the URL is one for this request. What states its freshness is
 // for all; where freshness is our own idea, for requests that are the same in all that may matter.
 func (r *Request) seekOwn(tier cache.Tier) cache.Tier {
-	if r.stored.Flags&cache.Heuristic == 0 && len(r.stored.Variant) == 0 {
+	if r.stored.Flags&cache.Own == 0 && len(r.stored.Variant) == 0 {
 		return tier
 	}
 	if r.request.Credentials || r.request.LastEvent {
@@ -123,7 +123,7 @@ func (r *Request) seekOwn(tier cache.Tier) cache.Tier {
 	}
 	r.text = r.request.AppendOthers(r.urlText())
 	r.names = cache.AppendOthersName(r.names[:0])
-	if r.stored.Flags&cache.Heuristic != 0 && bytes.Equal(r.stored.Variant, r.variantText()) {
+	if r.stored.Flags&cache.Own != 0 && bytes.Equal(r.stored.Variant, r.variantText()) {
 		return tier
 	}
 	r.key, r.listed = cache.Hash(r.text), true

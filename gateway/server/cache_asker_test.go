@@ -48,6 +48,9 @@ func TestCacheAskersApart(t *testing.T) {
 			seen := map[string]string{}
 			for round, outcome := range []string{"MISS", "HIT", "HIT"} {
 				for _, who := range []string{"anna", "", "ben", "Anna"} {
+					if who == "Anna" && name == "Accept-Language" {
+						continue // in which case means nothing
+					}
 					var lines []string
 					if who != "" {
 						lines = []string{name + ": echo " + who}
