@@ -118,12 +118,14 @@ func (p Policy) freshen(m *Meta, req *Request, resp *Response) Reason {
 	switch {
 	case !heuristic(resp.status) && !d.public, p.TTL > 0 && !lasting(resp.status) && p.negative(resp.status) == 0:
 		return ForStatus
-	case req.Credentials:
-		return ForCredentials
-	case resp.events, req.LastEvent:
+	case resp.events:
 		return ForEventStream
 	case d.noCache && m.validator():
 		return None // it is asked about whenever it is used, so that nothing has to be guessed: §5.2.2.4
+	case req.Credentials:
+		return ForCredentials
+	case req.LastEvent:
+		return ForEventStream
 	case !knownCoding(resp.coding):
 		return ForCoding
 	}

@@ -62,6 +62,8 @@ func TestAllocHit(t *testing.T) {
 	f("Vary", stored(2<<10, fresh, "Vary: Accept-Encoding, Accept-Language"), get("Accept-Encoding: gzip, br", "Accept-Language: de"), "result!", "X-Cache: HIT")
 	f("stale by the client's leave", stored(2<<10, fresh, "Age: 100"), get("Cache-Control: max-stale"), "result!", "X-Cache: STALE")
 	f("the route's own time", stored(2<<10), get(), "result!", "X-Cache: HIT")
+	f("the route's own time, and fields", stored(2<<10), get("Accept-Language: de, en;q=0.5", "Accept-Charset: utf-8"), "result!", "X-Cache: HIT")
+	f("the route's own time, and Vary", stored(2<<10, "Vary: Accept-Language, User-Agent"), get("Accept-Language: de"), "result!", "X-Cache: HIT")
 	post := fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\n%s", strings.Repeat("x", 1000))
 	f("POST, with something stored", small, post, "result!", "X-Cache: BYPASS")
 }

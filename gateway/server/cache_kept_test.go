@@ -157,3 +157,26 @@ func TestCacheStaleIfErrorOfRoute(t *testing.T) {
 	f("stale_if_error: 10m", outdated, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", nil, 404)
 	f("", outdated, busy, nil, 503)
 }
+
+// An answer that is to be asked about whenever it is used is stored for that, although it says nothing of freshness.
+func TestCacheNoCacheWithoutFreshness(t *testing.T) {
+	o := startOrigin(t, func(r message, n int) string {
+		if r.field("If-None-Match") != "" {
+			return "HTTP/1.1 304 Not Modified\r\n\r\n"
+		}
+		return with(fmt.Sprint("answer ", n), "Cache-Control: no-cache", `ETag: "v"`)
+	})
+	for _, cache := range []string{"", "ttl: 60s"} {
+		g := startRouted(t, o, cache)
+		before := len(o.asked())
+		first := g.get("/a" + cache[:min(1, len(cache))])
+		wantCached(t, first, "MISS", 200, "answer 0")
+		wantCached(t, g.get("/a"+cache[:min(1, len(cache))], "X-User: me"), "REVALIDATED", 200, "answer 0")
+		wantCached(t, g.get("/a"+cache[:min(1, len(cache))], `If-None-Match: "v"`), "REVALIDATED", 304, "")
+		wantCached(t, g.get("/a"+cache[:min(1, len(cache))], "Cookie: a=b"), "REVALIDATED", 200, "answer 0")
+		wantCached(t, g.get("/a"+cache[:min(1, len(cache))]), "REVALIDATED", 200, "answer 0") // still
+		if n := len(o.asked()) - before; n != 5 {
+			t.Errorf("%d requests", n)
+		}
+	}
+}
