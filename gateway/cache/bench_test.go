@@ -143,7 +143,7 @@ func BenchmarkRedis(b *testing.B) {
 		b.Run(fmt.Sprintf("op=hit/impl=rueidis/size=%d", size), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if v, err := c.Do(b.Context(), c.B().Get().Key(nameOf(k)).Build()).ToString(); err != nil || len(v) == 0 {
+				if v, err := c.Do(b.Context(), c.B().Get().Key(testNames.of(k)).Build()).ToString(); err != nil || len(v) == 0 {
 					b.Fatal(err)
 				}
 			}

@@ -14,23 +14,25 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Every key in Redis begins with namePrefix; this is the one place that names them. A record has the digits of its
+// A names is what every key in Redis begins with; this is the one place that names them. A record has the digits of its
 // Key behind it. The purge mark is written by a purge before it looks for records, so that all replicas hear of it.
-const (
-	namePrefix = "gw:v1:c:"
-	markName   = namePrefix + "purge"
-	markTime   = time.Hour // its end is told like a purge
-)
+type names string
 
-func nameOf(k Key) string {
-	name := make([]byte, len(namePrefix)+2*len(k))
-	copy(name, namePrefix)
-	hex.Encode(name[len(namePrefix):], k[:])
+const markTime = time.Hour // its end is told like a purge
+
+func namesOf(prefix string) names { return names(prefix + ":v1:c:") }
+
+func (n names) mark() string { return string(n) + "purge" }
+
+func (n names) of(k Key) string {
+	name := make([]byte, len(n)+2*len(k))
+	copy(name, n)
+	hex.Encode(name[len(n):], k[:])
 	return string(name)
 }
 
-func keyOfName(name string) (k Key, ok bool) {
-	digits, ok := strings.CutPrefix(name, namePrefix)
+func (n names) key(name string) (k Key, ok bool) {
+	digits, ok := strings.CutPrefix(name, string(n))
 	if !ok || len(digits) != 2*len(k) {
 		return k, false
 	}
@@ -40,17 +42,18 @@ func keyOfName(name string) (k Key, ok bool) {
 
 // How long Redis is waited for.
 const (
-	beatPause   = 500 * time.Millisecond // between two heartbeats
-	beatTimeout = 400 * time.Millisecond // of one: a connection that is dead, or swallows everything, is noticed within beatPause + beatTimeout
-	trustTime   = 1500 * time.Millisecond
-	callTimeout = 500 * time.Millisecond // of what no request waits for
-	readTimeout = 15 * time.Millisecond
-	mostTimeout = 20 * time.Millisecond
-	openTimeout = 250 * time.Millisecond
-	purgeTime   = 30 * time.Second
-	restLeast   = 100 * time.Millisecond // after the second fault in a row
-	restMost    = 5 * time.Second
-	restMemory  = 10 * time.Second // without a fault, until the next one counts as the first
+	beatPause     = 500 * time.Millisecond // between two heartbeats
+	beatTimeout   = 400 * time.Millisecond // of one: a connection that is dead, or swallows everything, is noticed within beatPause + beatTimeout
+	trustTime     = 1500 * time.Millisecond
+	callTimeout   = 500 * time.Millisecond // of what no request waits for
+	readTimeout   = 15 * time.Millisecond
+	mostTimeout   = 20 * time.Millisecond
+	openTimeout   = 250 * time.Millisecond
+	purgeTime     = 30 * time.Second
+	restLeast     = 100 * time.Millisecond // after the second fault in a row
+	restMost      = 5 * time.Second
+	sentinelPause = 5 * time.Second  // between questions who the master is: who misses the sentinels' word would ask the old one for good
+	restMemory    = 10 * time.Second // without a fault, until the next one counts as the first
 
 	// What rueidis itself waits for is longer than every deadline; it bounds what happens behind them.
 	dialTimeout  = 300 * time.Millisecond
@@ -70,6 +73,7 @@ const (
 // writing, one after the other, so that a record that was asked for before a purge does not arrive after it.
 type remote struct {
 	o         RedisOptions
+	names     names
 	maxRecord int
 	memory    *memory
 	link      atomic.Pointer[link]
@@ -137,7 +141,7 @@ func newRemote(m *memory, maxRecord int, o RedisOptions) (*remote, error) {
 		o.OnFault = func(error) {}
 	}
 	r := &remote{
-		o: o, maxRecord: maxRecord, memory: m, reads: make(chan struct{}, mostReads),
+		o: o, names: namesOf(o.Prefix), maxRecord: maxRecord, memory: m, reads: make(chan struct{}, mostReads),
 		kick: make(chan struct{}, 1), first: make(chan struct{}),
 		conns: make(map[*conn]bool),
 	}
@@ -182,20 +186,20 @@ func (r *remote) stats() RedisStats {
 // never hear of the other.
 func (r *remote) dial() error {
 	o := rueidis.ClientOption{
-		InitAddress: r.o.Addrs, SelectDB: r.o.DB, Password: r.o.Password,
+		InitAddress: r.o.Addrs, SelectDB: r.o.DB, Username: r.o.Username, Password: r.o.Password, TLSConfig: r.o.TLSConfig,
 		Dialer: net.Dialer{Timeout: dialTimeout}, ConnWriteTimeout: writeTimeout,
 		DisableRetry: true, AlwaysPipelining: true, PipelineMultiplex: -1,
 		ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 		CacheSizeEachConn:     1 << 20, // not used: what is kept in memory, memory keeps
-		ClientTrackingOptions: []string{"PREFIX", namePrefix, "BCAST"},
+		ClientTrackingOptions: []string{"PREFIX", string(r.names), "BCAST"},
 		OnInvalidations:       r.told,
 		DialCtxFn:             r.connect,
 	}
-	if r.o.TLS {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	if r.o.Master != "" {
-		o.Sentinel = rueidis.SentinelOption{MasterSet: r.o.Master, Dialer: o.Dialer, TLSConfig: o.TLSConfig}
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: r.o.Master, Username: r.o.SentinelUsername, Password: r.o.SentinelPassword, Dialer: o.Dialer, TLSConfig: o.TLSConfig,
+			TopologyRefreshInterval: sentinelPause,
+		}
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {
@@ -284,5 +288,5 @@ func (r *remote) read(k Key) ([]byte, error) {
 		r.faults[faultBusy].Add(1)
 		return nil, nil
 	}
-	return c.Do(ctx, c.B().Getrange().Key(nameOf(k)).Start(0).End(int64(r.maxRecord)).Build()).AsBytes()
+	return c.Do(ctx, c.B().Getrange().Key(r.names.of(k)).Start(0).End(int64(r.maxRecord)).Build()).AsBytes()
 }

@@ -15,7 +15,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"aigateway/gateway/config"
 )
+
+// testNames are those of the prefix "gw".
+var testNames = namesOf("gw")
 
 // A server is a real Redis, on a port of its own, without a disk.
 type server struct {
@@ -111,7 +116,7 @@ func (r *server) do(words ...string) string {
 // has reports whether the record of a text is in Redis.
 func (r *server) has(text string) bool {
 	r.t.Helper()
-	return r.do("EXISTS", nameOf(keyOf(text))) == ":1"
+	return r.do("EXISTS", testNames.of(keyOf(text))) == ":1"
 }
 
 // size is the number of records, or what else is under our names or others', but for the mark.
@@ -121,7 +126,7 @@ func (r *server) size() int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if r.do("EXISTS", markName) == ":1" {
+	if r.do("EXISTS", testNames.mark()) == ":1" {
 		n--
 	}
 	return n
@@ -150,7 +155,7 @@ func noLeak(t testing.TB) {
 // openShared opens a Store on Redis and waits until it trusts its memory.
 func openShared(t testing.TB, addr string, change func(*RedisOptions)) *Store {
 	t.Helper()
-	o := RedisOptions{Addrs: []string{addr}, ReadTimeout: mostTimeout, OnFault: func(err error) { t.Log(err) }}
+	o := RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{addr}}, ReadTimeout: mostTimeout, OnFault: func(err error) { t.Log(err) }}
 	if change != nil {
 		change(&o)
 	}

@@ -24,7 +24,7 @@ func (r *remote) purge(ctx context.Context, match func(text []byte) bool) (int, 
 	// All replicas hear this, and do not store what they are fetching, before the first record is looked at: what they
 	// have already stored is found, what they store later was fetched later.
 	mark := fmt.Sprint(r.purges.Add(1))
-	if err := c.Do(call, c.B().Set().Key(markName).Value(mark).PxMilliseconds(markTime.Milliseconds()).Build()).Error(); err != nil {
+	if err := c.Do(call, c.B().Set().Key(r.names.mark()).Value(mark).PxMilliseconds(markTime.Milliseconds()).Build()).Error(); err != nil {
 		var answer *rueidis.RedisError
 		if !errors.As(err, &answer) {
 			return 0, fmt.Errorf("cannot purge redis: %w", err)
@@ -41,7 +41,7 @@ func (r *remote) purge(ctx context.Context, match func(text []byte) bool) (int, 
 func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int, err error) {
 	for _, node := range r.link.Load().Nodes() {
 		for cursor := uint64(0); ; {
-			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(namePrefix+"*").Count(scanCount).Build()).AsScanEntry()
+			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(string(r.names)+"*").Count(scanCount).Build()).AsScanEntry()
 			if err != nil {
 				return n, err
 			}
@@ -69,7 +69,7 @@ func (r *remote) matching(ctx context.Context, names []string, match func(text [
 		var commands rueidis.Commands
 		var asked []Key
 		for _, name := range names {
-			k, ok := keyOfName(name)
+			k, ok := r.names.key(name)
 			switch {
 			case !ok:
 			case match == nil:
@@ -97,7 +97,7 @@ func (r *remote) matching(ctx context.Context, names []string, match func(text [
 			case ok && match(text):
 				keys = append(keys, asked[i])
 			case !ok && length == peekBytes && len(start) == peekBytes:
-				names = append(names, nameOf(asked[i]))
+				names = append(names, r.names.of(asked[i]))
 			}
 		}
 	}
@@ -112,7 +112,7 @@ func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
 	c := r.link.Load()
 	commands := make(rueidis.Commands, len(keys))
 	for i, k := range keys {
-		commands[i] = c.B().Unlink().Key(nameOf(k)).Build()
+		commands[i] = c.B().Unlink().Key(r.names.of(k)).Build()
 	}
 	for i, result := range c.DoMulti(ctx, commands...) {
 		gone, e := result.AsInt64()

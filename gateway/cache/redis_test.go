@@ -16,15 +16,17 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"aigateway/gateway/config"
 )
 
 func TestNames(t *testing.T) {
 	k := keyOf("/x")
-	if got, ok := keyOfName(nameOf(k)); !ok || got != k || len(nameOf(k)) != len(namePrefix)+64 {
-		t.Error(nameOf(k))
+	if got, ok := testNames.key(testNames.of(k)); !ok || got != k || len(testNames.of(k)) != len(string(testNames))+64 {
+		t.Error(testNames.of(k))
 	}
-	for _, name := range []string{"", namePrefix, markName, nameOf(k)[1:], nameOf(k) + "0", "x" + nameOf(k), nameOf(k)[:20], namePrefix + strings.Repeat("g", 64)} {
-		if _, ok := keyOfName(name); ok {
+	for _, name := range []string{"", string(testNames), testNames.mark(), testNames.of(k)[1:], testNames.of(k) + "0", "x" + testNames.of(k), testNames.of(k)[:20], string(testNames) + strings.Repeat("g", 64)} {
+		if _, ok := testNames.key(name); ok {
 			t.Error(name)
 		}
 	}
@@ -38,7 +40,7 @@ func TestRedisKeeps(t *testing.T) {
 		name := fmt.Sprint("/", size)
 		s.keep(t, name, size)
 		eventually(t, name+" is in memory", func() bool { return s.tier(t, name) == Memory })
-		if n := r.do("PTTL", nameOf(keyOf(name))); n < ":30000" || n > ":60000" || len(n) != 6 {
+		if n := r.do("PTTL", testNames.of(keyOf(name))); n < ":30000" || n > ":60000" || len(n) != 6 {
 			t.Error("lives for", n, "ms")
 		}
 	}
@@ -64,7 +66,7 @@ func TestRedisTooLong(t *testing.T) {
 	if s.set("/x", 1<<20) {
 		t.Error("kept a record longer than MaxRecord")
 	}
-	k := nameOf(keyOf("/x"))
+	k := testNames.of(keyOf("/x"))
 	r.do("SET", k, string(recordOf("/x", 1<<20)))
 	if s.tier(t, "/x") != Nowhere || s.Stats().Redis.Faults["corrupt"] != 1 {
 		t.Error("believed a record longer than MaxRecord")
@@ -115,7 +117,7 @@ func TestCoherence(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	})
-	f("expire", func(name string) { r.do("PEXPIRE", nameOf(keyOf(name)), "1") })
+	f("expire", func(name string) { r.do("PEXPIRE", testNames.of(keyOf(name)), "1") })
 	f("flushall", func(string) {
 		lost := a.redis.lost.Load()
 		r.do("FLUSHALL")
@@ -142,7 +144,7 @@ func TestRedisPurge(t *testing.T) {
 	noLeak(t)
 	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
 	r.do("SET", "gw:v1:rl:x", "a limit")
-	r.do("LPUSH", nameOf(keyOf("/list")), "not ours")
+	r.do("LPUSH", testNames.of(keyOf("/list")), "not ours")
 	long := "/a/" + strings.Repeat("x", 5000)
 	a.keep(t, long, 10)
 	for i := range 1000 {
@@ -263,7 +265,7 @@ func TestCoherenceAgainstWriters(t *testing.T) {
 			for n, s := range stores {
 				eventually(t, fmt.Sprintf("round %d: memory %d and redis agree on %s", round, n, name), func() bool {
 					rec, ok := s.memory.get(nil, &k)
-					return !ok || string(rec) == r.do("GET", nameOf(k))
+					return !ok || string(rec) == r.do("GET", testNames.of(k))
 				})
 			}
 		}
@@ -449,7 +451,7 @@ func TestRedisComesLater(t *testing.T) {
 	r.kill()
 	noLeak(t)
 	began := time.Now()
-	s := openTestStore(t, Options{Redis: &RedisOptions{Addrs: []string{r.addr}}})
+	s := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}}}})
 	if took := time.Since(began); took > time.Second {
 		t.Error("Open took", took)
 	}
@@ -489,13 +491,13 @@ func TestRedisFull(t *testing.T) {
 func TestRedisLies(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openTestStore(t, Options{MaxRecord: 10_000, Redis: &RedisOptions{Addrs: []string{r.addr}, ReadTimeout: mostTimeout}})
+	s := openTestStore(t, Options{MaxRecord: 10_000, Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}}, ReadTimeout: mostTimeout}})
 	s.ready(t)
 	f := func(what string, kind string, words ...string) {
 		t.Helper()
 		name := "/lie/" + what
 		for i := range words {
-			words[i] = strings.ReplaceAll(words[i], "NAME", nameOf(keyOf(name)))
+			words[i] = strings.ReplaceAll(words[i], "NAME", testNames.of(keyOf(name)))
 		}
 		r.do(words...)
 		before := s.Stats().Redis.Faults[kind]
@@ -523,7 +525,7 @@ func TestRedisLies(t *testing.T) {
 		t.Errorf("%+v", st.Redis)
 	}
 	old := AppendEntry(nil, &Entry{Key: []byte("/old"), Until: time.Now().Add(-time.Second).UnixMilli()})
-	r.do("SET", nameOf(keyOf("/old")), string(old))
+	r.do("SET", testNames.of(keyOf("/old")), string(old))
 	if s.tier(t, "/old") != Nowhere {
 		t.Error("found after its time")
 	}
@@ -534,7 +536,7 @@ func TestRedisPasswordAndDB(t *testing.T) {
 	noLeak(t)
 	s := openShared(t, r.addr, func(o *RedisOptions) { o.Password, o.DB = "secret", 3 })
 	s.keep(t, "/x", 10)
-	wrong := openTestStore(t, Options{Redis: &RedisOptions{Addrs: []string{r.addr}, Password: "wrong"}})
+	wrong := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}, Password: "wrong"}}})
 	if wrong.set("/y", 1) || wrong.Stats().Redis.Trusted {
 		t.Error("trusted without a password")
 	}

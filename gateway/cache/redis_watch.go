@@ -36,11 +36,11 @@ func (r *remote) told(names []rueidis.RedisMessage) {
 		if err != nil {
 			continue
 		}
-		if name == markName {
+		if name == r.names.mark() {
 			r.memory.generation.Add(1)
 			continue
 		}
-		k, ok := keyOfName(name)
+		k, ok := r.names.key(name)
 		if !ok {
 			continue
 		}

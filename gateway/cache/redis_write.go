@@ -89,7 +89,7 @@ func (r *remote) send(batch []*write) {
 			r.unwritten.Add(1)
 			continue
 		}
-		commands = append(commands, c.B().Set().Key(nameOf(w.st.key)).Value(rueidis.BinaryString(w.rec)).PxMilliseconds(left).Build())
+		commands = append(commands, c.B().Set().Key(r.names.of(w.st.key)).Value(rueidis.BinaryString(w.rec)).PxMilliseconds(left).Build())
 		sent = append(sent, w)
 	}
 	if len(sent) == 0 {
@@ -141,7 +141,7 @@ func (r *remote) checksums(ctx context.Context, writes []*write) (sums []string)
 	c := r.link.Load()
 	commands := make(rueidis.Commands, len(writes))
 	for i, w := range writes {
-		commands[i] = c.B().Getrange().Key(nameOf(w.st.key)).Start(4).End(7).Build()
+		commands[i] = c.B().Getrange().Key(r.names.of(w.st.key)).Start(4).End(7).Build()
 	}
 	for _, result := range c.DoMulti(ctx, commands...) {
 		sum, err := result.ToString()
@@ -173,7 +173,7 @@ func (r *remote) unlinkQueued(base context.Context) (more bool, err error) {
 	build := func(f func(name string) rueidis.Completed) rueidis.Commands {
 		commands := make(rueidis.Commands, len(keys))
 		for i, k := range keys {
-			commands[i] = f(nameOf(k))
+			commands[i] = f(r.names.of(k))
 		}
 		return commands
 	}

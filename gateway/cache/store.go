@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"aigateway/gateway/config"
 )
 
 // A Store keeps records in memory, in front of a Redis that all replicas share, if there is one. A nil Store is
@@ -202,13 +204,9 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
-// RedisOptions say where Redis is and how long it is waited for.
+// RedisOptions say how Redis is reached and how long it is waited for.
 type RedisOptions struct {
-	Addrs       []string      // host:port; several are a cluster, or with Master its sentinels
-	Master      string        // name of the master set, with sentinels; empty: none
-	DB          int           // 0 in a cluster
-	Password    string        // empty: none
-	TLS         bool          // at least 1.2
+	config.Redis
 	ReadTimeout time.Duration // what a Get may cost; 0: 15 ms; at most 20 ms
 	OnFault     func(error)   // told when Redis is lost, and a few other times; for the log, not for clients. May be nil
 }

@@ -10,6 +10,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -184,12 +185,19 @@ type Rate struct {
 	ClientBurst int64
 }
 
-// Redis is where to find it.
+// Redis is how to reach it. The rooms that do are handed this as it is.
 type Redis struct {
-	Addrs    []string // host:port; several are a cluster
-	TLS      bool
-	DB       int
-	Password string
+	Addrs  []string // host:port; several are a cluster, or with Master its sentinels
+	Master string   // what the sentinels call the master; "": there are none
+	DB     int      // 0 in a cluster
+	Prefix string   // of all keys, with "v1" and what they are for behind it
+
+	Username, Password                 string
+	SentinelUsername, SentinelPassword string // at the sentinels
+
+	TLS                       bool
+	CAFile, CertFile, KeyFile string
+	TLSConfig                 *tls.Config // what is in the files; nil without TLS
 }
 
 // Input is what Load reads from.
@@ -295,18 +303,42 @@ func declarations() []setting {
 			meaning: "an answer with a longer body passes and is not kept",
 			read:    into(func(s *Settings) *int64 { return &s.Cache.MaxBodyBytes }, integer[int64](1, 64<<20, "number of bytes"))},
 		{name: "REDIS_ADDR", standard: "redis:6379", restart: true,
-			meaning: "host and port; several, comma-separated, are a cluster; `rediss://` before the first for TLS",
+			meaning: "host and port; several, comma-separated, are a cluster, or with `REDIS_MASTER` its sentinels; `rediss://` before the first for TLS",
 			read: func(d *draft, text string) error {
 				r, err := redisAddrs(text)
 				d.settings.Redis.Addrs, d.settings.Redis.TLS = r.Addrs, r.TLS
 				return err
 			}},
+		{name: "REDIS_MASTER", restart: true,
+			meaning: "what the sentinels at `REDIS_ADDR` call the master; unset: there are none",
+			read:    into(func(s *Settings) *string { return &s.Redis.Master }, anything)},
 		{name: "REDIS_DB", standard: "0", restart: true,
-			meaning: "number of the database",
+			meaning: "number of the database; a cluster has only 0",
 			read:    into(func(s *Settings) *int { return &s.Redis.DB }, integer(0, 1<<20, "database number"))},
+		{name: "REDIS_PREFIX", standard: "gw", restart: true,
+			meaning: "what all keys begin with, `gw` for `gw:v1:…`; deployments that share a Redis and must not share answers and limits need one each",
+			read:    into(func(s *Settings) *string { return &s.Redis.Prefix }, keyPrefix)},
+		{name: "REDIS_USERNAME", restart: true,
+			meaning: "user of Redis' ACL; unset: `default`",
+			read:    into(func(s *Settings) *string { return &s.Redis.Username }, anything)},
 		{name: "REDIS_PASSWORD", restart: true, secret: true,
 			meaning: "password, if one is needed",
 			read:    into(func(s *Settings) *string { return &s.Redis.Password }, anything)},
+		{name: "REDIS_SENTINEL_USERNAME", restart: true,
+			meaning: "user of the sentinels' ACL",
+			read:    into(func(s *Settings) *string { return &s.Redis.SentinelUsername }, anything)},
+		{name: "REDIS_SENTINEL_PASSWORD", restart: true, secret: true,
+			meaning: "password of the sentinels, if they need one",
+			read:    into(func(s *Settings) *string { return &s.Redis.SentinelPassword }, anything)},
+		{name: "REDIS_CA_FILE", restart: true,
+			meaning: "PEM file of who may issue Redis' certificate; unset: those that the system trusts",
+			read:    into(func(s *Settings) *string { return &s.Redis.CAFile }, anything)},
+		{name: "REDIS_CERT_FILE", restart: true,
+			meaning: "PEM file of the certificate to show to Redis; read again for each connection",
+			read:    into(func(s *Settings) *string { return &s.Redis.CertFile }, anything)},
+		{name: "REDIS_KEY_FILE", restart: true,
+			meaning: "PEM file of its private key",
+			read:    into(func(s *Settings) *string { return &s.Redis.KeyFile }, anything)},
 		{name: "MAX_BODY_BYTES", standard: "16777216",
 			meaning: "a longer request body is answered 413",
 			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},

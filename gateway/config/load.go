@@ -70,6 +70,7 @@ func Load(in Input) (*Settings, []string, error) {
 	d.makeRoutes()
 	d.check()
 	d.checkTLS(in.ReadFile)
+	d.checkRedis(in.ReadFile)
 	if len(d.faults) > 0 {
 		return nil, nil, &Faults{List: d.faults}
 	}

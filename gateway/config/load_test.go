@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 			Enabled: true, Backend: "memory", TTL: 5 * time.Minute, MaxEntries: 10_000,
 			MemoryBytes: 256 << 20, MaxBodyBytes: 1 << 20,
 		},
-		Redis: Redis{Addrs: []string{"redis:6379"}},
+		Redis: Redis{Addrs: []string{"redis:6379"}, Prefix: "gw"},
 	}
 	got := *s
 	got.given, got.TrustedProxies, got.Pools, got.Routes = given{}, nil, nil, nil

@@ -147,6 +147,18 @@ func redisAddrs(text string) (Redis, error) {
 	return r, errors.Join(faults...)
 }
 
+// keyPrefix parses what keys in Redis begin with. Braces would send all of them to one node of a cluster, and the others mean
+// something where keys are looked for by a pattern.
+func keyPrefix(text string) (string, error) {
+	odd := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.:", c)
+	}
+	if len(text) > 64 || strings.ContainsFunc(text, odd) {
+		return "", fmt.Errorf("%q is not a prefix: at most 64 of letters, digits, - _ . :", text)
+	}
+	return text, nil
+}
+
 func level(text string) (slog.Level, error) {
 	switch strings.ToLower(text) {
 	case "debug":

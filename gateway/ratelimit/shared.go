@@ -11,16 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"aigateway/gateway/config"
 )
 
 // SharedOptions says what NewShared is to make.
 type SharedOptions struct {
 	Options
+	config.Redis
 
-	Addrs    []string // of Redis; several are a cluster
-	DB       int
-	Password string
-	TLS      bool
 	Prefix   string        // of the keys; gw:v1:rl if empty
 	Timeout  time.Duration // of one call, and the longest that a request is held up; 20 ms if 0
 	Replicas int           // how many to reckon with until Redis tells; 1 if 0

@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"context"
 	"crypto/sha1"
-	"crypto/tls"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -30,19 +29,24 @@ type conn struct{ rueidis.Client }
 const (
 	dialTimeout  = 200 * time.Millisecond
 	writeTimeout = 300 * time.Millisecond
+
+	sentinelPause = 5 * time.Second // between questions who the master is
 )
 
 // dial fails at once if Redis is not there; once it has succeeded, rueidis connects again by itself.
 func (s *Shared) dial() error {
 	o := rueidis.ClientOption{
-		InitAddress: s.o.Addrs, SelectDB: s.o.DB, Password: s.o.Password,
+		InitAddress: s.o.Addrs, SelectDB: s.o.DB, Username: s.o.Username, Password: s.o.Password, TLSConfig: s.o.TLSConfig,
 		Dialer: net.Dialer{Timeout: dialTimeout}, ConnWriteTimeout: writeTimeout,
 		DisableRetry: true, // a call that is tried again could lease twice, and takes its time
 		DisableCache: true, AlwaysPipelining: true,
 		ReadBufferEachConn: 32 << 10, WriteBufferEachConn: 32 << 10,
 	}
-	if s.o.TLS {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.o.Master != "" {
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: s.o.Master, Username: s.o.SentinelUsername, Password: s.o.SentinelPassword, Dialer: o.Dialer, TLSConfig: o.TLSConfig,
+			TopologyRefreshInterval: sentinelPause,
+		}
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {

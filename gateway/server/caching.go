@@ -20,9 +20,9 @@ func (g *Gateway) openCache() (err error) {
 		// A record is the body, the head, the texts of its key and some numbers.
 		MaxRecord: int(c.MaxBodyBytes) + 4*g.settings.MaxHeaderBytes + caching.RecordOverhead,
 	}
-	if r := g.settings.Redis; c.Backend == "redis" {
+	if c.Backend == "redis" {
 		o.Redis = &cache.RedisOptions{
-			Addrs: r.Addrs, DB: r.DB, Password: r.Password, TLS: r.TLS,
+			Redis:   g.settings.Redis,
 			OnFault: func(err error) { g.log.Warn("the cache does without Redis", "error", err.Error()) },
 		}
 	}

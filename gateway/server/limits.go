@@ -101,7 +101,7 @@ func ownLimiter(l *ratelimit.Limiter, err error) (limiter, error) {
 // newSharedLimiter limits what comes to all replicas together.
 func (g *Gateway) newSharedLimiter(o ratelimit.Options, redis config.Redis) (limiter, error) {
 	l, err := ratelimit.NewShared(ratelimit.SharedOptions{
-		Options: o, Addrs: redis.Addrs, DB: redis.DB, Password: redis.Password, TLS: redis.TLS,
+		Options: o, Redis: redis, Prefix: redis.Prefix + ":v1:rl",
 		OnFault: func(err error) { g.log.Debug("cannot ask Redis about limits", "error", err.Error()) },
 	})
 	if err != nil {

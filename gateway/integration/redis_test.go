@@ -1,0 +1,318 @@
+//go:build integration
+
+package integration
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Redis as people have it: a cluster, sentinels, TLS with certificates of both sides, a user of its ACL, Valkey.
+
+// runRedis starts a server on a port of its own and waits until it says that it is ready.
+func runRedis(t *testing.T, program string, args ...string) (port string) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Skipf("there is no %s here", program)
+	}
+	n := freePort(t)
+	for slices.Contains(args, "--cluster-enabled") && !busFree(n) {
+		n = freePort(t)
+	}
+	port = strconv.Itoa(n)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "PORT", port)
+	}
+	dir := t.TempDir()
+	c := command{name: program, path: path, dir: dir,
+		args: append(args, "--bind", "127.0.0.1", "--dir", dir)}
+	p, err := c.start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.showIfFailed(t)
+	t.Cleanup(p.kill)
+	if err := p.await("ready", func(said string) bool {
+		return strings.Contains(said, "Ready to accept connections") || strings.Contains(said, "+monitor master")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// busFree tells whether the nodes of a cluster can talk to one on this port: they do so 10000 above it, and below those ports
+// that outgoing connections are given.
+func busFree(port int) bool {
+	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10000))
+	if err == nil {
+		_ = ln.Close()
+	}
+	return err == nil && port+10000 < 32768
+}
+
+func plainRedis(t *testing.T, args ...string) (port string) {
+	t.Helper()
+	return runRedis(t, "redis-server", append([]string{"--port", "PORT", "--save", "", "--appendonly", "no"}, args...)...)
+}
+
+// simulated starts a gateway with its own backends.
+func simulated(t *testing.T, env ...string) *gateway {
+	t.Helper()
+	g := startGateway(t, options{args: []string{"-demo"}, env: env})
+	g.awaitReady(t)
+	return g
+}
+
+// provesShared starts two gateways and shows that they share answers, purges and limits.
+func provesShared(t *testing.T, redis ...string) (one, two *gateway) {
+	t.Helper()
+	env := append([]string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis", "ADMIN_TOKEN=secret",
+		"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "GLOBAL_RPS=100000", "GLOBAL_BURST=100000", "CLIENT_RPS=100000", "CLIENT_BURST=100000"}, redis...)
+	one, two = simulated(t, env...), simulated(t, env...)
+	one.awaitCache(t)
+	two.awaitCache(t)
+	for i := range 12 { // over all nodes of a cluster
+		prompt := fmt.Sprint(t.Name(), " ", i)
+		wantOutcome(t, one.cachedGet(t, "a", prompt), "MISS")
+		eventually(t, patience, "the other has it", func() bool { return two.only(t, prompt) })
+		one.purge(t, "/infer/python?prompt="+strings.ReplaceAll(prompt, " ", "+"))
+		eventually(t, patience, "the other has dropped it", func() bool { return !two.only(t, prompt) })
+	}
+	eventually(t, patience, "tokens are leased from Redis", func() bool {
+		if a := one.cachedGet(t, "a", "leased"); a.status != http.StatusOK {
+			t.Errorf("%v", a)
+		}
+		text := string(ask(t, request{url: one.url + "/metrics"}).body)
+		return strings.Contains(text, "rate_limit_fallback 0\n") && !strings.Contains(text, "rate_limit_lease_tokens_total 0\n")
+	})
+	return one, two
+}
+
+func TestRedisCluster(t *testing.T) {
+	if _, err := exec.LookPath("redis-cli"); err != nil {
+		t.Skip("there is no redis-cli here")
+	}
+	var addrs []string
+	for range 3 {
+		addrs = append(addrs, "127.0.0.1:"+plainRedis(t, "--cluster-enabled", "yes"))
+	}
+	create := append([]string{"--cluster", "create"}, addrs...)
+	said, err := exec.Command("redis-cli", append(create, "--cluster-yes", "--cluster-replicas", "0")...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	one, _ := provesShared(t, "REDIS_ADDR="+strings.Join(addrs, ","), "REDIS_DB=3")
+	if said, _ := one.all.read(); !strings.Contains(said, "REDIS_DB: several addresses are a cluster") {
+		t.Error("no warning of REDIS_DB")
+	}
+	nodes := 0
+	for _, addr := range addrs {
+		if redisDo(t, addr, "DBSIZE") != ":0" {
+			nodes++
+		}
+	}
+	if nodes < 2 {
+		t.Errorf("only %d nodes have keys", nodes)
+	}
+}
+
+// redisDo sends one command and returns the first line of the reply.
+func redisDo(t *testing.T, addr string, words ...string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(w), w)
+	}
+	buf := make([]byte, 1<<16)
+	n, err := conn.Read(buf)
+	if err != nil {
+		return err.Error()
+	}
+	line, _, _ := strings.Cut(string(buf[:n]), "\r\n")
+	return line
+}
+
+// After a failover, the gateways go to the new master by themselves.
+func TestRedisSentinel(t *testing.T) {
+	master := plainRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret")
+	replica := plainRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret", "--replicaof", "127.0.0.1 "+master)
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := "sentinel monitor main 127.0.0.1 " + master + " 1\nsentinel auth-pass main redis-secret\n" +
+		"sentinel down-after-milliseconds main 1000\nrequirepass sentinel-secret\n"
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := runRedis(t, "redis-server", conf, "--sentinel", "--port", "PORT")
+	one, two := provesShared(t, "REDIS_ADDR=127.0.0.1:"+sentinel, "REDIS_MASTER=main",
+		"REDIS_PASSWORD=redis-secret", "REDIS_SENTINEL_PASSWORD=sentinel-secret")
+	ask := func(port, password string, words ...string) string {
+		said, _ := exec.Command("redis-cli", append([]string{"-p", port, "-a", password, "--no-auth-warning"}, words...)...).CombinedOutput()
+		return string(said)
+	}
+	if _, err := exec.LookPath("redis-cli"); err != nil {
+		t.Skip("there is no redis-cli here: no failover")
+	}
+	eventually(t, patience, "the sentinel begins a failover", func() bool {
+		return strings.Contains(ask(sentinel, "sentinel-secret", "sentinel", "failover", "main"), "OK")
+	})
+	eventually(t, patience, "the other is master", func() bool {
+		return strings.Contains(ask(replica, "redis-secret", "role"), "master")
+	})
+	eventually(t, patience, "the gateways write to the new master", func() bool {
+		prompt := fmt.Sprint("failover ", time.Now().UnixNano())
+		one.cachedGet(t, "a", prompt)
+		return !strings.HasPrefix(ask(replica, "redis-secret", "dbsize"), "0") && two.only(t, prompt)
+	})
+	saidOne, _ := one.all.read()
+	if strings.Contains(saidOne, "secret") {
+		t.Error("a password in the log")
+	}
+}
+
+func TestRedisTLS(t *testing.T) {
+	dir := t.TempDir()
+	authority := newAuthority(t, dir)
+	authority.issue(t, "server", net.IPv4(127, 0, 0, 1))
+	authority.issue(t, "client")
+	in := func(name string) string { return filepath.Join(dir, name) }
+	port := runRedis(t, "redis-server", "--port", "0", "--tls-port", "PORT", "--save", "", "--tls-cert-file", in("server.pem"), "--tls-key-file", in("server.key"),
+		"--tls-ca-cert-file", in("ca.pem"), "--tls-auth-clients", "yes")
+	addr := "REDIS_ADDR=rediss://127.0.0.1:" + port
+	provesShared(t, addr, "REDIS_CA_FILE="+in("ca.pem"), "REDIS_CERT_FILE="+in("client.pem"), "REDIS_KEY_FILE="+in("client.key"))
+	for _, less := range [][]string{
+		{addr, "REDIS_CA_FILE=" + in("ca.pem")},
+		{addr, "REDIS_CERT_FILE=" + in("client.pem"), "REDIS_KEY_FILE=" + in("client.key")},
+	} {
+		g := simulated(t, append([]string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis"}, less...)...)
+		eventually(t, patience, "it says that Redis cannot be used", func() bool {
+			said, _ := g.all.read()
+			return strings.Contains(said, "cannot use redis")
+		})
+		if g.trusted(t) {
+			t.Errorf("%q: memory is trusted", less)
+		}
+	}
+}
+
+// An authority issues certificates into a directory.
+type authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, dir string) *authority {
+	t.Helper()
+	a := &authority{dir: dir}
+	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	a.write(t, "ca", a.cert)
+	return a
+}
+
+func (a *authority) issue(t *testing.T, name string, ips ...net.IP) {
+	t.Helper()
+	a.write(t, name, &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: ips,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)})
+}
+
+func (a *authority) write(t *testing.T, name string, cert *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.key == nil {
+		a.key = key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(a.dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The commands that a user of the ACL needs are those that the documentation names; the default user is off.
+func TestRedisUser(t *testing.T) {
+	port := plainRedis(t, append(append([]string{"--user", "gateway", "on", ">user-secret", "~gw:v1:*"}, strings.Fields(neededCommands)...), "--user", "default", "off")...)
+	one, _ := provesShared(t, "REDIS_ADDR=127.0.0.1:"+port, "REDIS_USERNAME=gateway", "REDIS_PASSWORD=user-secret")
+	if said, _ := one.all.read(); strings.Contains(said, "user-secret") {
+		t.Error("a password in the log")
+	}
+	wrong := simulated(t, "CACHE_ENABLED=true", "CACHE_BACKEND=redis",
+		"REDIS_ADDR=127.0.0.1:"+port, "REDIS_USERNAME=gateway", "REDIS_PASSWORD=another-secret")
+	eventually(t, patience, "it says that the password is wrong", func() bool {
+		said, _ := wrong.all.read()
+		return strings.Contains(said, "WRONGPASS")
+	})
+	if said, _ := wrong.all.read(); strings.Contains(said, "another-secret") {
+		t.Error("a password in the log")
+	}
+}
+
+const neededCommands = "-@all +hello +ping +select +client|tracking +cluster|slots +cluster|shards " +
+	"+get +getrange +set +unlink +exists +scan +eval +evalsha +time +pexpire +zadd +zrem +zcard +zremrangebyscore"
+
+// Valkey, where there is one.
+func TestValkey(t *testing.T) {
+	port := runRedis(t, "valkey-server", "--port", "PORT", "--save", "", "--appendonly", "no")
+	provesShared(t, "REDIS_ADDR=127.0.0.1:"+port)
+}
+
+// Two deployments with prefixes of their own share a Redis and nothing else.
+func TestRedisPrefix(t *testing.T) {
+	addr := "127.0.0.1:" + plainRedis(t)
+	open := func(prefix string) *gateway {
+		g := simulated(t, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "ADMIN_TOKEN=secret", "REDIS_ADDR="+addr, "REDIS_PREFIX="+prefix,
+			"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "CLIENT_RPS=1000", "CLIENT_BURST=1000", "GLOBAL_RPS=1000", "GLOBAL_BURST=1000")
+		g.awaitCache(t)
+		return g
+	}
+	blue, green, twin := open("blue"), open("green"), open("blue")
+	wantOutcome(t, blue.cachedGet(t, "a", "prefix"), "MISS")
+	eventually(t, patience, "the twin has it", func() bool { return twin.only(t, "prefix") })
+	wantOutcome(t, green.cachedGet(t, "a", "prefix"), "MISS")
+	eventually(t, patience, "green has it in Redis", func() bool {
+		return redisDo(t, addr, "EVAL", "return #redis.call('KEYS', 'green:v1:c:*')", "0") != ":0"
+	})
+	green.purge(t, "/infer/python?prompt=prefix")
+	wantOutcome(t, green.cachedGet(t, "a", "prefix"), "MISS")
+	wantOutcome(t, blue.cachedGet(t, "a", "prefix"), "HIT")
+	if n := redisDo(t, addr, "EVAL", "local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do if not (k:find('^blue:v1:') or k:find('^green:v1:')) then n = n + 1 end end return n", "0"); n != ":0" {
+		t.Error(n, "keys without a prefix")
+	}
+}
