@@ -20,7 +20,7 @@ func TestClientExpect(t *testing.T) {
 		{"POST /infer/python HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 100001", 413},
 		{"POST /infer/python HTTP/1.1\r\nExpect: 200-ok\r\nContent-Length: 5", 417},
 		{"POST /nowhere HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked", 404},
-		{"POST /infer/python HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\nX_Y: 1", 400},
+		{"POST /infer/python HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\nX_Api_Key: 1", 400},
 	} {
 		c := g.dial()
 		c.send("%s\r\nHost: a\r\n\r\n", refused.line)

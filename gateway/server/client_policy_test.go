@@ -74,6 +74,8 @@ func TestClientPolicyRefuses(t *testing.T) {
 		{"name with NUL", get("X\x00Y: 1\r\n"), 400},
 		{"name with CR", get("X\rY: 1\r\n"), 400},
 		{"underscore", get("X_Forwarded_For: 1.1.1.1\r\n"), 400},
+		{"underscore in a key", get("X_API_Key: k\r\n"), 400},
+		{"underscore in what a cache goes by", get("Accept_Encoding: gzip\r\n"), 400},
 		{"underscore in TE", post("Transfer_Encoding: chunked\r\n", ""), 400},
 		{"obs-fold", get("X: a\r\n b\r\n"), 400},
 		{"obs-fold by tab", get("X: a\r\n\tb\r\n"), 400},
@@ -126,12 +128,13 @@ func TestClientPolicyRefuses(t *testing.T) {
 		{"TRACE", line("TRACE /x HTTP/1.1"), 501},
 		{"CONNECT", line("CONNECT a:443 HTTP/1.1"), 501},
 		{"PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
-		{"unknown method", line("BREW /x HTTP/1.1"), 501},
+		{"TRACK", line("TRACK /x HTTP/1.1"), 501},
 		{"method of 300 bytes", line(strings.Repeat("M", 300) + " /x HTTP/1.1"), 501},
 		{"method with a colon", line("G:T /x HTTP/1.1"), 400},
 		{"method with NUL", line("G\x00T /x HTTP/1.1"), 400},
-		{"absolute-form", line("GET http://evil/x HTTP/1.1"), 400},
-		{"absolute-form, own host", line("GET http://a/x HTTP/1.1"), 400},
+		{"absolute-form with a user", line("GET http://u:p@a/x HTTP/1.1"), 400},
+		{"absolute-form without a Host field", "GET http://a/x HTTP/1.1\r\n\r\n", 400},
+		{"absolute-form with two slashes", line("GET http://a//evil/x HTTP/1.1"), 400},
 		{"absolute-form, other scheme", line("GET ftp://evil/x HTTP/1.1"), 400},
 		{"two slashes", line("GET //evil/x?u=http://z HTTP/1.1"), 400},
 		{"three slashes", line("GET ///x HTTP/1.1"), 400},
@@ -239,6 +242,11 @@ func TestClientPolicyForwards(t *testing.T) {
 		{"zeros before a length", "POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\n\r\nabc", "", "Content-Length: 3", "abc"},
 		{"QUERY", "QUERY /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nq", "QUERY /v1/x HTTP/1.1", "", "q"},
 		{"OPTIONS", "OPTIONS /v1/x HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS /v1/x HTTP/1.1", "", ""},
+		{"absolute-form", "GET http://b:81/v1/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /v1/x?y HTTP/1.1", "X-Forwarded-Host: b:81", ""},
+		{"a name with an underscore", "GET /v1/x HTTP/1.1\r\nHost: a\r\nmy_field: 1\r\n\r\n", "", "my_field: 1", ""},
+		{"a method of WebDAV", "PROPFIND /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nq", "PROPFIND /v1/x HTTP/1.1", "", "q"},
+		{"a method nobody knows", "brew /v1/x HTTP/1.1\r\nHost: a\r\n\r\n", "brew /v1/x HTTP/1.1", "", ""},
+		{"an encoded slash in an id", "GET /v1/models/org%2Fname HTTP/1.1\r\nHost: a\r\n\r\n", "GET /v1/models/org%2Fname HTTP/1.1", "", ""},
 		{"an empty line first", "\r\nGET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /v1/x HTTP/1.1", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -312,7 +320,7 @@ func TestClientPolicyInOpenAIsShape(t *testing.T) {
 		name, request string
 		status        int
 	}{
-		{"policy", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX_Y: 1\r\n\r\n", 400},
+		{"policy", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX_Api_Key: 1\r\n\r\n", 400},
 		{"expectation", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nExpect: foo\r\n\r\n", 417},
 		{"length", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", 413},
 		{"chunks", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nX", 400},

@@ -171,7 +171,8 @@ routes:
 		"GET /readyz/":                       "p GET /readyz/ HTTP/1.1",
 		"POST /livez":                        "405 GET, HEAD",
 		"GET /v1/models":                     "404 ",
-		"GET /img%2Fa":                       "p GET /img%2Fa HTTP/1.1",
+		"GET /img%2Fa":                       "400 ", // which is /img/a to whoever decodes it
+		"GET /other%2Fa":                     "p GET /other%2Fa HTTP/1.1",
 		"GET /" + strings.Repeat("x/", 4000): "p GET /" + strings.Repeat("x/", 4000) + " HTTP/1.1",
 	} {
 		up.reset()

@@ -98,13 +98,9 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	if x.route == nil {
 		path := pathOf(x.head.Target)
 		if x.route = x.plan.exact[string(path)]; x.route == nil {
-			if x.route = x.plan.match(path); x.route == nil {
-				g.replyFault(x, &noRoute)
-				return true
-			}
-			x.openAI = x.route.openAI
-			if climbs(path[len(x.route.prefix):]) {
-				g.replyFault(x, &outsideRoute)
+			x.route = x.plan.match(path)
+			if f := x.strays(path); f != nil {
+				g.replyFault(x, f)
 				return true
 			}
 		}
@@ -125,6 +121,24 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 		return true
 	}
 	return false
+}
+
+// strays says what is wrong with a path that no exact route has: it has none, leaves the one it has, or has another one for
+// who decodes it.
+func (x *exchange) strays(path []byte) *fault {
+	if x.route == nil {
+		return &noRoute
+	}
+	x.openAI = x.route.openAI
+	if !isPlain(path) {
+		if x.scratch = appendPlain(x.scratch[:0], path); x.plan.find(x.scratch) != x.route {
+			return &otherRoute
+		}
+	}
+	if climbs(path[len(x.route.prefix):]) {
+		return &outsideRoute
+	}
+	return nil
 }
 
 // limit spends the request's tokens, or refuses it, before its body is read.

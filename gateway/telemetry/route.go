@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// methods are those the request policy knows. What is in none of them can only have been refused.
+// methods are those that everybody knows; any other is counted as one.
 var methods = [...]string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", other}
 
 // methodIndex finds a method in methods, without making a string of it.

@@ -14,6 +14,8 @@ const (
 // a RequestHead is reused from request to request and allocates nothing once its slices have grown.
 type RequestHead struct {
 	fields
+	authority []byte // of a target in absolute-form
+	path      []byte // memory for a target that has none
 
 	Method, Target, Host []byte
 	Minor                int    // of the version, HTTP/1.Minor
@@ -98,7 +100,7 @@ var protos = [...][]byte{[]byte("HTTP/1.0"), []byte("HTTP/1.1")}
 // Reset forgets what the last scan found.
 func (h *RequestHead) Reset() {
 	h.fields.reset(nil)
-	*h = RequestHead{fields: h.fields, Noted: h.Noted[:0], ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0], Via: h.Via[:0]}
+	*h = RequestHead{fields: h.fields, path: h.path, Noted: h.Noted[:0], ForwardedFor: h.ForwardedFor[:0], TraceStates: h.TraceStates[:0], Via: h.Via[:0]}
 }
 
 // HasBody tells whether bytes follow the head.
@@ -125,24 +127,86 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 		}
 		return BadLine
 	}
-	switch string(h.Method) {
-	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":
-	default:
-		if len(h.Method) == 0 {
-			return BadMethod
+	if v := checkMethod(h.Method); v != None {
+		return v
+	}
+	if len(h.Target) > 0 && h.Target[0] != '/' {
+		if v := h.takeAuthority(); v != None {
+			return v
 		}
-		for _, c := range h.Method {
-			if !tchar[c] || 'a' <= c && c <= 'z' {
-				return BadMethod
-			}
-		}
-		return UnknownMethod
 	}
 	return checkTarget(h.Target)
 }
 
-// checkTarget accepts origin-form only (RFC 9112 §3.2.1). Absolute-form would let the client choose the
-// upstream's Host, and a second slash makes some parsers read an authority.
+// known tells whether a method is one of those that everybody knows.
+func known(method []byte) bool {
+	switch string(method) {
+	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":
+		return true
+	}
+	return false
+}
+
+// maxMethod bounds a method, in bytes; the longest that is registered has 17.
+const maxMethod = 64
+
+// checkMethod accepts any token (RFC 9110 §9.1) but those that ask a proxy for something else than to pass them on, and
+// those that are another method to whoever does not look at the case.
+func checkMethod(method []byte) Violation {
+	if known(method) {
+		return None
+	}
+	if len(method) == 0 {
+		return BadMethod
+	}
+	for _, c := range method {
+		if !tchar[c] {
+			return BadMethod
+		}
+	}
+	if len(method) > maxMethod {
+		return UnknownMethod
+	}
+	upper := bytes.ToUpper(method)
+	switch string(upper) {
+	case "CONNECT", "TRACE", "TRACK":
+		return UnknownMethod
+	}
+	if known(upper) {
+		return BadMethod
+	}
+	return None
+}
+
+// takeAuthority makes a target in absolute-form one in origin-form, as every server must accept it: its authority is the
+// Host, whatever the field says (RFC 9112 §3.2.2).
+func (h *RequestHead) takeAuthority() Violation {
+	t := h.Target
+	switch {
+	case len(t) > 7 && is(t[:4], "http") && string(t[4:7]) == "://":
+		t = t[7:]
+	case len(t) > 8 && is(t[:5], "https") && string(t[5:8]) == "://":
+		t = t[8:]
+	default:
+		return BadTarget
+	}
+	n := bytes.IndexAny(t, "/?")
+	if n < 0 {
+		n = len(t)
+	}
+	authority, rest := t[:n], t[n:]
+	if len(authority) == 0 || len(authority) > 255 || !validHost(authority) {
+		return BadHost
+	}
+	if len(rest) == 0 || rest[0] != '/' {
+		h.path = append(append(h.path[:0], '/'), rest...) // an empty path is "/": RFC 9110 §4.2.3
+		rest = h.path
+	}
+	h.authority, h.Target = authority, rest
+	return None
+}
+
+// checkTarget accepts origin-form only (RFC 9112 §3.2.1). A second slash makes some parsers read an authority.
 func checkTarget(t []byte) Violation {
 	if len(t) == 0 || t[0] != '/' || NamesAuthority(t) {
 		return BadTarget
@@ -156,6 +220,60 @@ func checkTarget(t []byte) Violation {
 	return None
 }
 
+// impersonates tells whether a name with an underscore is, to CGI and its descendants, that of a field by which a message
+// is framed, by which a client is known, that a cache goes by, or that a gateway writes: they read X_Forwarded_For as
+// X-Forwarded-For.
+func impersonates(name []byte) bool {
+	var b [maxReserved]byte
+	if len(name) > len(b) {
+		return bytes.HasPrefix(dashed(b[:], name[:len(forwardedPrefix)]), forwardedPrefix)
+	}
+	n := dashed(b[:], name)
+	return bytes.HasPrefix(n, forwardedPrefix) || reserved[string(n)]
+}
+
+// dashed writes name into dst, in lower case and with hyphens for underscores.
+func dashed(dst, name []byte) []byte {
+	for i, c := range name {
+		switch {
+		case c == '_':
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+		}
+		dst[i] = c
+	}
+	return dst[:len(name)]
+}
+
+var forwardedPrefix = []byte("x-forwarded-")
+
+// maxReserved is the length of the longest name in reserved.
+const maxReserved = 24
+
+// reserved are the names that impersonates knows, beside those that begin with X-Forwarded-.
+var reserved = names(
+	// framing, and what goes from hop to hop
+	"content-length", "content-type", "content-encoding", "transfer-encoding", "keep-alive", "proxy-connection", "http2-settings",
+	// who asks
+	"proxy-authorization", "proxy-authenticate", "x-api-key", "api-key", "x-auth-token", "x-real-ip", "x-client-ip", "true-client-ip",
+	"x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-original-url", "x-rewrite-url", "x-url-scheme", "front-end-https",
+	"x-script-name", "sec-websocket-protocol",
+	// what a cache goes by
+	"cache-control", "accept-encoding", "accept-language", "accept-charset", "if-match", "if-none-match", "if-modified-since",
+	"if-unmodified-since", "if-range", "last-event-id",
+	// the gateway's own
+	"x-request-id", "x-cache-post", "x-priority", "x-request-timeout-ms",
+)
+
+func names(list ...string) map[string]bool {
+	set := make(map[string]bool, len(list))
+	for _, name := range list {
+		set[name] = true
+	}
+	return set
+}
+
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // NamesAuthority tells whether some parsers read an authority at the beginning of a target: "//host/path", or
@@ -167,8 +285,7 @@ func NamesAuthority(t []byte) bool {
 // take files one field. keep tells whether the line travels on as it is; keepAlive whether it is a
 // Connection field with that token.
 func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAlive bool, v Violation) {
-	if bytes.IndexByte(name, '_') >= 0 {
-		// CGI and its descendants read X_Forwarded_For as X-Forwarded-For.
+	if bytes.IndexByte(name, '_') >= 0 && impersonates(name) {
 		return false, false, UnderscoreName
 	}
 	switch len(name) {
@@ -303,14 +420,11 @@ func (h *RequestHead) checkFraming(seen *requestSeen) Violation {
 	case seen.encoding:
 		h.ContentLength = ChunkedBody
 	}
-	if !seen.host && h.Minor == 0 {
-		return None
-	}
-	if len(h.Host) == 0 || len(h.Host) > 255 {
+	if (seen.host || h.Minor > 0) && (len(h.Host) == 0 || len(h.Host) > 255 || !validHost(h.Host)) {
 		return BadHost
 	}
-	if !validHost(h.Host) {
-		return BadHost
+	if h.authority != nil {
+		h.Host = h.authority
 	}
 	return None
 }
