@@ -31,6 +31,9 @@ func (d *draft) check() {
 		}
 	}
 	d.checkAdmin()
+	if s := d.settings; s.BodyBufferTotal > 0 && s.BodyBuffer > s.BodyBufferTotal {
+		d.fault("BODY_BUFFER_TOTAL", "is less than BODY_BUFFER; not one long body could be held")
+	}
 	d.warnProxies()
 	d.warnUnusedPools()
 	d.warnLimits()

@@ -48,6 +48,7 @@ func TestFaultsOfEnvironment(t *testing.T) {
 	f("CACHE_BACKEND=disk", `CACHE_BACKEND: "disk" is none of memory, redis`)
 	f("ADMIN_ADDR=9090", `ADMIN_ADDR: "9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
 	f("ADMIN_ADDR=a b:9090", `ADMIN_ADDR: "a b:9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
+	f("BODY_BUFFER_TOTAL=1000000", `BODY_BUFFER_TOTAL: is less than BODY_BUFFER; not one long body could be held`)
 	f("ADMIN_ADDR=[::1]:8080", `ADMIN_ADDR: has the port of PORT; it needs one of its own`)
 	f("ADMIN_TOKEN=my secret", `ADMIN_TOKEN: is not made of printable characters without spaces`)
 

@@ -24,6 +24,9 @@ import (
 type Settings struct {
 	Port            int            // TCP port to listen on, 1..65535
 	MaxBodyBytes    int64          // a longer request body is a 413
+	BodyBuffer      int64          // of a request body, held before an upstream is asked
+	BodyBufferTotal int64          // of all request bodies together
+	BodyMinRate     int64          // bytes a second that a request body must bring; 0: any
 	MaxHeaderBytes  int            // a longer request head is a 431; 1024..1048576
 	ConnectTimeout  time.Duration  // until the connection to an upstream stands
 	ResponseTimeout time.Duration  // until the first byte of a response
@@ -234,6 +237,7 @@ type setting struct {
 const (
 	maxBodyBytes = 1 << 40 // 1 TiB: a bound against slips of the keyboard, not against use
 	maxEntries   = 100_000_000
+	minHeldBody  = 64 << 10 // a body of that length is one write to the upstream
 	maxDuration  = 24 * time.Hour
 	maxClients   = 100_000_000            // 2.4 GB
 	maxInflight  = 16384                  // requests at one upstream; the ports of one address are four times that
@@ -342,6 +346,15 @@ func declarations() []setting {
 		{name: "MAX_BODY_BYTES", standard: "16777216",
 			meaning: "a longer request body is answered 413",
 			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},
+		{name: "BODY_BUFFER", standard: "1048576",
+			meaning: "bytes of a request body that are held until an upstream is asked; a longer one is passed on as it comes from there on",
+			read:    into(func(s *Settings) *int64 { return &s.BodyBuffer }, integer[int64](minHeldBody, 1<<30, "number of bytes"))},
+		{name: "BODY_BUFFER_TOTAL", standard: "268435456",
+			meaning: "bytes of all bodies that are held together; beyond it 503",
+			read:    into(func(s *Settings) *int64 { return &s.BodyBufferTotal }, integer[int64](minHeldBody, 1<<40, "number of bytes"))},
+		{name: "BODY_MIN_RATE", standard: "1024",
+			meaning: "bytes a second that a request body must bring over any 20 seconds; a slower one is answered 408; 0: any rate",
+			read:    into(func(s *Settings) *int64 { return &s.BodyMinRate }, integer[int64](0, 1<<30, "number of bytes"))},
 		{name: "MAX_HEADER_BYTES", standard: "16384", restart: true,
 			meaning: "a longer request head is answered 431; a longer response head is a 502",
 			read:    into(func(s *Settings) *int { return &s.MaxHeaderBytes }, integer(1024, 1<<20, "number of bytes"))},

@@ -43,6 +43,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Port: 8080, MaxBodyBytes: 16 << 20, MaxHeaderBytes: 16 << 10,
+		BodyBuffer: 1 << 20, BodyBufferTotal: 256 << 20, BodyMinRate: 1 << 10,
 		ConnectTimeout: time.Second, ResponseTimeout: time.Minute, IdleTimeout: time.Minute,
 		ShutdownGrace: 30 * time.Second, LogLevel: slog.LevelInfo,
 		AccessLog: AccessLog{Sample: 1}, Tracing: Tracing{Service: "aigateway", Ratio: 1},

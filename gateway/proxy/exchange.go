@@ -55,11 +55,8 @@ type Exchange struct {
 	began   time.Duration // when the attempt did, as wire.Now
 	watched wire.Watched
 	answer  wire.ResponseHead
-	head    []byte       // scratch: a head being written
-	up      *wire.Buffer // the request's body, or the first part of it
-	room    int          // where the body begins in up; the head is put before it
-	filled  int          // bytes of the body in up
-	whole   bool         // up holds the whole body
+	head    []byte // scratch: a head being written
+	hold    hold   // the request's body, or the first part of it
 	conn    *wire.UpstreamConn
 	failing bool         // a 503 is not the last word: the fallback may be asked
 	down    *wire.Buffer // what the upstream sent
@@ -88,18 +85,18 @@ type Taker interface {
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
-	*x = Exchange{Fields: x.Fields[:0], answer: x.answer, head: x.head[:0], tried: x.tried[:0]}
+	*x = Exchange{Fields: x.Fields[:0], answer: x.answer, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
 }
 
 // Gone tells whether the client left while the request was on its way.
 func (x *Exchange) Gone() bool { return x.watched.Gone() }
 
+// repeatable tells whether the request may be sent again after an upstream has seen it, and can be.
+func (x *Exchange) repeatable() bool { return x.hold.whole && idempotent(x.Head.Method) }
+
 // release gives the buffers back.
 func (x *Exchange) release() {
-	if x.up != nil {
-		x.up.Put()
-		x.up = nil
-	}
+	x.hold.release()
 	if x.down != nil {
 		x.down.Put()
 		x.down = nil

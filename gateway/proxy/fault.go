@@ -12,6 +12,8 @@ const (
 	BodyTooLarge  // its body exceeds the limit
 	BodyMalformed // its chunks are not chunks
 	BodyTimeout   // it stopped sending its body
+	BodySlow      // it sends its body too slowly
+	BodiesFull    // the gateway has no memory left to hold its body in
 
 	// The upstream's part. Nobody has seen a byte of an answer yet.
 	NoUpstream      // the pool has nobody who may be asked
@@ -38,6 +40,8 @@ var faults = [...]string{
 	BodyTooLarge:    "body_too_large",
 	BodyMalformed:   "body_malformed",
 	BodyTimeout:     "timeout_request",
+	BodySlow:        "body_too_slow",
+	BodiesFull:      "bodies_full",
 	NoUpstream:      "no_upstream",
 	Busy:            "upstream_busy",
 	Unreachable:     "upstream_unreachable",

@@ -38,8 +38,8 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	case x.upgrades():
 		dst = append(dst, switching...)
 	case !h.HasBody() && !carriesBody(h.Method):
-	case x.whole:
-		dst = appendLength(dst, int64(x.filled))
+	case x.hold.whole:
+		dst = appendLength(dst, int64(x.hold.size))
 	case h.ContentLength == wire.ChunkedBody:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	default:

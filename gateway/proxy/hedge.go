@@ -61,7 +61,7 @@ func (p *Proxy) startHedge(x *Exchange) {
 	}
 	h := &hedge{proxy: p, pool: pool, up: u, first: x.conn, done: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(p.running)
-	h.x = Exchange{Request: x.Request, whole: true, began: wire.Now()}
+	h.x = Exchange{Request: x.Request, hold: hold{whole: true}, began: wire.Now()}
 	x.hedge = h
 	p.retry(x, RetryHedge)
 	p.watch.Replace(&x.watched, h)

@@ -26,6 +26,8 @@ type Options struct {
 	Via          string                              // what requests call the gateway in Via; "": wire.Name
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
+	BodyBuffer, BodyBufferTotal int64 // what is held of one request's body before an upstream is asked, and of all together
+
 	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
 	OnHealth func(u *Upstream, healthy bool)
 
@@ -41,6 +43,7 @@ type Options struct {
 type Proxy struct {
 	options Options
 	watch   *wire.Watch
+	holds   Holds
 	running context.Context // until end
 	end     context.CancelFunc
 	probes  sync.WaitGroup
@@ -66,6 +69,7 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 		o.Draining = func() bool { return false }
 	}
 	p := &Proxy{options: o, pools: make(map[string]*Pool)}
+	p.holds.Set(o.BodyBuffer, o.BodyBufferTotal)
 	p.running, p.end = context.WithCancel(context.Background())
 	fresh, err := p.makePools(p.pools, pools)
 	if err != nil {
@@ -140,6 +144,9 @@ func (p *Proxy) Pool(name string) *Pool {
 	return p.pools[name]
 }
 
+// Holds is the memory in which requests' bodies wait.
+func (p *Proxy) Holds() *Holds { return &p.holds }
+
 // Cut ends every request under way, as if its client had left.
 func (p *Proxy) Cut() { p.watch.InterruptAll() }
 
@@ -162,7 +169,7 @@ func (p *Proxy) Forward(x *Exchange) Fault {
 			x.release()
 		}
 	}()
-	f := x.collect()
+	f := p.collect(x)
 	if f != None {
 		return f
 	}
@@ -329,11 +336,10 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 	case f != None:
 		return f, NoRetry
 	}
-	if !x.whole {
+	if !x.hold.whole || len(x.hold.more) > 0 {
 		p.startPump(x, u)
-	} else if x.up != nil && !idempotent(x.Head.Method) {
-		x.up.Put() // it will not be sent again; a generation may take a minute
-		x.up = nil
+	} else if !x.repeatable() {
+		x.hold.release() // a generation may take a minute
 	}
 	if f = p.await(x, u); x.hedge != nil {
 		f = p.settle(x, f)
@@ -341,7 +347,7 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 	}
 	switch {
 	case f != None:
-		if x.outdated(f) && x.whole && idempotent(x.Head.Method) {
+		if x.outdated(f) && x.repeatable() {
 			return f, RetryReused
 		}
 		return f, NoRetry
@@ -383,7 +389,7 @@ func (p *Proxy) Unwatch(e *wire.Watched) { p.watch.Remove(e) }
 // declined tells whether the answer is one that the fallback may better, of which the client has seen nothing: a
 // 502, 503 or 504 to a request that may be repeated.
 func (x *Exchange) declined() bool {
-	return x.failing && x.whole && unavailable(x.answer.Status) && idempotent(x.Head.Method) && x.at.budget.spend()
+	return x.failing && unavailable(x.answer.Status) && x.repeatable() && x.at.budget.spend()
 }
 
 // finish ends the exchange with the upstream after a whole answer: its connection goes back to the pool if

@@ -22,66 +22,56 @@ const (
 	chunkTail = len("\r\n") + len(wire.LastChunk)
 )
 
-// collect reads the request's body: all of a short one, the beginning of a long one.
-func (x *Exchange) collect() Fault {
-	if x.whole = !x.Head.HasBody(); x.whole {
+// collect reads the request's body, or the beginning of a long one. The client's pace costs no upstream a place.
+func (p *Proxy) collect(x *Exchange) Fault {
+	h := &x.hold
+	if h.whole = !x.Head.HasBody(); h.whole {
 		return None
 	}
-	x.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
+	h.holds = &p.holds
+	h.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
 	began := wire.Now()
-	defer func() { x.ClientTime = wire.Now() - began }()
-	long := x.Head.ContentLength > MaxWhole
-	want := MaxWhole
-	if n := x.Head.ContentLength; n >= 0 && !long {
-		want = int(n)
+	f := h.collect(x.Client, x.Head.ContentLength)
+	x.ClientTime = wire.Now() - began
+	if f == BodiesFull {
+		x.RetryAfter = time.Second
 	}
-	x.up = wire.GetBuffer(x.room + 1 + chunkTail) // what the client announces costs nothing before it is there
-	for x.filled < want && !x.Client.BodyDone() {
-		space := x.up.B[x.room+x.filled : min(len(x.up.B)-chunkTail, x.room+want)]
-		if len(space) == 0 {
-			larger := wire.GetBuffer(x.room + want + chunkTail)
-			copy(larger.B[x.room:], x.up.B[x.room:x.room+x.filled])
-			x.up.Put()
-			x.up = larger
-			continue
-		}
-		n, err := x.Client.ReadBody(space)
-		if err != nil && err != io.EOF {
-			return bodyFault(err)
-		}
-		if x.filled += n; long {
-			break
-		}
-	}
-	x.whole = x.Client.BodyDone()
-	return None
+	return f
 }
 
 func bodyFault(err error) Fault {
 	switch err {
+	case nil, io.EOF:
+		return None
 	case wire.ErrBodyTooLarge:
 		return BodyTooLarge
 	case wire.ErrBodyMalformed:
 		return BodyMalformed
 	case wire.ErrBodyTimeout:
 		return BodyTimeout
+	case wire.ErrBodySlow:
+		return BodySlow
 	}
 	return ClientGone
 }
 
-// send writes the request, or its head and the first part of its body. clean tells that nothing was written.
+// send writes the request, or its head and the first part of its body: the pump sends the others. clean tells that
+// nothing was written.
 func (x *Exchange) send(u *Upstream) (f Fault, clean bool) {
+	h := &x.hold
 	x.head = appendRequestHead(x.head[:0], x, u)
 	message := x.head
-	if x.up != nil {
-		to := x.room + x.filled
-		if !x.whole && x.Head.ContentLength == wire.ChunkedBody {
-			x.head = wire.AppendChunkSize(x.head, x.filled)
-			to += copy(x.up.B[to:], "\r\n")
+	if h.first != nil {
+		to := h.room + h.short
+		if !h.whole && x.Head.ContentLength == wire.ChunkedBody {
+			x.head = wire.AppendChunkSize(x.head, h.size)
+			if len(h.more) == 0 {
+				to += copy(h.first.B[to:], "\r\n")
+			}
 		}
-		from := x.room - len(x.head)
-		copy(x.up.B[from:], x.head)
-		message = x.up.B[from:to]
+		from := h.room - len(x.head)
+		copy(h.first.B[from:], x.head)
+		message = h.first.B[from:to]
 	}
 	n, err := x.conn.Send(message, u.timeouts.Idle)
 	if err == nil {
@@ -94,12 +84,14 @@ func (x *Exchange) send(u *Upstream) (f Fault, clean bool) {
 }
 
 // A pump sends the rest of a long body while the exchange waits for the answer, which may come before the
-// body's end.
+// body's end: first what is held of it, then the rest as it comes.
 type pump struct {
 	client  *wire.ClientConn
 	conn    *wire.UpstreamConn
 	up      *Upstream
+	hold    *hold // the pump's until it has ended
 	chunked bool
+	again   bool // what is held may be sent again
 	onPanic func(any)
 
 	fault atomic.Uint32 // why the body has no end, as a Fault
@@ -121,11 +113,12 @@ var pumps = sync.Pool{New: func() any {
 // startPump begins to send what follows the first part.
 func (p *Proxy) startPump(x *Exchange, u *Upstream) {
 	m := pumps.Get().(*pump)
-	m.client, m.conn, m.up = x.Client, x.conn, u
+	m.client, m.conn, m.up, m.hold = x.Client, x.conn, u, &x.hold
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
+	m.again = x.repeatable()
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))
-	m.read.Store(false)
+	m.read.Store(x.hold.whole)
 	m.stuck.Store(false)
 	m.ended.Store(0)
 	x.pump = m
@@ -141,30 +134,58 @@ func (m *pump) run() {
 		m.ended.Store(int64(wire.Now()))
 		m.done <- struct{}{}
 	}()
+	if !m.sendHeld() || m.hold.whole {
+		return
+	}
 	b := wire.GetBuffer(wire.LargeBuffer)
 	defer b.Put()
 	for {
 		n, err := m.client.ReadBody(b.B[chunkRoom : len(b.B)-chunkTail])
-		if err != nil && err != io.EOF {
-			m.stop(bodyFault(err))
+		if f := bodyFault(err); f != None {
+			m.stop(f)
 			return
 		}
 		// Told before the last bytes go out: the answer to them may be there before this goroutine runs again.
 		last := m.client.BodyDone()
 		m.read.Store(last)
 		from, to := m.frame(b.B, n, last)
-		if _, err := m.conn.Send(b.B[from:to], m.up.timeouts.Idle); err != nil {
-			// An upstream that has answered may refuse the rest: whoever waits for the answer will see.
-			m.stuck.Store(true)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				m.stop(TimeoutIdle)
-			}
-			return
-		}
-		if last {
+		if !m.send(b.B[from:to]) || last {
 			return
 		}
 	}
+}
+
+// sendHeld sends what is held of the body but its first part, which has been sent, and gives it back.
+func (m *pump) sendHeld() bool {
+	h := m.hold
+	left := h.size - h.short
+	for _, b := range h.more {
+		n := min(left, morePart)
+		if left -= n; left == 0 && m.chunked && !h.whole {
+			n += copy(b.B[n:], "\r\n")
+		}
+		if !m.send(b.B[:n]) {
+			return false
+		}
+	}
+	if !m.again {
+		h.release() // an upload or a generation may take long
+	}
+	return true
+}
+
+// send writes a part of the body.
+func (m *pump) send(b []byte) bool {
+	_, err := m.conn.Send(b, m.up.timeouts.Idle)
+	if err == nil {
+		return true
+	}
+	// An upstream that has answered may refuse the rest: whoever waits for the answer will see.
+	m.stuck.Store(true)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		m.stop(TimeoutIdle)
+	}
+	return false
 }
 
 // frame puts n bytes of body at b[chunkRoom:] into a chunk if need be.
@@ -238,6 +259,6 @@ func (x *Exchange) stopPump() {
 	}
 	x.dirty = x.dirty || m.stuck.Load()
 	x.pump = nil
-	m.client, m.conn, m.up = nil, nil, nil
+	m.client, m.conn, m.up, m.hold = nil, nil, nil, nil
 	pumps.Put(m)
 }

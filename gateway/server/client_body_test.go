@@ -74,7 +74,7 @@ func TestClientMalformedChunks(t *testing.T) {
 // time is up.
 func TestClientMalformedChunkIsNoticedAtOnce(t *testing.T) {
 	up := startUpstream(t, func(_ int, c *peer) { _, _ = c.rest() })
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=6s")
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=6s", unheld)
 	request := chunkedPost + "10000\r\n" + strings.Repeat("x", 64<<10) + "\r\nZ\r\n"
 	for i := range 150 {
 		begin := time.Now()
@@ -222,7 +222,7 @@ func TestClientCutUploads(t *testing.T) {
 			t.Run(c.name+" "+how, func(t *testing.T) {
 				t.Parallel()
 				up := startRecorder(t)
-				g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL, unheld)
 				g.do("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") // it serves
 				client := g.dial()
 				client.send("%s", c.sent)
@@ -257,7 +257,7 @@ func TestClientEarlyAnswer(t *testing.T) {
 		c.send("%s", answer("no, thanks"))
 		_, _ = c.rest()
 	})
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, unheld)
 	for _, head := range []string{"Content-Length: 1000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nF4240\r\n"} {
 		c := g.dial()
 		c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\n%s%s", head, strings.Repeat("x", 100<<10))
@@ -310,7 +310,7 @@ func heap() int64 {
 // A body that stops arriving is a 408 and the end of the connection; one that is slow but alive passes.
 func TestClientSlowBodies(t *testing.T) {
 	up := startRecorder(t)
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=500ms")
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=500ms", unheld)
 	long := strings.Repeat("x", 100<<10)
 	for _, c := range []struct{ name, sent string }{
 		{"length, nothing", "POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"},

@@ -37,6 +37,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 		l.endUnless(old.limiter)
 		return err
 	}
+	g.proxy.Holds().Set(s.BodyBuffer, s.BodyBufferTotal)
 	g.metrics.Add(measured(s))
 	g.upstreams.Store(g.upstreamSeries(s))
 	p := g.newPlan(s, limits, l)
@@ -48,6 +49,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.mu.Lock()
 	if g.listener != nil {
 		g.listener.SetIdle(s.IdleTimeout)
+		g.listener.SetBodyRate(s.BodyMinRate)
 	}
 	g.mu.Unlock()
 	retire()

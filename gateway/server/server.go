@@ -41,6 +41,8 @@ type Gateway struct {
 
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 
+	bodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
+
 	started   time.Time
 	token     []byte // what it knows its own requests by
 	log       *slog.Logger
@@ -108,6 +110,8 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,
 		OnHealth:     g.noteHealth,
+
+		BodyBuffer: s.BodyBuffer, BodyBufferTotal: s.BodyBufferTotal,
 	})
 	if err != nil {
 		l.endUnless(limiter{})
@@ -218,6 +222,8 @@ func (g *Gateway) Serve(ln net.Listener) error {
 		HeadTimeout: headTime,
 		KeepAlive:   keepAlive,
 		Idle:        g.plan.Load().settings.IdleTimeout,
+		BodyRate:    g.plan.Load().settings.BodyMinRate,
+		BodyWindow:  g.bodyWindow,
 		TLS:         g.clientTLS(),
 		Handle:      g.serveHead,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })

@@ -13,6 +13,9 @@ import (
 
 // What happens while a long request body is still on its way up.
 
+// unheld makes a gateway pass bodies on as soon as they are longer than what is sent at once.
+const unheld = "BODY_BUFFER=65536"
+
 // inParallel runs do n times, eight at once.
 func inParallel(n int, do func(i int)) {
 	var wg sync.WaitGroup
@@ -35,7 +38,7 @@ func TestUploadFaultIsNoticedAtOnce(t *testing.T) {
 		c.readHead()
 		c.r.WriteTo(discard{}) // never answers
 	})
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=10s", "IDLE_TIMEOUT=10s", "MAX_BODY_BYTES=100000")
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=10s", "IDLE_TIMEOUT=10s", "MAX_BODY_BYTES=100000", unheld)
 	first := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("x", 64<<10))
 	for _, f := range []struct {
 		name, rest, code string
@@ -97,14 +100,14 @@ func TestEarlyAnswerDoesNotWaitForTheClient(t *testing.T) {
 		}
 		return conn, err
 	}
-	for _, part := range []int{100, 10000} {
+	for _, part := range []int{100, 10000} { // behind what is held
 		t.Run(fmt.Sprint(part), func(t *testing.T) {
-			g := startChanged(t, Options{Dial: dial}, nil, "PY_SERVICE_URL=http://"+ln.Addr().String(), "IDLE_TIMEOUT=15s")
+			g := startChanged(t, Options{Dial: dial}, nil, "PY_SERVICE_URL=http://"+ln.Addr().String(), "IDLE_TIMEOUT=15s", unheld)
 			inParallel(16, func(int) {
 				c := g.dial()
 				defer c.Close()
 				begun := time.Now()
-				c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", part))
+				c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 64<<10+part))
 				r := c.readResponse()
 				if r.status() != 413 || r.body != "no!" || r.field("Connection") != "close" {
 					t.Errorf("got %q %q, %v", r.first, r.head, r.err)
@@ -202,7 +205,7 @@ func TestUpstreamClosesInsideAnUpload(t *testing.T) {
 						c.abort()
 					}
 				})
-				g := startGateway(t, "PY_SERVICE_URL="+up.URL)
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL, unheld)
 				c := g.dial()
 				c.send("POST /infer/python?odd HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", sent+left, strings.Repeat("x", sent))
 				r := c.readResponse()
@@ -292,7 +295,7 @@ func TestResponseTimeBeginsAfterTheUpload(t *testing.T) {
 				c.send("%s", answer(fmt.Sprint(len(r.body))))
 				return true
 			})
-			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=1s", "IDLE_TIMEOUT=5s")
+			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=1s", "IDLE_TIMEOUT=5s", unheld)
 			c := g.dial()
 			const pieces, size = 12, 30000
 			if framing == "length" {

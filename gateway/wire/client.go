@@ -12,6 +12,8 @@ type ClientOptions struct {
 	HeadTimeout time.Duration // from the first byte of a head to its last, and for a new connection to begin
 	KeepAlive   time.Duration // silence between two requests
 	Idle        time.Duration // silence inside a body, and a reader that takes nothing
+	BodyRate    int64         // bytes a second that a body must bring in any BodyWindow; 0: none
+	BodyWindow  time.Duration // 0: 20s
 	Linger      time.Duration // for a client that still sends behind its last answer, in all; 0: 30s
 	LingerIdle  time.Duration // silence of one that does; 0: 5s
 	TLS         *tls.Config   // nil: without
@@ -63,6 +65,7 @@ type ClientConn struct {
 	failed  error       // why the body has no end; it stays until the next head
 	stopped atomic.Bool // nobody wants the rest of the body
 	expects bool        // 100 Continue is still owed before the body is read
+	pace    pace        // of the body
 
 	reads, writes rollingDeadline
 	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped

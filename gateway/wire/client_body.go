@@ -14,6 +14,7 @@ var (
 	ErrBodyTooLarge  = errors.New("wire: the body exceeds its limit")
 	ErrBodyMalformed = errors.New("wire: the chunks of the body are malformed")
 	ErrBodyTimeout   = errors.New("wire: the client stopped sending the body")
+	ErrBodySlow      = errors.New("wire: the body comes more slowly than it must")
 )
 
 var goOn = []byte("HTTP/1.1 100 Continue\r\n\r\n")
@@ -29,6 +30,9 @@ func (c *ClientConn) ExpectBody(length, limit int64, expects bool) {
 	c.failed = nil
 	c.left = max(0, length)
 	c.chunked = Chunked{}
+	if length != 0 {
+		c.pace = pace{}
+	}
 }
 
 // BodyDone tells whether the whole body has been read.
@@ -136,20 +140,36 @@ func (c *ClientConn) readChunks(p []byte) (n int, err error) {
 }
 
 func (c *ClientConn) readForBody(p []byte) (int, error) {
-	if err := c.reads.extend(Now(), c.listener.idleTime(), c.Conn.SetReadDeadline); err != nil {
-		return 0, ErrBodyCut
+	o, idle, least := &c.listener.options, c.listener.idleTime(), c.listener.bodyRate.Load()
+	wait := idle
+	if least > 0 {
+		wait = min(idle, o.BodyWindow/paceSlots)
 	}
-	if c.interrupted.Load() || c.stopped.Load() {
-		return 0, ErrBodyCut
+	for silent := time.Duration(0); ; {
+		began := Now()
+		if err := c.reads.extend(began, wait, c.Conn.SetReadDeadline); err != nil {
+			return 0, ErrBodyCut
+		}
+		if c.interrupted.Load() || c.stopped.Load() {
+			return 0, ErrBodyCut
+		}
+		n, err := c.Conn.Read(p)
+		if n > 0 && (least == 0 || int64(n) == c.left) { // the last of it; most bodies are one read
+			return n, nil
+		}
+		waited := min(Now()-began, wait+wait/8) // what is beyond the deadline is not the client's: a process that was stopped
+		switch {
+		case least > 0 && !c.pace.add(n, waited, o.BodyWindow, least):
+			return 0, ErrBodySlow
+		case n > 0:
+			return n, nil
+		case !errors.Is(err, os.ErrDeadlineExceeded) || c.interrupted.Load() || c.stopped.Load():
+			return 0, ErrBodyCut
+		}
+		if silent += waited; silent >= idle {
+			return 0, ErrBodyTimeout
+		}
 	}
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		return n, nil
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.interrupted.Load() {
-		return 0, ErrBodyTimeout
-	}
-	return 0, ErrBodyCut
 }
 
 // Receive reads what the client sends once HTTP is over on this connection, waiting at most the given time. What came

@@ -17,6 +17,7 @@ type Listener struct {
 	net.Listener
 	options  ClientOptions
 	idle     atomic.Int64 // options.Idle in force, in nanoseconds
+	bodyRate atomic.Int64 // options.BodyRate in force
 	onFault  func(error)
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
@@ -36,13 +37,18 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	}
 	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{})}
 	l.lingers.time, l.lingers.silence = cmp.Or(o.Linger, lingerTime), cmp.Or(o.LingerIdle, lingerSilence)
+	l.options.BodyWindow = cmp.Or(o.BodyWindow, bodyWindow)
 	l.SetIdle(o.Idle)
+	l.SetBodyRate(o.BodyRate)
 	return l
 }
 
 // SetIdle changes how long a client may be silent inside a body and take nothing of an answer, also for
 // connections that are open.
 func (l *Listener) SetIdle(d time.Duration) { l.idle.Store(int64(d)) }
+
+// SetBodyRate changes how many bytes a second a body must bring, also for connections that are open. 0: none.
+func (l *Listener) SetBodyRate(n int64) { l.bodyRate.Store(n) }
 
 func (l *Listener) idleTime() time.Duration { return time.Duration(l.idle.Load()) }
 

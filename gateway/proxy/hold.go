@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"aigateway/gateway/wire"
+)
+
+// Holds bounds the memory in which requests' bodies wait until they are whole, or long enough to be sent as they come.
+type Holds struct {
+	each, total atomic.Int64
+	held        atomic.Int64 // bytes, of all requests
+}
+
+// Set says how much of one body is held, and how much of all together.
+func (h *Holds) Set(each, total int64) {
+	h.each.Store(max(each, MaxWhole))
+	h.total.Store(total)
+}
+
+// Held is how many bytes are held now.
+func (h *Holds) Held() int64 { return h.held.Load() }
+
+// shortShare is the part of the total that bodies of at most MaxWhole may have beyond it: uploads must not keep
+// ordinary requests out.
+const shortShare = 8
+
+// take makes room for n bytes more, if there is.
+func (h *Holds) take(n, limit int64) bool {
+	if h.held.Add(n) <= limit {
+		return true
+	}
+	h.held.Add(-n)
+	return false
+}
+
+// A hold is the part of a request's body that is in memory: all of it, or its beginning. It can be sent again as
+// long as it is not released.
+type hold struct {
+	holds *Holds
+	first *wire.Buffer   // the body's beginning, at most MaxWhole; nil: there is none
+	room  int            // where the body begins in first; the head is put before it
+	short int            // bytes of the body in first
+	more  []*wire.Buffer // what follows, morePart bytes each but the last
+	size  int            // bytes in all
+	taken int64          // of holds
+	whole bool           // there is nothing else
+}
+
+// morePart is how much of a body a buffer of hold.more has; there is room for the end of a chunk behind it.
+const morePart = wire.LargeBuffer - chunkTail
+
+// collect reads the request's body: all of one that is not longer than is held, the beginning of another.
+func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
+	long := announced > MaxWhole
+	limit := h.holds.total.Load()
+	if long && h.holds.held.Load()+MaxWhole > limit {
+		return BodiesFull // and the client is not told to go on
+	}
+	want := MaxWhole
+	if !long {
+		limit += limit / shortShare
+		if announced >= 0 {
+			want = int(announced)
+		}
+	}
+	h.first = wire.GetBuffer(h.room + 1 + chunkTail) // what the client announces costs nothing before it is there
+	for h.short < want && !c.BodyDone() {
+		space := h.first.B[h.room+h.short : min(len(h.first.B)-chunkTail, h.room+want)]
+		if len(space) == 0 {
+			if !h.grow(want, limit) {
+				return BodiesFull
+			}
+			continue
+		}
+		n, err := c.ReadBody(space)
+		if f := bodyFault(err); f != None {
+			return f
+		}
+		h.short += n
+	}
+	h.size = h.short
+	if h.whole = c.BodyDone(); h.whole {
+		return None
+	}
+	return h.collectMore(c)
+}
+
+// grow makes first large enough for so much of the body.
+func (h *hold) grow(want int, limit int64) bool {
+	if !h.take(int64(want), limit) {
+		return false
+	}
+	larger := wire.GetBuffer(h.room + want + chunkTail)
+	copy(larger.B[h.room:], h.first.B[h.room:h.room+h.short])
+	h.first.Put()
+	h.first = larger
+	return true
+}
+
+// collectMore reads what does not fit first.
+func (h *hold) collectMore(c *wire.ClientConn) Fault {
+	each := int(h.holds.each.Load())
+	for at := morePart; h.size < each && !c.BodyDone(); {
+		if at == morePart {
+			if !h.take(int64(min(morePart, each-h.size)), h.holds.total.Load()) {
+				return BodiesFull
+			}
+			h.more = append(h.more, wire.GetBuffer(wire.LargeBuffer))
+			at = 0
+		}
+		n, err := c.ReadBody(h.more[len(h.more)-1].B[at:min(morePart, at+each-h.size)])
+		if f := bodyFault(err); f != None {
+			return f
+		}
+		at += n
+		h.size += n
+	}
+	h.whole = c.BodyDone()
+	return None
+}
+
+func (h *hold) take(n, limit int64) bool {
+	if !h.holds.take(n, limit) {
+		return false
+	}
+	h.taken += n
+	return true
+}
+
+// release gives the memory back: the body will not be sent again.
+func (h *hold) release() {
+	if h.first == nil {
+		return
+	}
+	h.first.Put()
+	for i, b := range h.more {
+		b.Put()
+		h.more[i] = nil
+	}
+	if h.taken > 0 {
+		h.holds.held.Add(-h.taken)
+	}
+	h.first, h.more, h.taken = nil, h.more[:0], 0
+}
