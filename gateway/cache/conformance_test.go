@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"aigateway/gateway/wire"
 )
 
 // What RFC 9111 says a shared cache must and must not do, by section; with RFC 5861, 9211 and 9213, which extend it.
@@ -865,6 +867,27 @@ func TestSection7_1_Poisoning(t *testing.T) {
 	f(secure, "X-Forwarded-Server: lb", None)
 	f(secure, "X-Forwarded-For: 1.2.3.4|X-Forwarded-Host: evil|X-Forwarded-Proto: http", None) // wire keeps them
 	f(secure, "X-Requested-With: a", None)
+}
+
+// A name with an underscore is to some upstreams the same with a hyphen.
+func TestUnderscoredFields(t *testing.T) {
+	f := func(name string, bypass Reason, credentials bool) {
+		t.Helper()
+		_, h := ask(t, "GET")
+		h.Noted = append(h.Noted, wire.Line{Name: []byte(name), Value: []byte("v")})
+		var r Request
+		r.Read(h, example, nil)
+		if r.Bypass() != bypass || r.Credentials != credentials || !bytes.Contains(r.others, []byte(strings.ToLower(name)+":v")) {
+			t.Errorf("%s: %v, credentials %v, %q", name, r.Bypass(), r.Credentials, r.others)
+		}
+	}
+	f("X_User_Id", None, false)
+	f("User_Agent", None, false)
+	f("X_Api_Key", None, true)
+	f("X_Forwarded_User", None, true)
+	for _, name := range []string{"X_Script_Name", "x-script_name", "X_Original_URL", "Front_End_Https", "X_Forwarded_Prefix", "If_None_Match", "Last_Event_ID"} {
+		f(name, ForUnkeyedField, false)
+	}
 }
 
 func errorFact(t *testing.T) func(request, answer string, seconds int64, want bool) {

@@ -82,6 +82,27 @@ func (r *Request) other(name, value []byte, o Origin) {
 	case len(value) == 1 && value[0] == '*' && is(name, "accept-language"), len(value) == 3 && is(value, "*/*") && is(name, "accept"):
 		return // says no more than no field: RFC 9110 §12.5.1, §12.5.4
 	}
+	r.tell(name, value)
+}
+
+// underscored files a field whose name has an underscore. CGI and its descendants take it for a hyphen, others do not; so
+// what would speak to caches, or choose the target, with a hyphen has the request go past the cache.
+func (r *Request) underscored(name, value []byte) {
+	r.name = append(r.name[:0], name...)
+	for i, c := range r.name {
+		if c == '_' {
+			r.name[i] = '-'
+		}
+	}
+	if hasPrefix(r.name, "if-") || is(r.name, "last-event-id") || isUnkeyed(r.name) && !isCredential(r.name) {
+		r.refuse(ForUnkeyedField)
+	}
+	r.Credentials = r.Credentials || isCredential(r.name)
+	r.tell(name, value)
+}
+
+// tell adds a field to those that tell requests apart.
+func (r *Request) tell(name, value []byte) {
 	for _, c := range name {
 		r.others = append(r.others, lower(c))
 	}

@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"bytes"
+
 	"aigateway/gateway/wire"
 )
 
@@ -34,6 +36,7 @@ type Request struct {
 	ifNoneMatch                         [][]byte
 	ifModifiedSince, ifRange, byteRange single
 
+	name   []byte // scratch of underscored
 	others []byte // the lines by which an upstream may choose its answer, see [Request.other]
 	class  Key    // SHA-256 of others
 	hashed bool   // class is up to date
@@ -54,7 +57,7 @@ func (s *single) see(value []byte) {
 
 // Read reads a request that wire has accepted. f is what the operator says about fields, or nil.
 func (r *Request) Read(h *wire.RequestHead, o Origin, f *Fields) {
-	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
+	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], name: r.name, MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
 	switch string(h.Method) {
 	case "GET":
 	case "HEAD":
@@ -75,6 +78,8 @@ func (r *Request) Read(h *wire.RequestHead, o Origin, f *Fields) {
 			r.readControl(l.Value)
 		case is(l.Name, "pragma"):
 			pragma = pragma || saysNoCache(l.Value)
+		case bytes.IndexByte(l.Name, '_') >= 0:
+			r.underscored(l.Name, l.Value)
 		case r.take(l.Name, l.Value), f.settles(l.Name):
 		default:
 			r.other(l.Name, l.Value, o)
