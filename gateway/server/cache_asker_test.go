@@ -34,7 +34,7 @@ var askers = []string{
 	"X-Consumer-Username", "X-Credential-Identifier", "X-Webauth-User", "X-Client-Cert", "X-Ssl-Client-S-Dn", "SSL-Client-Verify", "X-Tailscale-User",
 	"Tailscale-User-Login", "X-Pomerium-Claim-Email", "From", "X-Device", "X-Feature-Flags", "X-Model", "X-Api-Version", "Api-Version", "Cf-Ipcountry",
 	"Accept", "Accept-Language", "Accept-Version", "Origin", "X-Requested-With", "Save-Data", "Baggage", "Prefer", "Any", "X", "x-any-field-of-tomorrow",
-	"X_User_Id", "User_Agent", "Accept_Language",
+	"X_User_Id", "User_Agent", "X_Tenant",
 }
 
 // Two who are told apart by a field that no list knows never get each other's answer, on a route with a ttl of the file
