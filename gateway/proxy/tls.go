@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/url"
+	"strings"
 
 	"aigateway/gateway/config"
 )
@@ -29,6 +30,7 @@ func clientTLS(u *url.URL, c config.UpstreamTLS) *tls.Config {
 	if domain, ok := serviceOf(t.ServerName); ok {
 		t.ServerName = domain
 	}
+	t.ServerName, _, _ = strings.Cut(t.ServerName, "%") // the zone of an address is in no certificate
 	if c.ServerName != "" {
 		t.ServerName = c.ServerName
 	}

@@ -60,13 +60,23 @@ func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
 		host = domain // and the port is in the SRV record
 	}
 	u := &Upstream{
-		URL: c.URL.String(), Pool: pool.Name, recipe: recipeOf(c, of), host: host, weight: max(1, c.Weight), most: int64(of.MaxInflight),
+		URL: c.URL.String(), Pool: pool.Name, recipe: recipeOf(c, of), host: withoutZone(host), weight: max(1, c.Weight), most: int64(of.MaxInflight),
 		timeouts: of.Timeouts, probing: of.Health, nudged: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
 	}
 	u.names.init(c.URL.Host)
 	u.seed = hashOf(u.URL)
 	u.home.Store(pool)
 	return u
+}
+
+// withoutZone takes the zone out of an IPv6 address in brackets: it means something on this machine only, and does not
+// belong into a Host. RFC 6874 §1.
+func withoutZone(host string) string {
+	from, to := strings.IndexByte(host, '%'), strings.IndexByte(host, ']')
+	if from < 0 || to < from {
+		return host
+	}
+	return host[:from] + host[to:]
 }
 
 // Healthy tells whether the upstream gets requests: the last probe found it well, no attempt to connect has
