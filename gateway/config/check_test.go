@@ -39,6 +39,8 @@ func TestFaultsOfEnvironment(t *testing.T) {
 	const asDuration = ` is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`
 	f("CONNECT_TIMEOUT=5", `CONNECT_TIMEOUT: "5"`+asDuration)
 	f("RESPONSE_TIMEOUT=0s", `RESPONSE_TIMEOUT: "0s"`+asDuration)
+	f("KEEPALIVE_TIMEOUT=75", `KEEPALIVE_TIMEOUT: "75"`+asDuration)
+	f("MAX_CONNS_PER_CLIENT=-1", `MAX_CONNS_PER_CLIENT: "-1" is not a number of connections between 0 and 1048576`)
 	f("IDLE_TIMEOUT=-1s", `IDLE_TIMEOUT: "-1s"`+asDuration)
 	f("SHUTDOWN_GRACE=25h", `SHUTDOWN_GRACE: "25h"`+asDuration)
 	f("LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of debug, info, warn, error`)

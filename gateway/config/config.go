@@ -31,6 +31,8 @@ type Settings struct {
 	ConnectTimeout  time.Duration  // until the connection to an upstream stands
 	ResponseTimeout time.Duration  // until the first byte of a response
 	IdleTimeout     time.Duration  // silence inside a body or stream
+	KeepAlive       time.Duration  // silence of a client between two requests
+	ClientConns     int            // that one client may have open; 0: any number
 	ShutdownGrace   time.Duration  // for open requests after SIGTERM
 	DrainDelay      time.Duration  // how long at least new connections are served after SIGTERM
 	HandoverSocket  string         // path of the Unix socket by which a successor gets the listening socket; "": none
@@ -367,6 +369,12 @@ func declarations() []setting {
 		{name: "IDLE_TIMEOUT", standard: "60s",
 			meaning: "longest silence inside a body or stream",
 			read:    into(func(s *Settings) *time.Duration { return &s.IdleTimeout }, duration(minDuration))},
+		{name: "KEEPALIVE_TIMEOUT", standard: "75s",
+			meaning: "how long a client's connection may be silent between two requests; longer than that of load balancers in front",
+			read:    into(func(s *Settings) *time.Duration { return &s.KeepAlive }, duration(minDuration))},
+		{name: "MAX_CONNS_PER_CLIENT", standard: "0",
+			meaning: "connections that one client may have open, by its address (IPv6: its /64), those in `TRUSTED_PROXIES` excepted; 0: any number",
+			read:    into(func(s *Settings) *int { return &s.ClientConns }, integer(0, 1<<20, "number of connections"))},
 		{name: "SHUTDOWN_GRACE", standard: "30s",
 			meaning: "time for open requests after SIGTERM",
 			read:    into(func(s *Settings) *time.Duration { return &s.ShutdownGrace }, duration(minDuration))},

@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 	want := Settings{
 		Port: 8080, MaxBodyBytes: 16 << 20, MaxHeaderBytes: 16 << 10,
 		BodyBuffer: 1 << 20, BodyBufferTotal: 256 << 20, BodyMinRate: 1 << 10,
-		ConnectTimeout: time.Second, ResponseTimeout: time.Minute, IdleTimeout: time.Minute,
+		ConnectTimeout: time.Second, ResponseTimeout: time.Minute, IdleTimeout: time.Minute, KeepAlive: 75 * time.Second,
 		ShutdownGrace: 30 * time.Second, LogLevel: slog.LevelInfo,
 		AccessLog: AccessLog{Sample: 1}, Tracing: Tracing{Service: "aigateway", Ratio: 1},
 		RateLimit: RateLimit{
@@ -135,6 +135,8 @@ func TestValues(t *testing.T) {
 	f("MAX_HEADER_BYTES=1048576", func(s *Settings) any { return s.MaxHeaderBytes }, 1<<20)
 	f("CONNECT_TIMEOUT=1ms", func(s *Settings) any { return s.ConnectTimeout }, time.Millisecond)
 	f("RESPONSE_TIMEOUT=24h", func(s *Settings) any { return s.ResponseTimeout }, 24*time.Hour)
+	f("KEEPALIVE_TIMEOUT=620s", func(s *Settings) any { return s.KeepAlive }, 620*time.Second)
+	f("MAX_CONNS_PER_CLIENT=64", func(s *Settings) any { return s.ClientConns }, 64)
 	f("IDLE_TIMEOUT=1m30s", func(s *Settings) any { return s.IdleTimeout }, 90*time.Second)
 	f("SHUTDOWN_GRACE=1.5s", func(s *Settings) any { return s.ShutdownGrace }, 1500*time.Millisecond)
 	f("LOG_LEVEL=DEBUG", func(s *Settings) any { return s.LogLevel }, slog.LevelDebug)

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ const grace = 5 * time.Second
 
 // options are how to start a gateway.
 type options struct {
+	path string // what to start; "": the gateway itself
 	args []string
 	env  []string
 	file string // the text of -config
@@ -39,7 +41,7 @@ func startGateway(t *testing.T, o options) *gateway {
 	}
 	for range 5 {
 		port := freePort(t)
-		c := command{name: "gateway", path: binary, args: args}
+		c := command{name: "gateway", path: cmp.Or(o.path, binary), args: args}
 		// The race detector would sleep for a second before the exit, and has a code of its own for it.
 		defaults := []string{fmt.Sprintf("PORT=%d", port), "SHUTDOWN_GRACE=" + grace.String(), "GORACE=atexit_sleep_ms=0", "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"}
 		c.env = append(defaults, o.env...)

@@ -7,10 +7,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"aigateway/gateway/config"
@@ -24,6 +26,7 @@ type Options struct {
 	WatchEvery   time.Duration
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP, of names that are looked up again and again
 	Via          string                              // what requests call the gateway in Via; "": wire.Name
+	MakeRoom     func() bool                         // closes what is idle when descriptors run short, and tells whether it did; nil: nobody can
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
 	BodyBuffer, BodyBufferTotal int64 // what is held of one request's body before an upstream is asked, and of all together
@@ -105,7 +108,7 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upstream {
 	u := newUpstream(up, pool, c)
 	u.via = [2]string{"Via: 1.0 " + p.options.Via + "\r\n", "Via: 1.1 " + p.options.Via + "\r\n"}
-	u.dial, u.names.lookup = dialTCP, lookup
+	u.dial, u.names.lookup = p.dialTCP, lookup
 	if dial := p.options.Dial; dial != nil {
 		u.dial = func(_ context.Context, addr string) (net.Conn, error) { return dial(addr) }
 		u.names.lookup = nil
@@ -133,8 +136,25 @@ func (p *Proxy) open(pools map[string]*Pool, fresh []*Upstream) {
 
 var dialer = net.Dialer{KeepAlive: 30 * time.Second}
 
-func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	return dialer.DialContext(ctx, "tcp", addr)
+// dialTCP connects by TCP. For want of descriptors, idle connections of clients and then of upstreams make room.
+func (p *Proxy) dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	for tries := 3; ; tries-- {
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
+		if err == nil || tries == 0 || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			return conn, err
+		}
+		if (p.options.MakeRoom == nil || !p.options.MakeRoom()) && !p.dropIdle() {
+			return nil, err
+		}
+	}
+}
+
+// dropIdle closes the idle connections to all upstreams, and tells whether there were any.
+func (p *Proxy) dropIdle() (found bool) {
+	for _, u := range p.upstreamsNow() {
+		u.conns.drop(func(idleConn) bool { found = true; return true })
+	}
+	return found
 }
 
 // Pool returns the pool of that name, or nil.

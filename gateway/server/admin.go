@@ -47,7 +47,7 @@ func (g *Gateway) ServeAdmin(ln net.Listener) error {
 	if ended {
 		return ln.Close()
 	}
-	return s.Serve(wire.Listen(ln, wire.ClientOptions{HeadTimeout: headTime, KeepAlive: keepAlive, Idle: keepAlive},
+	return s.Serve(wire.Listen(ln, wire.ClientOptions{HeadTimeout: headTime, KeepAlive: adminKeepAlive, Idle: adminKeepAlive, Room: g.makeRoom},
 		func(err error) {
 			g.log.Warn("cannot accept a connection on ADMIN_ADDR, trying again", "error", err.Error())
 		}))

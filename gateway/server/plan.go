@@ -50,6 +50,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	if g.listener != nil {
 		g.listener.SetIdle(s.IdleTimeout)
 		g.listener.SetBodyRate(s.BodyMinRate)
+		g.listener.SetKeepAlive(s.KeepAlive)
 	}
 	g.mu.Unlock()
 	retire()

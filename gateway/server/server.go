@@ -28,7 +28,7 @@ import (
 // Limits that no operator needs to set. nginx's defaults are of the same order.
 const (
 	headTime       = 10 * time.Second
-	keepAlive      = 75 * time.Second
+	adminKeepAlive = 75 * time.Second
 	maxConnections = 65536
 	writeBuffer    = 2 << 10 // for the gateway's own short answers; what is proxied does not go through it
 )
@@ -45,6 +45,8 @@ type Gateway struct {
 
 	started   time.Time
 	token     []byte // what it knows its own requests by
+	crowded   outcry // connections closed to make room
+	crowds    outcry // connections refused
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -106,6 +108,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		OnPanic:      g.panicked,
 		Dial:         o.Dial,
 		Via:          viaName(g.token),
+		MakeRoom:     g.makeRoom,
 		Draining:     g.draining.Load,
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,
@@ -220,10 +223,14 @@ func (g *Gateway) requiredPools(s *config.Settings) [][]*proxy.Pool {
 func (g *Gateway) Serve(ln net.Listener) error {
 	l := wire.Listen(ln, wire.ClientOptions{
 		HeadTimeout: headTime,
-		KeepAlive:   keepAlive,
+		KeepAlive:   g.plan.Load().settings.KeepAlive,
 		Idle:        g.plan.Load().settings.IdleTimeout,
 		BodyRate:    g.plan.Load().settings.BodyMinRate,
 		BodyWindow:  g.bodyWindow,
+		MaxConns:    maxConnections,
+		PerClient:   g.connsOf,
+		OnRoom:      g.noteRoom,
+		OnRefused:   g.noteRefused,
 		TLS:         g.clientTLS(),
 		Handle:      g.serveHead,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })

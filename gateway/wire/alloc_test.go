@@ -127,7 +127,7 @@ func TestAllocClientConn(t *testing.T) {
 		"chunks":                  chunks,
 		"two requests at once":    typicalRequest + "hello" + chunks,
 	} {
-		c := Listen(nil, testOptions, nil).wrap(&endless{sent: []byte(sent)})
+		c := Listen(nil, testOptions, nil).admit(&endless{sent: []byte(sent)})
 		buf, body, answer := make([]byte, 4096), make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		var h RequestHead
 		noAllocs(t, name, func() {

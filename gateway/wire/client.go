@@ -18,6 +18,12 @@ type ClientOptions struct {
 	LingerIdle  time.Duration // silence of one that does; 0: 5s
 	TLS         *tls.Config   // nil: without
 
+	MaxConns  int                       // near which those that are idle make room; 0: no limit
+	PerClient func(peer netip.Addr) int // how many a client may have open; 0, and nil: any number
+	Room      func() bool               // makes room elsewhere, if nobody here can; may be nil
+	OnRoom    func(n int)               // told how many were closed to make room for others; may be nil
+	OnRefused func(peer netip.Addr)     // told of a client that had all that it may have; may be nil
+
 	// Handle, if not nil, gets every request head that has come whole, before fasthttp does, and may answer it. The
 	// head is borrowed until it returns.
 	Handle func(c *ClientConn, head []byte) Handled
@@ -71,7 +77,9 @@ type ClientConn struct {
 	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped
 	sent          int64
 	begun         atomic.Bool // a byte has arrived since accept
-	waiting       atomic.Bool // for the first byte of a head
+	silence       silence
+	headSince     time.Duration // when the first byte of a head came that is not whole, as Now
+	crowd         *crowd        // that the listener counts it in; nil: none. It is the listener's
 	serving       atomic.Int32
 	ending        atomic.Int32
 	ended         atomic.Bool // Close has done its part

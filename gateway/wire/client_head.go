@@ -140,7 +140,7 @@ const maxEmptyLines = 16
 func (c *ClientConn) readForHead(p []byte) (int, error) {
 	o := &c.listener.options
 	now := Now()
-	wait := o.KeepAlive
+	wait := c.listener.keepAliveTime()
 	switch {
 	case c.state == inHead:
 		wait = 0 // armed when the head began
@@ -162,14 +162,21 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	if !c.handshake() {
 		return 0, io.EOF // whoever cannot do that could not read an answer either
 	}
-	if c.state == awaitsHead && c.begun.Load() {
-		c.waiting.Store(true) // before draining is looked at: Drain does both the other way round
-		defer c.waiting.Store(false)
+	switch {
+	case c.state == inHead:
+		c.silence.beginHead(c.headSince)
+	case c.begun.Load():
+		c.silence.begin(now) // before draining is looked at: Drain does both the other way round
 		if c.listener.draining.Load() {
 			return 0, io.EOF
 		}
+	case c.silence.Load() == 0: // since it was accepted, apart from empty lines
+		c.silence.begin(now)
 	}
 	n, err := c.Conn.Read(p)
+	if !c.silence.end() {
+		return 0, c.gaveWay()
+	}
 	if n > 0 {
 		return n, nil
 	}
@@ -179,11 +186,20 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	return 0, err
 }
 
+// gaveWay is why nothing more comes from a connection that made room for another one.
+func (c *ClientConn) gaveWay() error {
+	c.Reset() // its descriptor may be another one's by now
+	if c.Mute(); c.state == awaitsHead {
+		return io.EOF
+	}
+	return &net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}
+}
+
 // beginHead sets the absolute time for the rest of a head: a byte now and then must not hold a connection.
 func (c *ClientConn) beginHead() {
 	c.state = inHead
 	c.begun.Store(true)
-	c.reads.at = 0
+	c.reads.at, c.headSince = 0, Now()
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.HeadTimeout))
 }
 

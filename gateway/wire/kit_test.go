@@ -66,7 +66,7 @@ func scriptedClient(pieces ...string) (*ClientConn, *scripted) {
 	for _, p := range pieces {
 		s.pieces = append(s.pieces, []byte(p))
 	}
-	return Listen(nil, testOptions, nil).wrap(s), s
+	return Listen(nil, testOptions, nil).admit(s), s
 }
 
 // pipedClient is a client in memory, whose deadlines follow the clock of testing/synctest.
@@ -74,7 +74,7 @@ func pipedClient(t *testing.T, l *Listener) (c *ClientConn, client net.Conn) {
 	t.Helper()
 	far, near := net.Pipe()
 	t.Cleanup(func() { _ = far.Close(); _ = near.Close() })
-	return l.wrap(near), far
+	return l.admit(near), far
 }
 
 // tcpPair is both ends of a connection over loopback.
@@ -104,7 +104,7 @@ func tcpPair(t testing.TB) (near, far *net.TCPConn) {
 func tcpClient(t testing.TB) (c *ClientConn, client *net.TCPConn) {
 	t.Helper()
 	near, far := tcpPair(t)
-	return Listen(nil, testOptions, nil).wrap(near), far
+	return Listen(nil, testOptions, nil).admit(near), far
 }
 
 // upstreamOf is the gateway's end of a connection to an upstream.

@@ -13,7 +13,7 @@ const lastAnswer = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: c
 func lingering(t *testing.T, l *Listener) (client *net.TCPConn) {
 	t.Helper()
 	near, far := tcpPair(t)
-	c := l.wrap(near)
+	c := l.admit(near)
 	if err := c.Send([]byte(lastAnswer)); err != nil {
 		t.Fatal(err)
 	}

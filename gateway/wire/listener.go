@@ -18,11 +18,15 @@ type Listener struct {
 	options  ClientOptions
 	idle     atomic.Int64 // options.Idle in force, in nanoseconds
 	bodyRate atomic.Int64 // options.BodyRate in force
+	keep     atomic.Int64 // the same of options.KeepAlive
 	onFault  func(error)
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
+	crowds   map[netip.Prefix]*crowd
 	draining atomic.Bool
 	lingers  lingers
+
+	lastDescriptor int
 
 	left   atomic.Bool   // somebody else accepts
 	closed chan struct{} // by Close
@@ -35,11 +39,13 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	if onFault == nil {
 		onFault = func(error) {}
 	}
-	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{})}
+	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{}),
+		crowds: make(map[netip.Prefix]*crowd), lastDescriptor: lastDescriptor()}
 	l.lingers.time, l.lingers.silence = cmp.Or(o.Linger, lingerTime), cmp.Or(o.LingerIdle, lingerSilence)
 	l.options.BodyWindow = cmp.Or(o.BodyWindow, bodyWindow)
 	l.SetIdle(o.Idle)
 	l.SetBodyRate(o.BodyRate)
+	l.SetKeepAlive(o.KeepAlive)
 	return l
 }
 
@@ -50,15 +56,27 @@ func (l *Listener) SetIdle(d time.Duration) { l.idle.Store(int64(d)) }
 // SetBodyRate changes how many bytes a second a body must bring, also for connections that are open. 0: none.
 func (l *Listener) SetBodyRate(n int64) { l.bodyRate.Store(n) }
 
+// SetKeepAlive changes how long a client may be silent between two requests, for open connections from their next
+// silence on.
+func (l *Listener) SetKeepAlive(d time.Duration) { l.keep.Store(int64(d)) }
+
+func (l *Listener) keepAliveTime() time.Duration { return time.Duration(l.keep.Load()) }
+
 func (l *Listener) idleTime() time.Duration { return time.Duration(l.idle.Load()) }
 
 // Accept waits for the next connection. It outlives a lack of file descriptors, which would end
-// fasthttp.Server for good.
+// fasthttp.Server for good, and has idle connections make room.
 func (l *Listener) Accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		conn, err := l.Listener.Accept()
-		if err == nil {
-			return l.wrap(conn), nil
+		for err == nil {
+			if c := l.admit(conn); c != nil {
+				return c, nil
+			}
+			conn, err = l.Listener.Accept()
+		}
+		if lacking(err) && (l.MakeRoom() || l.options.Room != nil && l.options.Room()) {
+			continue
 		}
 		if l.left.Load() {
 			<-l.closed
@@ -116,15 +134,14 @@ func (l *Listener) wrap(conn net.Conn) *ClientConn {
 		c.peerText = c.peer.AppendTo(nil)
 	}
 	c.secure(l.options.TLS)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[c] = struct{}{}
+	c.silence.begin(Now())
 	return c
 }
 
 func (l *Listener) forget(c *ClientConn) {
 	l.mu.Lock()
 	delete(l.open, c)
+	l.leaveCrowd(c)
 	l.mu.Unlock()
 }
 
@@ -136,7 +153,7 @@ func (l *Listener) Drain() {
 	defer l.mu.Unlock()
 	l.draining.Store(true)
 	for c := range l.open {
-		if !c.begun.Load() || c.waiting.Load() {
+		if !c.begun.Load() || c.silence.whole() {
 			_ = c.Conn.SetReadDeadline(longAgo)
 		}
 	}

@@ -109,7 +109,7 @@ func TestListenerKnowsTheOpen(t *testing.T) {
 func TestListenerResetAll(t *testing.T) {
 	near, client := tcpPair(t)
 	l := Listen(nil, testOptions, nil)
-	c := l.wrap(near)
+	c := l.admit(near)
 	_, _ = client.Write([]byte(anyHead))
 	mustTakeHead(t, c)
 	c.ExpectBody(5, 5, false)

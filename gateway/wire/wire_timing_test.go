@@ -151,7 +151,7 @@ func BenchmarkClientConn(b *testing.B) {
 	for _, requests := range []int{1, 4} {
 		b.Run(fmt.Sprintf("pipelined=%d", requests), func(b *testing.B) {
 			sent := strings.Repeat(typicalRequest+"hello", requests)
-			c := Listen(nil, testOptions, nil).wrap(&endless{sent: []byte(sent)})
+			c := Listen(nil, testOptions, nil).admit(&endless{sent: []byte(sent)})
 			buf := make([]byte, 16<<10)
 			answer := []byte(typicalResponse)
 			b.ReportAllocs()
