@@ -69,7 +69,7 @@ type Pool struct {
 
 	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
 
-	Explicit bool // the operator named it; readiness requires only these, not the defaults nobody asked for
+	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness
 }
 
 // Upstream is one server of a pool. Its URL has a scheme and a Host with a
@@ -82,6 +82,7 @@ type Upstream struct {
 // Health says how a pool's upstreams are probed.
 type Health struct {
 	Path     string // asked for with GET
+	Else     string // asked for if that is 404; "": nothing. Of the pool llm, whose engines have one or the other
 	Interval time.Duration
 }
 

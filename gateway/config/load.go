@@ -193,6 +193,12 @@ func (s *Settings) complete(p Pool) Pool {
 	p.MaxInflight = cmp.Or(p.MaxInflight, maxInflight)
 	p.Queue.Size = cmp.Or(p.Queue.Size, 64)
 	p.Queue.Wait = cmp.Or(p.Queue.Wait, time.Second)
+	if p.Name == "llm" {
+		p.Health.Path = cmp.Or(p.Health.Path, "/health") // engines have that one, and some that speak like them the other
+	}
+	if p.Name == "llm" && p.Health.Path == "/health" {
+		p.Health.Else = "/healthz"
+	}
 	p.Health.Path = cmp.Or(p.Health.Path, "/healthz")
 	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
 	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)

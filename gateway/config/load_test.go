@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 	node := s.pool("node")
 	node.Upstreams = nil
 	if want := (Pool{
-		Name: "node", Balance: "p2c", Health: Health{"/healthz", 5 * time.Second},
+		Name: "node", Balance: "p2c", Health: Health{Path: "/healthz", Interval: 5 * time.Second},
 		Timeouts: Timeouts{time.Second, time.Minute, time.Minute},
 		Queue:    Queue{64, time.Second}, MaxInflight: 16384,
 	}); !reflect.DeepEqual(*node, want) {

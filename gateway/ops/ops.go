@@ -70,6 +70,9 @@ func (o *Ops) Health(now time.Time) []byte {
 		Backends: make(map[string]backend),
 	}
 	for _, p := range o.view.Load().pools {
+		if !p.Explicit {
+			continue // nobody has named it, and nobody asks for its health
+		}
 		b := backend{Healthy: p.Healthy()}
 		var urls []string
 		for _, u := range p.Upstreams {

@@ -14,15 +14,15 @@ import (
 // longer than the upstream's, finds its place right before the body.
 const answerRoom = 1024
 
-// await reads the response head, with whatever has come behind it.
-func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
+// await reads the response head, with whatever has come behind it, within that time.
+func (p *Proxy) await(x *Exchange, within time.Duration) Fault {
 	if x.down == nil {
 		x.down = wire.GetBuffer(wire.SmallBuffer) // and a larger one for a head that needs it
 	}
 	x.from, x.end = answerRoom, answerRoom
 	limit := answerRoom + p.options.MaxHeadBytes
-	by := wire.Now() + u.timeouts.Response
-	wait := u.timeouts.Response
+	by := wire.Now() + within
+	wait := within
 	late := x.lateAfter() // and then a hedge may begin, once
 	if late > 0 {
 		wait = min(wait, late)
@@ -74,7 +74,7 @@ func (p *Proxy) await(x *Exchange, u *Upstream) Fault {
 			}
 			// The time for the answer begins when the request is sent, all of it.
 			if x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded) && x.end == x.from {
-				if wait = x.pump.left(u.timeouts.Response); wait > 0 {
+				if wait = x.pump.left(within); wait > 0 {
 					by = wire.Now() + wait
 					continue
 				}
@@ -139,6 +139,7 @@ func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
 		x.dirty = true
 	}
 	x.Status, x.HeadAt = x.answer.Status, wire.Now()
+	u.home.Load().heard(u, x.Status, x.began, x.HeadAt)
 	if x.switched() {
 		return p.tunnel(x, u)
 	}
@@ -347,11 +348,9 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 		p.abandon(x, u)
 	}
 	p.observe(x, u, f)
-	verdict := f
-	if f == ClientGone && unavailable(x.answer.Status) {
-		verdict = None // nobody wanted the body of that answer, but it says enough
+	if f != None {
+		u.home.Load().judge(u, f, x.answer.Status, x.began)
 	}
-	u.home.Load().judge(u, verdict, x.answer.Status, x.began)
 	u.leave(x.at)
 	x.release()
 	return f

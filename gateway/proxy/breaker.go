@@ -7,16 +7,22 @@ import (
 	"time"
 )
 
-// The rules of a breaker. A strike is an attempt that speaks against the upstream: no connection, a time-out,
-// a broken answer, or 502, 503 or 504. Any other whole answer takes all strikes back.
+// The rules of a breaker. What many share must not be written by one: a client whose requests make an upstream fail must not
+// take it from the others. So attempts only accuse, by their share in a window; then the health page is asked, and only
+// who cannot be reached, or answers nobody and not its page, is shut. Who fails its requests while its page answers is passed by
+// as long as somebody else of its pool fares better.
 const (
-	maxStrikes = 3               // in a row open the breaker
-	trials     = 3               // good answers, of requests or probes, close one that is half open
-	minBackoff = time.Second     // the first time that it stays open, and between two probes
-	maxBackoff = 3 * time.Second // what that grows to, doubling; a fifth of jitter comes on top
-	slowStart  = 5 * time.Second // for which an upstream that comes back gets a growing share
-	rampStep   = slowStart / 10  // between two steps of it
-	firstShare = 0.1             // with which it begins
+	leastAttempts = 10                     // in the window say anything; half of them failed accuse
+	maxStrikes    = 3                      // attempts and probes in a row without connection or page open the breaker
+	trials        = 3                      // good answers, of requests or probes, close one that is half open
+	minBackoff    = time.Second            // between two probes of an open one, and the first time that one is passed by
+	maxBackoff    = 3 * time.Second        // what the latter grows to, doubling; a fifth of jitter comes on top
+	accusedAgain  = time.Second            // after its page has answered
+	slowStart     = 5 * time.Second        // for which an upstream that comes back gets a growing share
+	rampStep      = slowStart / 10         // between two steps of it
+	firstShare    = 0.1                    // with which it begins
+	goodGrain     = time.Millisecond       // by which the time of the last good head is known
+	askInterval   = 250 * time.Millisecond // between two probes of one that is accused
 )
 
 // State is what a breaker lets through.
@@ -26,7 +32,7 @@ type State uint32
 const (
 	Closed   State = iota // everything
 	HalfOpen              // a few requests, to try
-	Open                  // nothing until a probe has been answered
+	Open                  // nothing until a probe has been answered; or, if it is mild, nothing while somebody else is well
 )
 
 var states = [...]string{Closed: "closed", HalfOpen: "half_open", Open: "open"}
@@ -37,29 +43,47 @@ func (s State) String() string { return states[s] }
 // A breaker keeps requests from an upstream that fails them. Times are as wire.Now.
 type breaker struct {
 	state   atomic.Uint32
-	strikes atomic.Int32 // in a row
-	good    atomic.Int64 // when the last good answer came
+	mild    atomic.Bool  // when it was opened the last time, the health page answered
+	accused atomic.Bool  // its attempts speak against it: the health page is to be asked
+	strikes atomic.Int32 // in a row: no connection, or no head of the health page
+	good    atomic.Int64 // when the last good head came, to goodGrain
+	heard   atomic.Int64 // when the last head of any answer to a request came, likewise
+	page    atomic.Int64 // when the health page was well the last time
 
-	mu     sync.Mutex
-	since  time.Duration // when the state changed
-	until  time.Duration // while it is open: when to probe
-	opened int           // how often, since it was closed
-	passed int           // trials
-	reason Fault         // of the last strike
+	fine    window // attempts with a good head
+	failed  window // all others that speak of the upstream
+	refused window // those of them with a head: 502, 503 and 504
+
+	mu        sync.Mutex
+	since     time.Duration // when the state changed
+	until     time.Duration // while it is open: when to probe
+	acquitted time.Duration // when the page answered for it
+	opened    int           // how often it was passed by, since it was closed
+	passed    int           // trials
+	reason    Fault         // of the last failure
 }
 
 // State returns what the breaker lets through now.
 func (b *breaker) State() State { return State(b.state.Load()) }
 
-// praise notes a good answer. changed tells that the breaker has closed with it.
+// praise notes a good head. changed tells that the breaker has closed with it.
 func (b *breaker) praise(now time.Duration) (changed bool) {
-	b.good.Store(int64(now))
+	b.fine.add(now)
+	if int64(now)-b.good.Load() >= int64(goodGrain) {
+		b.good.Store(int64(now))
+		b.heard.Store(int64(now))
+	}
 	if b.strikes.Load() != 0 {
 		b.strikes.Store(0)
 	}
 	if b.State() == Closed {
 		return false
 	}
+	return b.pass(now)
+}
+
+// pass notes a trial that went well.
+func (b *breaker) pass(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.State() != HalfOpen {
@@ -73,7 +97,8 @@ func (b *breaker) praise(now time.Duration) (changed bool) {
 	return true
 }
 
-// strike notes an attempt that began at that time and failed. changed tells that the breaker has opened.
+// strike notes an attempt that began at that time and failed. changed tells that the breaker has opened with it: because
+// nobody is there, or mildly, because it was a trial. An upstream that is accused now is to be asked for its page.
 func (b *breaker) strike(now, began time.Duration, why Fault) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,52 +106,155 @@ func (b *breaker) strike(now, began time.Duration, why Fault) (changed bool) {
 		return false // what was asked before the last change is known by now
 	}
 	b.reason = why
-	if b.State() == Closed && b.strikes.Add(1) < maxStrikes {
+	b.failed.add(now)
+	if why == Unavailable {
+		b.refused.add(now)
+		b.heard.Store(int64(now))
+	}
+	switch {
+	case why.unreached() && b.strikes.Add(1) >= maxStrikes:
+		b.open(now, askInterval) // no client can write that; but it may be over soon
+		return true
+	case b.State() == HalfOpen && b.mild.Load():
+		b.passBy(now)
+		return true
+	case b.State() == HalfOpen:
+		b.open(now, minBackoff)
+		return true
+	case b.strikes.Load() > 0, now-b.acquitted >= accusedAgain && b.failing(now):
+		b.accused.Store(true)
+	}
+	return false
+}
+
+// failing tells whether the window speaks against the upstream.
+func (b *breaker) failing(now time.Duration) bool {
+	failed := b.failed.sum(now)
+	all := failed + b.fine.sum(now)
+	return all >= leastAttempts && 2*failed >= all
+}
+
+// share is the share of attempts in the window that failed.
+func (b *breaker) share(now time.Duration) float64 {
+	failed := b.failed.sum(now)
+	if failed == 0 {
+		return 0
+	}
+	return float64(failed) / float64(failed+b.fine.sum(now))
+}
+
+// answersNobody tells whether there were attempts in the window and none of them has got the head of any answer.
+func (b *breaker) answersNobody(now time.Duration) bool {
+	return b.failed.sum(now) > 0 && b.fine.sum(now) == 0 && b.refused.sum(now) == 0
+}
+
+// silent tells whether there were enough of them to take that for what it is.
+func (b *breaker) silent(now time.Duration) bool {
+	return b.answersNobody(now) && b.failed.sum(now) >= leastAttempts
+}
+
+// heardSince tells whether the head of any answer to a request has come since then.
+func (b *breaker) heardSince(then time.Duration) bool { return time.Duration(b.heard.Load()) >= then }
+
+// wellSince tells whether a good answer, also of the health page, has come since then.
+func (b *breaker) wellSince(then time.Duration) bool {
+	return time.Duration(max(b.good.Load(), b.page.Load())) >= then
+}
+
+// answered notes that the health page answered; well tells that it did not say otherwise. It ends the open state at once,
+// unless the page was never the trouble: then it is worth a few trials, after a while. closed tells that everything gets
+// through again.
+func (b *breaker) answered(now time.Duration, well bool) (closed bool) {
+	if well {
+		b.page.Store(int64(now))
+	}
+	b.strikes.Store(0)
+	if b.State() != Open {
 		return false
 	}
-	b.open(now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.State() != Open:
+	case !b.mild.Load():
+		b.turn(Closed, now)
+		return true
+	case now >= b.until:
+		b.turn(HalfOpen, now)
+	}
+	return false
+}
+
+// acquit notes that the page answered for an upstream whose attempts accused it.
+func (b *breaker) acquit(now time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.acquitted = now
+}
+
+// shun has the upstream passed by. changed tells that it was not before.
+func (b *breaker) shun(now time.Duration) (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.State() != Closed {
+		return false
+	}
+	b.passBy(now)
 	return true
 }
 
-// open begins to keep requests away, for longer each time.
-func (b *breaker) open(now time.Duration) {
-	wait := minBackoff << min(b.opened, 8)
-	wait = min(wait, maxBackoff)
+// passBy opens mildly, for longer each time. b.mu is held.
+func (b *breaker) passBy(now time.Duration) {
+	wait := min(minBackoff<<min(b.opened, 8), maxBackoff)
 	b.opened++
-	b.until = now + wait + rand.N(wait/5) // replicas need not come back in step
+	b.mild.Store(true)
+	b.until = now + wait + rand.N(wait/5)
 	b.turn(Open, now)
 }
 
-// answered notes that a probe was answered, with no answer's own verdict: it is worth a few trials.
-func (b *breaker) answered(now time.Duration) (changed bool) {
-	if b.State() == Closed {
+// missed notes that a probe that began at that time got no head of an answer. An upstream that answers requests meanwhile
+// is only slow to say that it is well; one whose page is broken, and of which nothing else is known, is for requests to try.
+func (b *breaker) missed(now, began time.Duration, why Fault) (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	shut := b.State() == Open && !b.mild.Load()
+	switch {
+	case shut && !why.unreached():
+		if now >= b.until {
+			b.turn(HalfOpen, now)
+		}
+		return b.State() == HalfOpen
+	case shut:
+	case b.heardSince(began), !why.unreached() && !b.answersNobody(now):
+		return false
+	case b.strikes.Add(1) < maxStrikes && !b.silent(now):
+		b.reason = why
 		return false
 	}
+	b.reason = why
+	b.open(now, minBackoff)
+	return !shut
+}
+
+// open keeps all requests away until the next probe, which is due after that time.
+func (b *breaker) open(now, wait time.Duration) {
+	b.mild.Store(false)
+	b.until = now + wait + rand.N(wait/10) // replicas need not come back in step
+	if b.State() != Open {
+		b.opened = 0
+	}
+	b.turn(Open, now)
+}
+
+// retry closes the breaker of an upstream whose page nobody asks when its time is over: one more failure opens it.
+func (b *breaker) retry(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.State() != Open || now < b.until {
 		return false
 	}
-	b.turn(HalfOpen, now)
-	return true
-}
-
-// missed notes that a probe was not answered: nothing gets through for another while.
-func (b *breaker) missed(now time.Duration, why Fault) (changed bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.reason = why
-	switch b.State() {
-	case Closed:
-		if b.strikes.Add(1) < maxStrikes {
-			return false
-		}
-	case Open:
-		if now < b.until {
-			return false
-		}
-	}
-	b.open(now)
+	b.turn(Closed, now)
+	b.strikes.Store(maxStrikes - 1)
 	return true
 }
 
@@ -135,6 +263,10 @@ func (b *breaker) turn(to State, now time.Duration) {
 	b.state.Store(uint32(to))
 	b.since, b.passed = now, 0
 	b.strikes.Store(0)
+	b.accused.Store(false)
+	b.fine.clear()
+	b.failed.clear()
+	b.refused.clear()
 }
 
 // shut tells until when the breaker lets nothing through; false if it does.
@@ -147,7 +279,10 @@ func (b *breaker) shut() (until time.Duration, ok bool) {
 	return b.until, true
 }
 
-// why is the reason of the last strike.
+// passedBy tells whether the breaker is open mildly.
+func (b *breaker) passedBy() bool { return b.State() == Open && b.mild.Load() }
+
+// why is the reason of the last failure.
 func (b *breaker) why() Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,23 +14,172 @@ func wantState(t *testing.T, b *breaker, want State) {
 	}
 }
 
-func TestBreakerOpensAfterStrikesInARow(t *testing.T) {
+// An attempt accuses by the share of those that failed, at least half of at least ten in the last ten seconds; whatever it
+// says, it does not open a breaker.
+func TestAttemptsAccuse(t *testing.T) {
+	f := func(good, failed int, want bool) {
+		t.Helper()
+		var b breaker
+		at := time.Minute
+		for range good {
+			b.praise(at)
+		}
+		for range failed {
+			b.strike(at, at, BrokenAnswer)
+		}
+		if got := b.accused.Load(); got != want {
+			t.Errorf("%d good, %d failed: accused is %v", good, failed, got)
+		}
+		wantState(t, &b, Closed)
+	}
+	f(0, 3, false)
+	f(0, 9, false)
+	f(0, 10, true)
+	f(5, 4, false)
+	f(5, 5, true)
+	f(100, 99, false)
+	f(100, 100, true)
+	f(0, 1000, true)
+}
+
+// What is longer ago than the window says nothing.
+func TestWindowForgets(t *testing.T) {
+	var b breaker
+	for i := range 60 {
+		at := time.Minute + time.Duration(i)*1200*time.Millisecond
+		b.strike(at, at, TimeoutResponse)
+	}
+	if b.accused.Load() {
+		t.Error("eight in ten seconds accuse")
+	}
+	var w window
+	for i := range 100 {
+		now := time.Duration(i) * time.Second
+		w.add(now)
+		w.add(now + time.Second - 1)
+		if n := w.sum(now); n != int64(2*min(i+1, 10)) {
+			t.Fatalf("after %d s: %d", i, n)
+		}
+	}
+	if n := w.sum(1000 * time.Second); n != 0 {
+		t.Errorf("%d of long ago", n)
+	}
+}
+
+// No connection, and no page either: attempts and probes together open it, and a head of any answer speaks against.
+func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	for range 10 { // never three in a row
-		b.strike(at, at, BrokenAnswer)
-		b.strike(at, at, TimeoutResponse)
-		b.praise(at)
+	b.strike(at, at, Unreachable)
+	if !b.accused.Load() {
+		t.Error("not accused by a failure to connect")
 	}
+	b.strike(at, at, TimeoutConnect)
 	wantState(t, &b, Closed)
-	b.strike(at, at, BrokenAnswer)
-	b.strike(at, at, BrokenAnswer)
-	if changed := b.strike(at, at, Unreachable); !changed {
+	if !b.strike(at, at, Unreachable) {
 		t.Error("the opening is not told")
 	}
 	wantState(t, &b, Open)
-	if b.why() != Unreachable {
-		t.Errorf("the reason is %v", b.why())
+	if until, _ := b.shut(); until > at+time.Second/2 {
+		t.Errorf("its page is asked for only after %v", until-at)
+	}
+	if b.passedBy() || b.why() != Unreachable {
+		t.Errorf("mild is %v, the reason %v", b.passedBy(), b.why())
+	}
+	b = breaker{}
+	b.strike(at, at, Unreachable)
+	b.missed(at, at, Unreachable)
+	if !b.missed(at, at, Unreachable) {
+		t.Error("the opening is not told")
+	}
+	b = breaker{}
+	for range 100 {
+		at += 10 * time.Millisecond
+		b.strike(at, at, Unreachable)
+		b.praise(at) // others get through
+		b.missed(at, at-time.Millisecond, TimeoutResponse)
+	}
+	wantState(t, &b, Closed)
+}
+
+// Ten attempts and none of them got the head of an answer, and then not the page either: there is nobody.
+func TestBreakerOpensWhenNobodyIsAnswered(t *testing.T) {
+	var b breaker
+	at := time.Minute
+	for range leastAttempts {
+		b.strike(at, at, TimeoutResponse)
+	}
+	b.missed(at+1, at+1, TimeoutResponse)
+	wantState(t, &b, Open)
+	b = breaker{}
+	b.strike(at, at, Unavailable) // which is an answer
+	for range leastAttempts {
+		b.strike(at, at, TimeoutResponse)
+	}
+	b.missed(at+1, at+1, TimeoutResponse)
+	wantState(t, &b, Closed)
+}
+
+// Probes that nobody answers, one after the other, open it if requests get no answers either. Without a connection they do
+// alone; with one, a page that is broken says nothing about requests that nobody has made.
+func TestBreakerCountsProbes(t *testing.T) {
+	f := func(attempts int, why Fault, want State) {
+		t.Helper()
+		var b breaker
+		at := time.Minute
+		for range attempts {
+			b.strike(at, at, BrokenAnswer)
+		}
+		for range maxStrikes {
+			wantState(t, &b, Closed)
+			b.missed(at, at, why)
+		}
+		wantState(t, &b, want)
+	}
+	f(0, Unreachable, Open)
+	f(0, TimeoutConnect, Open)
+	f(0, TimeoutResponse, Closed)
+	f(0, BrokenAnswer, Closed)
+	f(1, TimeoutResponse, Open)
+	f(1, BrokenAnswer, Open)
+}
+
+// Where there is a connection again but no page, requests are to find out.
+func TestABrokenPageIsTried(t *testing.T) {
+	var b breaker
+	at := time.Minute
+	openBreaker(&b, at)
+	until, _ := b.shut()
+	b.missed(until-1, until-1, BrokenAnswer)
+	wantState(t, &b, Open)
+	b.missed(until, until, BrokenAnswer)
+	wantState(t, &b, HalfOpen)
+	b.strike(until+1, until+1, BrokenAnswer)
+	wantState(t, &b, Open)
+	if b.passedBy() {
+		t.Error("it is let through")
+	}
+	until, _ = b.shut()
+	b.missed(until, until, BrokenAnswer)
+	for range trials {
+		b.praise(until)
+	}
+	wantState(t, &b, Closed)
+}
+
+// A page that answers closes an open one at once.
+func TestAnAnsweredProbeCloses(t *testing.T) {
+	for _, well := range []bool{true, false} {
+		var b breaker
+		at := time.Minute
+		openBreaker(&b, at)
+		if until, shut := b.shut(); !shut || until < at+time.Second || until > at+1100*time.Millisecond {
+			t.Errorf("shut is %v, for %v", shut, until-at)
+		}
+		if !b.answered(at+1, well) {
+			t.Error("not told")
+		}
+		wantState(t, &b, Closed)
 	}
 }
 
@@ -38,17 +187,17 @@ func TestBreakerOpensAfterStrikesInARow(t *testing.T) {
 func TestBreakerIgnoresOldEvidence(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	openBreaker(&b, at)
+	b.shun(at)
 	until, _ := b.shut()
 	for range 10 { // of those that were under way
 		b.strike(at+time.Second/2, at-time.Second, TimeoutResponse)
+		b.praise(at + time.Second/2)
 	}
 	if again, _ := b.shut(); again != until {
 		t.Error("old strikes keep it open for longer")
 	}
-	b.praise(at + time.Second/2)
 	wantState(t, &b, Open)
-	b.answered(until)
+	b.answered(until, true)
 	for range 10 {
 		b.strike(until+1, at, TimeoutResponse)
 	}
@@ -59,14 +208,18 @@ func TestBreakerIgnoresOldEvidence(t *testing.T) {
 	wantState(t, &b, Open)
 }
 
+// One that is passed by comes back by trials, after its time.
 func TestBreakerComesBackByTrials(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	openBreaker(&b, at)
+	b.shun(at)
 	until, _ := b.shut()
-	b.answered(until - 1)
+	b.answered(until-1, true)
 	wantState(t, &b, Open) // not before its time
-	b.answered(until)
+	if !b.passedBy() {
+		t.Error("it is shut")
+	}
+	b.answered(until, true)
 	wantState(t, &b, HalfOpen)
 	for i := range trials {
 		if closed := b.praise(until + 1); closed != (i == trials-1) {
@@ -76,12 +229,12 @@ func TestBreakerComesBackByTrials(t *testing.T) {
 	wantState(t, &b, Closed)
 }
 
-// Each time in a row it stays open for longer, but never so long that an upstream that is well again waits for
-// five seconds; once it was closed, it begins anew.
+// Each time in a row it is passed by for longer, but never so long that an upstream that is well again waits for
+// five seconds; once it was closed, it begins anew. One that is shut is asked every second.
 func TestBreakerBacksOff(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	openBreaker(&b, at)
+	b.shun(at)
 	f := func(least, most time.Duration) {
 		t.Helper()
 		until, shut := b.shut()
@@ -91,34 +244,33 @@ func TestBreakerBacksOff(t *testing.T) {
 		at = until
 	}
 	f(time.Second, 1200*time.Millisecond)
-	b.missed(at, Unreachable)
+	again := func() {
+		b.answered(at, true)
+		b.strike(at, at, BrokenAnswer)
+	}
+	again()
 	f(2*time.Second, 2400*time.Millisecond)
 	for range 100 {
-		b.missed(at, Unreachable)
+		again()
 		f(3*time.Second, 3600*time.Millisecond)
 	}
-	b.answered(at)
+	b.answered(at, true)
 	for range trials {
 		b.praise(at)
 	}
-	openBreaker(&b, at)
+	b.shun(at)
 	f(time.Second, 1200*time.Millisecond)
-}
-
-// A probe that nobody answers is a strike, one that finds the breaker open renews it.
-func TestBreakerCountsProbes(t *testing.T) {
-	var b breaker
-	at := time.Minute
-	for range maxStrikes {
-		wantState(t, &b, Closed)
-		b.missed(at, TimeoutResponse)
+	openBreaker(&b, at)
+	for range 10 {
+		b.missed(at, at, Unreachable)
+		f(time.Second, 1100*time.Millisecond)
 	}
-	wantState(t, &b, Open)
 }
 
+// openBreaker opens a breaker as one that nobody answers behind.
 func openBreaker(b *breaker, at time.Duration) {
 	for range maxStrikes {
-		b.strike(at, at, Unreachable)
+		b.missed(at, at+1, Unreachable)
 	}
 }
 

@@ -70,3 +70,6 @@ func (f Fault) elsewhere() bool {
 	}
 	return false
 }
+
+// unreached tells whether no connection came about.
+func (f Fault) unreached() bool { return f == Unreachable || f == TimeoutConnect || f == TLSFailed }

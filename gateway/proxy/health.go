@@ -3,12 +3,10 @@ package proxy
 import (
 	"context"
 	"math/rand/v2"
-	"net"
+	"sync/atomic"
 	"time"
 
 	"aigateway/gateway/wire"
-
-	"github.com/valyala/fasthttp"
 )
 
 // probeTimeout bounds one probe. A busy inference server may be slow to say that it is well.
@@ -17,26 +15,37 @@ const probeTimeout = 3 * time.Second
 // sickInterval is the longest time between two probes of an upstream that is not well: it must be back soon.
 const sickInterval = time.Second
 
+// A server that is stopped, or hangs, accepts connections and never answers: the kernel does that for it. One that has requests
+// and was not heard of between two looks is asked at once, and is not asked for more by others' requests while its page takes
+// much longer than it did before.
+const (
+	lookEvery    = 250 * time.Millisecond
+	quietAgain   = 500 * time.Millisecond // between two such probes
+	leastPatient = 400 * time.Millisecond
+	pagesLonger  = 4
+)
+
 // watchOver looks after an upstream until ctx ends: it probes it at once and then every interval, more
 // often when it is not well, lets it come back by and by, and asks for its addresses again.
 func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	defer p.probes.Done()
-	var last time.Duration
+	var last, looked time.Duration
 	next, lookup := wire.Now(), wire.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if now := wire.Now(); now >= next {
+		if now := wire.Now(); now >= next || u.quietSince(looked) && now >= last+quietAgain {
 			last = now
-			p.probeOnce(ctx, u)
+			p.look(ctx, u)
 			next = u.nextProbe(wire.Now(), last)
 		}
-		if !u.names.fixed() && wire.Now() >= lookup {
+		if !u.names.fixed() && wire.Now() >= lookup && (u.home.Load().Explicit || u.names.known.Load() != nil) {
 			lookup = u.lookAgain(ctx)
 		}
 		now := wire.Now()
+		looked = u.lookAt(now)
 		u.conns.expire(now)
-		wake := min(next, now+maxIdle/2)
+		wake := min(next, now+lookEvery)
 		if u.back.Load() > 0 {
 			u.home.Load().refresh(now) // the next step of its slow start
 			if u.ramping(now) {
@@ -61,17 +70,42 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	}
 }
 
+// lookAt is when the upstream was looked at, 0 if it has nothing to do.
+func (u *Upstream) lookAt(now time.Duration) time.Duration {
+	if u.inflight.Load() == 0 {
+		return 0
+	}
+	return now
+}
+
+// quietSince tells whether the upstream has had requests since it was looked at, and has begun to answer none.
+func (u *Upstream) quietSince(looked time.Duration) bool {
+	return looked > 0 && u.inflight.Load() > 0 && !u.breaker.heardSince(looked) && u.home.Load().Explicit
+}
+
 // nextProbe is when to probe again after a probe that began at last.
 func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
 	if until, shut := u.breaker.shut(); shut {
 		return max(now, until)
 	}
 	wait := u.probing.Interval
-	if !u.Healthy() || u.breaker.State() != Closed || u.breaker.strikes.Load() > 0 {
+	switch {
+	case u.breaker.accused.Load() || u.breaker.strikes.Load() > 0:
+		wait = min(wait, askInterval)
+	case !u.Healthy() || u.breaker.State() != Closed:
 		wait = min(wait, sickInterval)
 	}
 	// A little jitter, so that replicas do not probe in step.
 	return max(now, last+wait+rand.N(wait/10+1))
+}
+
+// look probes an upstream, if the operator has named it.
+func (p *Proxy) look(ctx context.Context, u *Upstream) {
+	if u.home.Load().Explicit {
+		p.probeOnce(ctx, u)
+	} else if now := wire.Now(); u.breaker.retry(now) {
+		u.home.Load().refresh(now)
+	}
 }
 
 // probeOnce makes one probe and notes what it found. A panic costs this probe, not the ones to come.
@@ -81,70 +115,55 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 			p.options.OnPanic(r)
 		}
 	}()
-	f := p.ask(ctx, u)
+	began := wire.Now()
+	accused := u.breaker.accused.Swap(false)
+	var late atomic.Bool
+	timer := time.AfterFunc(u.patience(), func() { late.Store(u.setAside(began)) })
+	f, status := p.ask(ctx, u)
+	timer.Stop()
 	if f == Exhausted || ctx.Err() != nil {
 		return // which says nothing about the upstream
 	}
 	now := wire.Now()
-	u.finding.Store(uint32(f))
-	was, known := u.Healthy(), u.probed.Swap(true)
+	if f == TimeoutResponse && u.breaker.heardSince(began) {
+		return // it answers requests, so it is there, and busy
+	}
+	u.finding.Store(uint32(f) | uint32(status)<<pageStatusAt)
+	was, known := u.Healthy() || late.Load(), u.probed.Swap(true)
 	u.healthy.Store(f == None)
+	home := u.home.Load()
 	switch f {
-	case None:
-		if u.breaker.answered(now); u.breaker.State() == HalfOpen && was && u.breaker.praise(now) {
+	case None, Unavailable, Looped:
+		u.pageTook.Store(int64(now - began))
+		u.breaker.answered(now, f == None)
+		if f == None && u.breaker.State() == HalfOpen && u.inflight.Load() == 0 && u.breaker.pass(now) {
 			was = false // as good as a trial, when nobody asks
 		}
-	case Unavailable, Looped:
-		u.breaker.answered(now) // and it is for the requests to find out
+		if accused && !(home.fares(u, now) && u.breaker.shun(now)) {
+			u.breaker.acquit(now)
+		}
 	default:
-		u.breaker.missed(now, f)
+		u.breaker.missed(now, began, f)
 	}
 	if f == None && !was && known && u.breaker.State() == Closed {
 		u.back.Store(int64(now))
 	}
-	u.home.Load().refresh(now)
+	home.refresh(now)
 }
 
-// ask makes one probe, on a connection of its own. Any answer below 500 is a sign of life: many
-// OpenAI-compatible servers have no health page. Another one is Unavailable.
-func (p *Proxy) ask(running context.Context, u *Upstream) Fault {
-	ctx, cancel := context.WithTimeout(running, probeTimeout)
-	defer cancel()
-	conn, err := u.connect(ctx)
-	if err != nil {
-		return dialFault(err)
+// patience is how long the page of an upstream may take.
+func (u *Upstream) patience() time.Duration {
+	return min(probeTimeout, max(leastPatient, pagesLonger*time.Duration(u.pageTook.Load())))
+}
+
+// setAside leaves out an upstream that has requests, while neither they nor the probe that began then have got an answer and
+// somebody else is well. It tells whether it did.
+func (u *Upstream) setAside(began time.Duration) bool {
+	home := u.home.Load()
+	if u.inflight.Load() == 0 || u.breaker.heardSince(began-lookEvery) || !home.others(u) || !u.healthy.Swap(false) {
+		return false
 	}
-	defer conn.Close()
-	defer context.AfterFunc(running, func() { _ = conn.Close() })() // nobody waits for it
-	hc := fasthttp.HostClient{
-		Addr:                      u.names.hostport,
-		Dial:                      func(string) (net.Conn, error) { return conn.Conn, nil },
-		ReadTimeout:               probeTimeout,
-		WriteTimeout:              probeTimeout,
-		MaxIdemponentCallAttempts: 1,
-		MaxResponseBodySize:       64 << 10,
-		ReadBufferSize:            p.options.MaxHeadBytes,
-		NoDefaultUserAgentHeader:  true,
-		DisablePathNormalizing:    true,
-	}
-	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(request)
-	defer fasthttp.ReleaseResponse(response)
-	request.SetRequestURI("http://" + u.host + u.probing.Path) // TLS, if any, is below
-	request.Header.Set("User-Agent", wire.Name+"-probe")
-	request.Header.Set("Via", "1.1 "+p.options.Via)
-	request.SetConnectionClose()
-	if err := hc.Do(request, response); err != nil {
-		if timedOut(err) {
-			return TimeoutResponse
-		}
-		return BrokenAnswer
-	}
-	switch status := response.StatusCode(); {
-	case status == fasthttp.StatusLoopDetected:
-		return Looped
-	case status >= 500:
-		return Unavailable
-	}
-	return None
+	u.finding.Store(uint32(TimeoutResponse))
+	home.refresh(wire.Now())
+	return true
 }

@@ -120,7 +120,7 @@ func (h *hedge) attempt() Fault {
 	x.used = x.conn.Used()
 	f, _ := x.send(u)
 	if f == None {
-		f = h.proxy.await(x, u)
+		f = h.proxy.await(x, u.timeouts.Response)
 	}
 	if x.Gone() {
 		return ClientGone

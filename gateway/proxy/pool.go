@@ -63,7 +63,7 @@ func (p *Pool) Healthy() bool {
 // Sick tells whether every upstream of the pool is known to be.
 func (p *Pool) Sick() bool {
 	for _, u := range p.Upstreams {
-		if u.Healthy() || !u.Probed() && u.breaker.State() != Open {
+		if u.Healthy() || !u.Probed() && u.breaker.State() != Open || u.breaker.passedBy() {
 			return false
 		}
 	}
@@ -100,7 +100,7 @@ func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 }
 
 // pickAny takes a place at the least busy upstream that has one and was not tried. Those that look sick are
-// the last resort: not for a request that only found the others full.
+// the last resort: not for a request that only found the others full, unless it is only requests that they fail.
 func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 	fault := NoUpstream
 	for range 2 * len(r.seats) { // again if somebody was faster
@@ -125,15 +125,12 @@ func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 		}
 		fault = Busy
 	}
-	if fault == Busy {
-		return nil, Busy
-	}
 	for _, u := range r.rest {
-		if !slices.Contains(tried, u) && u.take(p) {
+		if (fault == NoUpstream || u.breaker.passedBy()) && !slices.Contains(tried, u) && u.take(p) {
 			return u, None
 		}
 	}
-	return nil, NoUpstream
+	return nil, fault
 }
 
 // refresh makes a new roster of what is known of the upstreams, and tells who has become well or sick.
@@ -141,13 +138,18 @@ func (p *Pool) refresh(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var well, dubious []seat
-	known := 0
+	known, fit := 0, p.countHealthy()
 	for _, u := range p.Upstreams {
 		healthy, state := u.Healthy(), u.breaker.State()
-		u.limit.Store(u.limitIn(state))
+		switch {
+		case u.breaker.passedBy(), state == HalfOpen && healthy && fit == 1:
+			u.limit.Store(u.most) // nobody else is there for what it would not get
+		default:
+			u.limit.Store(u.limitIn(state))
+		}
 		s := seat{u, u.weightNow(now)}
 		switch {
-		case state == Open:
+		case state == Open && !u.breaker.passedBy():
 		case healthy:
 			well = append(well, s)
 		default:
@@ -156,7 +158,7 @@ func (p *Pool) refresh(now time.Duration) {
 		if u.Probed() || state == Open {
 			known++
 		}
-		if told := u.told.Swap(toldOf(healthy)); told != toldOf(healthy) && u.Probed() && p.onHealth != nil {
+		if u.Probed() && u.told.Swap(toldOf(healthy)) != toldOf(healthy) && p.onHealth != nil {
 			p.onHealth(u, healthy)
 		}
 	}
@@ -172,6 +174,16 @@ func (p *Pool) refresh(now time.Duration) {
 	r.rest = rest
 	p.roster.Store(r)
 	p.queue.call()
+}
+
+// countHealthy is how many upstreams of the pool are healthy.
+func (p *Pool) countHealthy() (n int) {
+	for _, u := range p.Upstreams {
+		if u.Healthy() {
+			n++
+		}
+	}
+	return n
 }
 
 // served is how many requests the pool's upstreams are through with.
@@ -198,7 +210,29 @@ func (p *Pool) others(u *Upstream) bool {
 	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool { return v != u && v.Healthy() })
 }
 
-// judge draws the conclusion from an attempt that began at that time. A client that left says nothing about
+// fares tells whether an upstream of the pool other than u is well and fails a much smaller share of its requests: then it is u,
+// and not what is asked of it. Requests that fail wherever they go say nothing about where they went.
+func (p *Pool) fares(u *Upstream, now time.Duration) bool {
+	share := u.breaker.share(now)
+	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool {
+		return v != u && v.Healthy() && v.breaker.State() == Closed && v.breaker.share(now) <= share/2
+	})
+}
+
+// heard draws the conclusion from the head of an answer to a request that was sent at that time. It counts as soon as it is there:
+// a stream may last for an hour.
+func (p *Pool) heard(u *Upstream, status int, began, now time.Duration) {
+	if unavailable(status) {
+		p.judge(u, Unavailable, status, began)
+		return
+	}
+	if u.breaker.praise(now) {
+		u.back.Store(int64(now))
+		p.refresh(now)
+	}
+}
+
+// judge draws the conclusion from an attempt that began at that time and has failed. A client that left says nothing about
 // the upstream, nor does a connection used before that broke: its upstream may have meant to close it.
 func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	if f == None && unavailable(status) {
@@ -207,20 +241,19 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	now := wire.Now()
 	changed := false
 	switch f {
-	case None:
-		if changed = u.breaker.praise(now); changed {
-			u.back.Store(int64(now))
-		}
 	case Unreachable, TimeoutConnect, TLSFailed:
 		changed = u.breaker.strike(now, began, f)
 		changed = u.healthy.Swap(false) || changed
-		u.finding.Store(uint32(f))
+		u.finding.Store(uint32(f) | foundByRequest)
 	case TimeoutResponse:
+		if time.Duration(u.breaker.good.Load()) >= began {
+			return // others had their answers meanwhile: a slow request, not a sick upstream
+		}
 		changed = u.breaker.strike(now, began, f)
 		// Nothing good came in all that time: it hangs. A probe will tell, and until then others are there.
-		if time.Duration(u.breaker.good.Load()) < began && p.others(u) {
+		if !u.breaker.wellSince(began) && p.others(u) {
 			changed = u.healthy.Swap(false) || changed
-			u.finding.Store(uint32(f))
+			u.finding.Store(uint32(f) | foundByRequest)
 		}
 	case TimeoutIdle, BrokenAnswer, Truncated, Unavailable:
 		changed = u.breaker.strike(now, began, f)
@@ -230,7 +263,5 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	if changed {
 		p.refresh(now)
 	}
-	if f != None || changed {
-		u.suspect()
-	}
+	u.suspect()
 }

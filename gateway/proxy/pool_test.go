@@ -15,7 +15,7 @@ var balances = []string{"p2c", leastRequests, roundRobin, hashed}
 
 // poolOf is a pool of healthy upstreams with these weights.
 func poolOf(balance string, weights ...int) *Pool {
-	c := config.Pool{Name: "p", Balance: balance, Hash: config.Hash{By: byClient}, MaxInflight: 1000, Queue: config.Queue{Size: 4, Wait: time.Second}}
+	c := config.Pool{Name: "p", Explicit: true, Balance: balance, Hash: config.Hash{By: byClient}, MaxInflight: 1000, Queue: config.Queue{Size: 4, Wait: time.Second}}
 	p := newPool(c)
 	for i, w := range weights {
 		u := newUpstream(config.Upstream{URL: &url.URL{Scheme: "http", Host: fmt.Sprintf("10.0.0.%d:80", i)}, Weight: w}, p, c)
@@ -43,7 +43,7 @@ func (p *Pool) sicken(which ...int) {
 func (p *Pool) openBreakers(which ...int) {
 	for _, i := range which {
 		p.Upstreams[i].breaker.mu.Lock()
-		p.Upstreams[i].breaker.open(wire.Now())
+		p.Upstreams[i].breaker.open(wire.Now(), minBackoff)
 		p.Upstreams[i].breaker.mu.Unlock()
 	}
 	p.refresh(wire.Now())
@@ -294,7 +294,7 @@ func TestAllocPick(t *testing.T) {
 			if got := testing.AllocsPerRun(100, func() {
 				key = mix(key)
 				u, _ := p.pick(key, nil)
-				p.judge(u, None, 200, 0)
+				p.heard(u, 200, 0, wire.Now())
 				u.leave(p)
 			}); got != 0 {
 				t.Errorf("%s of %d: %v allocations", balance, n, got)

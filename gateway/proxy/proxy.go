@@ -278,7 +278,7 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 	u = x.Upstream // that of the hedge, if it was faster
 	x.attempted(u, f)
 	p.observe(x, u, f)
-	if again != RetryReused {
+	if f != None && again != RetryReused {
 		u.home.Load().judge(u, f, x.answer.Status, x.began)
 	}
 	return f, again
@@ -361,7 +361,7 @@ func (p *Proxy) attempt(x *Exchange, u *Upstream) (f Fault, again Retry) {
 	} else if !x.repeatable() {
 		x.hold.release() // a generation may take a minute
 	}
-	if f = p.await(x, u); x.hedge != nil {
+	if f = p.await(x, u.timeouts.Response); x.hedge != nil {
 		f = p.settle(x, f)
 		u = x.Upstream
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -46,9 +47,12 @@ type Upstream struct {
 	healthy  atomic.Bool // by the last probe, unless a request has found otherwise since
 	probed   atomic.Bool
 	told     atomic.Uint32
-	finding  atomic.Uint32 // of the last probe, as a Fault
+	finding  atomic.Uint32 // of the last probe as a Fault, with the page's status above it; or of a request, with foundByRequest
 	back     atomic.Int64  // when it came back, as wire.Now; 0: it was never away
+	pageTook atomic.Int64  // the time of the last probe that was answered
 	breaker  breaker
+
+	elsewhere atomic.Bool // the second of the health pages is the one that is there
 }
 
 func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
@@ -92,21 +96,43 @@ func (u *Upstream) Inflight() int64 { return u.inflight.Load() }
 // Breaker is the state of the upstream's breaker.
 func (u *Upstream) Breaker() State { return u.breaker.State() }
 
+// What stands above the fault in Upstream.finding.
+const (
+	foundByRequest = 1 << 8
+	pageStatusAt   = 16 // bits
+)
+
 // Condition is the upstream's state and the reason for it, for an operator: "closed", "half_open", "open" as its
 // breaker is, or "slow_start" of one that has just come back.
 func (u *Upstream) Condition() (state, reason string) {
 	s := u.breaker.State()
 	switch {
+	case u.breaker.passedBy():
+		reason = u.breaker.why().String() + ", while others of the pool answer"
 	case s != Closed:
 		reason = u.breaker.why().String()
 	case !u.Probed():
 		reason = "not_probed_yet"
 	case !u.healthy.Load():
-		reason = "probe: " + Fault(u.finding.Load()).String()
+		reason = u.found()
 	case u.ramping(wire.Now()):
 		return "slow_start", ""
 	}
 	return s.String(), reason
+}
+
+// found says what spoke against the upstream the last time.
+func (u *Upstream) found() string {
+	v := u.finding.Load()
+	f := Fault(v).String()
+	switch status := v >> pageStatusAt; {
+	case v&foundByRequest != 0:
+		return "request: " + f
+	case Fault(v) == Unavailable:
+		page, _ := u.pages()
+		return "probe: " + page + " answered " + strconv.Itoa(int(status))
+	}
+	return "probe: " + f
 }
 
 // take takes one of the places at the upstream for a request to the pool; leave gives it back.

@@ -69,7 +69,7 @@ func TestDashboardData(t *testing.T) {
 	if d.Requests.Total != 4 || d.Requests.Class[2] != 3 || d.Requests.Class[4] != 1 || d.Inflight != 0 || d.Cache.Hits[0] != 2 || d.Cache.Misses != 1 {
 		t.Errorf("%+v", d)
 	}
-	if len(d.Upstreams) != 2 || d.Upstreams[1].URL != up.URL || !d.Upstreams[1].Healthy || d.Upstreams[1].Answers.Total != 1 {
+	if len(d.Upstreams) != 1 || d.Upstreams[0].URL != up.URL || !d.Upstreams[0].Healthy || d.Upstreams[0].Answers.Total != 1 {
 		t.Errorf("upstreams: %+v", d.Upstreams)
 	}
 	if at := time.UnixMilli(d.Now); time.Since(at) > time.Minute || r.field("Cache-Control") != "no-store" || strings.Contains(r.head, "Set-Cookie") {

@@ -30,8 +30,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// fasthttp's janitors look at a flag once in ten seconds, and once in the time connections may idle.
 		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 	)
@@ -199,8 +197,8 @@ func startUpstream(t *testing.T, do script) *scripted {
 func (u *scripted) serve(conn net.Conn, do script) {
 	p := newPeer(u.t, conn)
 	// A probe says who it is in its first bytes; a connection that never says anything is a request's.
-	head, _ := p.r.Peek(13)
-	if string(head) == "GET /healthz " {
+	head, _ := p.r.Peek(12)
+	if string(head) == "GET /healthz" || string(head) == "GET /health " {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		return
 	}

@@ -65,6 +65,9 @@ func measured(s *config.Settings) (routes []string, pools map[string][]string) {
 		routes = append(routes, r.Path)
 	}
 	for _, p := range s.Pools {
+		if !p.Explicit {
+			continue // nobody has named it, so it says nothing to anybody
+		}
 		for _, u := range p.Upstreams {
 			pools[p.Name] = append(pools[p.Name], u.URL.String())
 		}

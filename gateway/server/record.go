@@ -62,7 +62,9 @@ func (g *Gateway) upstreamSeries(s *config.Settings) *[]*telemetry.Upstream {
 			for len(all) <= u.Index {
 				all = append(all, nil)
 			}
-			all[u.Index] = g.metrics.Upstream(p.Name, u.URL)
+			if p.Explicit {
+				all[u.Index] = g.metrics.Upstream(p.Name, u.URL)
+			}
 		}
 	}
 	return &all
@@ -137,11 +139,12 @@ func (x *exchange) leftIn() (phase string) {
 // statusClientGone is what counts for a client that left before it had a reply. nginx's number.
 const statusClientGone = 499
 
-// noteHealth logs that an upstream turned out to be well or sick.
+// noteHealth logs that an upstream turned out to be well or sick, and why.
 func (g *Gateway) noteHealth(u *proxy.Upstream, healthy bool) {
 	if healthy {
 		g.log.Info("upstream is healthy", "pool", u.Pool, "upstream", u.URL)
 	} else {
-		g.log.Warn("upstream is not healthy", "pool", u.Pool, "upstream", u.URL)
+		state, reason := u.Condition()
+		g.log.Warn("upstream is not healthy", "pool", u.Pool, "upstream", u.URL, "state", state, "reason", reason)
 	}
 }

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// ask makes one probe. Any answer below 500 is a sign of life: many OpenAI-compatible servers have no health page. Another one
+// is Unavailable. Where the page is not there, a pool may have another one, which is asked first from then on.
+func (p *Proxy) ask(running context.Context, u *Upstream) (f Fault, status int) {
+	ctx, cancel := context.WithTimeout(running, probeTimeout)
+	defer cancel()
+	first, second := u.pages()
+	f, status = p.askFor(ctx, u, first)
+	if status != 404 || second == "" {
+		return f, status
+	}
+	g, other := p.askFor(ctx, u, second)
+	if other == 404 || other == 0 {
+		return f, status // that one was an answer
+	}
+	u.elsewhere.Store(!u.elsewhere.Load())
+	return g, other
+}
+
+// askFor asks for a page, on a connection of its own, as a request does and by the same parser: what is good enough for
+// requests is for probes. The head is the verdict: how long a body is, and whether it ends, says nothing about health.
+func (p *Proxy) askFor(ctx context.Context, u *Upstream, path string) (f Fault, status int) {
+	conn, err := u.connect(ctx)
+	if err != nil {
+		return dialFault(err), 0
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, conn.Interrupt)() // the gateway ends, or the time is over
+	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, conn: conn}
+	defer x.release()
+	x.head = append(x.head, "GET "+path+" HTTP/1.1\r\nHost: "+u.host+"\r\nUser-Agent: "+wire.Name+"-probe\r\nVia: 1.1 "+p.options.Via+"\r\nConnection: close\r\n\r\n"...)
+	by, _ := ctx.Deadline()
+	if _, err := conn.Send(x.head, time.Until(by)); err == nil {
+		f = p.await(x, max(time.Millisecond, u.pageTime(time.Until(by))))
+	} else {
+		f = x.readFault(err, TimeoutResponse)
+	}
+	switch {
+	case f != None && ctx.Err() != nil:
+		return TimeoutResponse, 0 // or the gateway ends, which is looked at by who asked
+	case f == HeadTooLarge:
+		return BrokenAnswer, 0
+	case f == None && x.answer.Status == fasthttp.StatusLoopDetected:
+		return Looped, x.answer.Status
+	case f == None && x.answer.Status >= 500:
+		return Unavailable, x.answer.Status
+	case f == None:
+		return None, x.answer.Status
+	}
+	return f, 0
+}
+
+// pages are the health page that is asked for, and the other one, "" if there is none.
+func (u *Upstream) pages() (first, second string) {
+	if u.elsewhere.Load() {
+		return u.probing.Else, u.probing.Path
+	}
+	return u.probing.Path, u.probing.Else
+}
+
+// hopeless is how long the page of an upstream may take of whose attempts none has got the head of an answer.
+const hopeless = time.Second
+
+// pageTime is how much of the time left the page may take.
+func (u *Upstream) pageTime(left time.Duration) time.Duration {
+	if u.breaker.silent(wire.Now()) {
+		return min(left, hopeless)
+	}
+	return left
+}
