@@ -45,12 +45,14 @@ func (o *outcry) due(n int) int64 {
 }
 
 func (g *Gateway) noteRoom(n int) {
+	g.metrics.Room(n)
 	if n := g.crowded.due(n); n > 0 {
 		g.log.Warn("descriptors or connections run short: idle client connections were closed to make room; a higher `ulimit -n` would keep them", "closed", n)
 	}
 }
 
 func (g *Gateway) noteRefused(peer netip.Addr) {
+	g.metrics.Refused()
 	if n := g.crowds.due(1); n > 0 {
 		g.log.Warn("a client has MAX_CONNS_PER_CLIENT connections, none of them idle: further ones were refused", "client", peer.String(), "refused", n)
 	}

@@ -73,6 +73,8 @@ type Metrics struct {
 	cancels   tally
 	truncated *metrics.Counter
 	panics    *metrics.Counter
+	room      *metrics.Counter // client connections closed to make room
+	refused   *metrics.Counter // client connections that were one too many
 }
 
 // noRoute is the label of requests that found no route. It cannot be a template: those begin with a slash.
@@ -102,6 +104,7 @@ func New(o Options) *Metrics {
 		"", "phase", o.CancelPhases)
 	m.truncated = m.counters("stream_truncated_total", "Answers cut short after they had begun.").counter("")
 	m.panics = m.counters("panics_total", "Bugs that cost one request each.").counter("")
+	m.addConnections()
 	m.addTunnels(o.Tunnels)
 	m.gauges("build_info", "What is running; always 1.").gauge(label("version", o.Version)+","+label("goversion", runtime.Version()),
 		func() float64 { return 1 })
