@@ -13,6 +13,7 @@ run: build ## build and start the gateway on :8080 with simulated backends insid
 # Static, without paths of this machine in it. The version comes in here, so the build does not ask git a second time.
 build: ## build the gateway into .bin/gateway
 	@mkdir -p .bin
+	@[ -x .bin/gateway ] && echo "building .bin/gateway" || echo "building .bin/gateway; the first time this fetches and compiles what it needs, a minute or two"
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o .bin/gateway ./gateway
 
 ## Test

@@ -118,9 +118,13 @@ type Route struct {
 	Fallback string   // the pool to use when Pool cannot serve; goes before the pool's own
 	Rewrite  string   // "/infer" for an exact path, "/static/*" for a prefix; "": the target as it came
 	Local    string   // "slow" or "limited": the gateway answers itself
-	Limit    Limit
-	Cache    RouteCache
-	Builtin  bool // not from the file
+	OpenAI   bool     // clients are told of faults in OpenAI's shape
+
+	MaxBodyBytes int64 // a longer request body is a 413
+
+	Limit   Limit
+	Cache   RouteCache
+	Builtin bool // not from the file
 }
 
 // RouteCache is what a route says about the cache.
@@ -231,6 +235,7 @@ type setting struct {
 	pool     string // the built-in pool whose upstreams it names, or ""
 	secret   bool   // -print-config masks it; its reader never quotes it
 	restart  bool   // a reload cannot change it
+	loose    bool   // its default is not the same for all routes: who states it states it for all of them
 
 	// read puts the value that text stands for into the draft. Its error
 	// completes the sentence "NAME: …"; joined errors are separate faults.
@@ -262,7 +267,7 @@ func declarations() []setting {
 			meaning: "the same for the pool `node`",
 			read:    intoPool("node")},
 		{name: "LLM_SERVICE_URL", pool: "llm",
-			meaning: "the same for the pool `llm`, which answers `/v1/*`",
+			meaning: "the same for the pool `llm`, which answers `/v1/*`, `/tokenize`, `/detokenize`, `/version`, `/rerank` and `/score`",
 			read:    intoPool("llm")},
 		{name: "TRUSTED_PROXIES", standard: "loopback,private",
 			meaning: "who may speak for a client in `X-Forwarded-For`: `loopback`, `private`, addresses and CIDRs, comma-separated, or `none`",
@@ -346,8 +351,8 @@ func declarations() []setting {
 		{name: "REDIS_KEY_FILE", restart: true,
 			meaning: "PEM file of its private key",
 			read:    into(func(s *Settings) *string { return &s.Redis.KeyFile }, anything)},
-		{name: "MAX_BODY_BYTES", standard: "16777216",
-			meaning: "a longer request body is answered 413",
+		{name: "MAX_BODY_BYTES", standard: "16777216", loose: true,
+			meaning: "a longer request body is answered 413; unless set, 64 MiB on `/v1/*` and the engines' other paths",
 			read:    into(func(s *Settings) *int64 { return &s.MaxBodyBytes }, integer[int64](1, maxBodyBytes, "number of bytes"))},
 		{name: "BODY_BUFFER", standard: "1048576",
 			meaning: "bytes of a request body that are held until an upstream is asked; a longer one is passed on as it comes from there on",
@@ -364,8 +369,8 @@ func declarations() []setting {
 		{name: "CONNECT_TIMEOUT", standard: "1s",
 			meaning: "time for the connection to an upstream to stand",
 			read:    into(func(s *Settings) *time.Duration { return &s.ConnectTimeout }, duration(minDuration))},
-		{name: "RESPONSE_TIMEOUT", standard: "60s",
-			meaning: "time for the head of a response to come, once the request is sent",
+		{name: "RESPONSE_TIMEOUT", standard: "60s", loose: true,
+			meaning: "time for the head of a response to come, once the request is sent; unless set, 10m from pools that `/v1/*` leads to: engines answer whole generations at once",
 			read:    into(func(s *Settings) *time.Duration { return &s.ResponseTimeout }, duration(minDuration))},
 		{name: "IDLE_TIMEOUT", standard: "60s",
 			meaning: "longest silence inside a body or stream",
@@ -467,6 +472,11 @@ func builtinRoutes(s *Settings) []Route {
 		{Path: "/infer/node", Methods: both, Pool: "node", Rewrite: "/infer", Cache: kept, Builtin: true},
 		{Path: "/infer", Methods: both, Pool: "python", Fallback: "node", Cache: kept, Builtin: true},
 		{Path: "/v1/*", Pool: "llm", Builtin: true},
+		{Path: "/tokenize", Pool: "llm", OpenAI: true, Builtin: true},
+		{Path: "/detokenize", Pool: "llm", OpenAI: true, Builtin: true},
+		{Path: "/version", Pool: "llm", OpenAI: true, Builtin: true},
+		{Path: "/rerank", Pool: "llm", OpenAI: true, Builtin: true},
+		{Path: "/score", Pool: "llm", OpenAI: true, Builtin: true},
 		{Path: "/slow", Methods: get, Local: "slow", Cache: kept, Builtin: true},
 		{Path: "/limited", Methods: get, Local: "limited", Cache: RouteCache{Off: true}, Builtin: true},
 	}

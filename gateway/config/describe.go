@@ -69,6 +69,9 @@ func (p *page) setting(s setting) {
 	if s.pool != "" && (v.from == byDefault || v.from != p.settings.given.upstreamsFrom(s.pool)) {
 		write = p.note // as a live line it would make the pool explicit, or contradict it
 	}
+	if s.loose && v.from == byDefault {
+		write = p.note
+	}
 	if s.secret && v.text != "" {
 		write, text = p.note, "********"
 	}

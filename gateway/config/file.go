@@ -41,6 +41,7 @@ type node struct {
 	file  string
 	line  int
 	path  string // "pools.llm.upstreams[0].url"
+	depth int    // how many aliases have led here
 }
 
 // parseFile reads the text of the file into the draft.
@@ -53,8 +54,9 @@ func (d *draft) parseFile(name string, text []byte) {
 	}
 	root := node{draft: d, file: name, line: 1}
 	for _, doc := range tree.Docs {
+		_, directive := doc.Body.(*ast.DirectiveNode) // %YAML: of the version, which changes nothing here
 		switch {
-		case doc.Body == nil:
+		case doc.Body == nil, directive && root.body == nil:
 		case root.body != nil:
 			root.line = doc.Body.GetToken().Position.Line
 			root.fault("a second document begins here; the file has one")
@@ -62,6 +64,9 @@ func (d *draft) parseFile(name string, text []byte) {
 		default:
 			root.body = doc.Body
 		}
+	}
+	if root.body != nil {
+		ast.Walk(&d.anchors, root.body)
 	}
 	readSettings(root)
 }
@@ -83,7 +88,12 @@ func readSettings(n node) {
 			n.draft.set(s, n.where(), value{n.listText(), byFile})
 		}
 	}
-	n.fields(known)
+	n.entries(func(key string, n node) {
+		if strings.HasPrefix(key, "x-") {
+			return // a place for what is named with & and used elsewhere, as in compose files
+		}
+		n.known(key, known)
+	})
 }
 
 func readPools(n node) {
@@ -335,14 +345,17 @@ func (n node) empty() bool {
 
 // fields reads a mapping whose keys are known, each at most once.
 func (n node) fields(known map[string]func(node)) {
-	n.entries(func(key string, n node) {
-		if read := known[key]; read != nil {
-			read(n)
-			return
-		}
-		names := slices.Sorted(maps.Keys(known))
-		n.fault("there is no such key here; there are " + strings.Join(names, ", "))
-	})
+	n.entries(func(key string, n node) { n.known(key, known) })
+}
+
+// known reads the value of a key, if it is one of those that are known.
+func (n node) known(key string, known map[string]func(node)) {
+	if read := known[key]; read != nil {
+		read(n)
+		return
+	}
+	names := slices.Sorted(maps.Keys(known))
+	n.fault("there is no such key here; there are " + strings.Join(names, ", "))
 }
 
 // entries reads a mapping with keys of any name, each once.
@@ -350,29 +363,28 @@ func (n node) entries(read func(key string, n node)) {
 	if n.empty() {
 		return
 	}
-	mapping, ok := n.body.(*ast.MappingNode)
+	pairs, ok := n.pairs()
 	if !ok {
-		n.fault("is not a mapping of keys to values")
 		return
 	}
 	seen := map[string]bool{}
-	for _, entry := range mapping.Values {
-		token := entry.Key.GetToken()
-		child := n
-		child.body, child.line = entry.Value, token.Position.Line
-		child.path = strings.TrimPrefix(n.path+"."+quoteKey(token.Value), ".")
-		if seen[token.Value] {
-			child.fault("stands here a second time")
+	for _, p := range pairs {
+		if seen[p.key] {
+			p.child.fault("stands here a second time")
 			continue
 		}
-		seen[token.Value] = true
-		read(token.Value, child)
+		seen[p.key] = true
+		read(p.key, p.child)
 	}
 }
 
 // items reads a list.
 func (n node) items(read func(node)) {
 	if n.empty() {
+		return
+	}
+	n, ok := n.resolved()
+	if !ok {
 		return
 	}
 	list, ok := n.body.(*ast.SequenceNode)
@@ -395,6 +407,10 @@ func (n node) text() string {
 	if n.empty() {
 		return ""
 	}
+	n, ok := n.resolved()
+	if !ok || n.empty() {
+		return ""
+	}
 	switch body := n.body.(type) {
 	case *ast.LiteralNode:
 		return body.Value.Value
@@ -408,12 +424,21 @@ func (n node) text() string {
 // listText reads one plain value or a list of them, which is another way to
 // write commas.
 func (n node) listText() string {
-	if _, ok := n.body.(*ast.SequenceNode); !ok {
+	value, ok := n.resolved()
+	if !ok {
+		return ""
+	}
+	if n = value; !n.isList() {
 		return n.text()
 	}
 	var texts []string
 	n.items(func(n node) { texts = append(texts, n.text()) })
 	return strings.Join(texts, ",")
+}
+
+func (n node) isList() bool {
+	_, ok := n.body.(*ast.SequenceNode)
+	return ok
 }
 
 // quoteKey keeps a fault on its one line whatever the file calls its keys.

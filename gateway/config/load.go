@@ -50,6 +50,7 @@ type draft struct {
 	pools      []filePool
 	routes     []fileRoute
 	references []reference
+	anchors    anchors
 	faults     []string
 	warnings   []string
 }
@@ -179,10 +180,36 @@ func (d *draft) makePools() {
 		}
 		made[p.Name] = p
 	}
+	generates := d.generatingPools()
 	for _, name := range slices.Sorted(maps.Keys(made)) {
-		s.Pools = append(s.Pools, s.complete(made[name]))
+		p := made[name]
+		if generates[name] && s.given.values["RESPONSE_TIMEOUT"].from == byDefault {
+			p.Timeouts.Response = cmp.Or(p.Timeouts.Response, generationTimeout)
+		}
+		s.Pools = append(s.Pools, s.complete(p))
 	}
 }
+
+// What generations need unless the operator says otherwise: engines answer whole ones at once, for which the OpenAI SDKs
+// wait ten minutes, and take recordings of 25 MB.
+const (
+	generationTimeout = 10 * time.Minute
+	generationBody    = 64 << 20
+)
+
+// generatingPools are those that a route below /v1 leads to, and llm.
+func (d *draft) generatingPools() map[string]bool {
+	pools := map[string]bool{"llm": true}
+	for _, r := range d.routes {
+		if isGenerating(r.Path) {
+			pools[r.Pool], pools[r.Fallback] = true, true
+		}
+	}
+	return pools
+}
+
+// isGenerating tells whether OpenAI's API is below the path of a route.
+func isGenerating(path string) bool { return strings.HasPrefix(path, "/v1/") }
 
 // complete fills in what nobody stated of a pool.
 func (s *Settings) complete(p Pool) Pool {
@@ -214,9 +241,17 @@ func (d *draft) makeRoutes() {
 		d.settings.Routes = append(d.settings.Routes, r.Route)
 	}
 	for _, r := range builtinRoutes(d.settings) {
-		same := func(of fileRoute) bool { return of.Path == r.Path }
-		if !slices.ContainsFunc(d.routes, same) {
+		wins := func(of fileRoute) bool { return of.Path == r.Path || of.Path == "/*" && r.OpenAI }
+		if !slices.ContainsFunc(d.routes, wins) {
 			d.settings.Routes = append(d.settings.Routes, r)
+		}
+	}
+	for i := range d.settings.Routes {
+		r := &d.settings.Routes[i]
+		r.OpenAI = r.OpenAI || isGenerating(r.Path)
+		r.MaxBodyBytes = d.settings.MaxBodyBytes
+		if r.OpenAI && d.settings.given.values["MAX_BODY_BYTES"].from == byDefault {
+			r.MaxBodyBytes = generationBody
 		}
 	}
 	slices.SortStableFunc(d.settings.Routes, matchOrder)

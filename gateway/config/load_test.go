@@ -106,7 +106,7 @@ func TestBuiltinRoutesAreSorted(t *testing.T) {
 		}
 		got = append(got, r.Path)
 	}
-	want := []string{"/infer/python", "/infer/node", "/limited", "/infer", "/slow", "/v1/*"}
+	want := []string{"/infer/python", "/detokenize", "/infer/node", "/tokenize", "/limited", "/version", "/rerank", "/infer", "/score", "/slow", "/v1/*"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

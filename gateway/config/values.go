@@ -212,10 +212,20 @@ func method(text string) (string, error) {
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
 		http.MethodPatch, http.MethodDelete, http.MethodOptions, "QUERY",
 	}
-	if m := strings.ToUpper(text); slices.Contains(known, m) {
+	m := strings.ToUpper(text)
+	switch m {
+	case http.MethodConnect, http.MethodTrace, "TRACK":
+		return "", fmt.Errorf("%s is not passed on", m)
+	}
+	if slices.Contains(known, m) {
 		return m, nil
 	}
-	return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
+	for _, c := range text {
+		if !strings.ContainsRune("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", c) {
+			return "", fmt.Errorf("%q is no method: it holds %q", text, c)
+		}
+	}
+	return text, nil
 }
 
 // prefixes parses who is trusted: names, addresses and CIDRs, or none.

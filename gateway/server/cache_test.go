@@ -439,7 +439,28 @@ func TestCachePurge(t *testing.T) {
 	f("?path=/a", 2, "/ab /b")
 	f("?prefix=/a", 3, "/b")
 	f("?key=/a%3f1", 1, "/a?2 /ab /b")
+	f("?key=/a?1", 1, "/a?2 /ab /b")
+	f("?key=/a%3F1&key=/a%3F2", 2, "/ab /b")
+	f("?path=/ab&path=/b&path=/nowhere", 2, "/a?1 /a?2")
+	f("?path=/b&prefix=/a%3f", 3, "/ab")
+	f("?path=%2Fb", 1, "/a?1 /a?2 /ab")
 	f("", 4, "")
+	for _, bad := range []string{"?", "?path=", "?key", "?path=/a&key=", "?nonsense=/a&path=/b"} {
+		if bad != "?" {
+			wantFault(t, purge(bad, token), 400, "bad_purge", false)
+		}
+	}
+	// What was copied from a log line, a browser's address or a program, encoded once or not, is found.
+	const stored = "/x%20y?prompt=a%20b+c&n=1%2F2"
+	for _, query := range []string{
+		"?key=/x%20y?prompt=a%20b+c&n=1%2F2", "?key=/x%2520y%3Fprompt%3Da%2520b%2Bc%26n%3D1%252F2", "?key=%2Fx%20y%3Fprompt%3Da%20b%2Bc%26n%3D1%2F2",
+		"?key=/x+y?prompt=a+b+c%26n=1/2", "?path=/x%20y", "?path=/x%2520y", "?path=/x+y", "?prefix=/x%20y?prompt=a", "?prefix=/x%2520y%3Fprompt",
+	} {
+		g.get(stored)
+		if m := purge(query, token); !strings.Contains(m.body, `"purged":1}`) {
+			t.Errorf("%s: %s", query, m.body)
+		}
+	}
 	figures := g.do("GET /cachez HTTP/1.1\r\nHost: a\r\n\r\n")
 	if figures.status() != 200 || !strings.Contains(figures.body, `"backend":"memory","ttl":"300s"`) || !strings.Contains(figures.body, `"hits":`) {
 		t.Errorf("%s %s", figures.first, figures.body)
@@ -471,6 +492,12 @@ func TestAdminListener(t *testing.T) {
 		t.Errorf("%s", m.head)
 	}
 	g.get("/a")
+	// A page in the operator's browser must not purge, whatever its origin: a name may lead here.
+	for _, page := range []string{"Origin: http://evil", "Origin: http://a", "Sec-Fetch-Site: same-origin", "Referer: http://evil/", "origin: null"} {
+		if m := admin.do("DELETE /cachez HTTP/1.1\r\nHost: a\r\n" + page + "\r\n\r\n"); m.status() != 401 {
+			t.Errorf("%s: %s", page, m.first)
+		}
+	}
 	if m := admin.do("DELETE /cachez HTTP/1.1\r\nHost: a\r\n\r\n"); m.status() != 200 {
 		t.Errorf("%s %s", m.first, m.body)
 	}

@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"aigateway/gateway/cache"
+	"aigateway/gateway/wire"
 )
 
 // purgeTime bounds a purge: it looks at every record in Redis.
@@ -21,7 +23,7 @@ func (g *Gateway) cachez(x *exchange, mayPurge bool) {
 		g.replyPage(x, 200, g.cacheFigures())
 		return
 	}
-	if !mayPurge && !g.showsToken(x) {
+	if !(mayPurge && !fromAPage(&x.head)) && !g.showsToken(x) {
 		x.say("WWW-Authenticate", `Bearer realm="aigateway"`)
 		g.replyFault(x, &noToken)
 		return
@@ -54,27 +56,100 @@ func (g *Gateway) showsToken(x *exchange) bool {
 	return subtle.ConstantTimeCompare(bytes.TrimSpace(value[len(scheme):]), []byte(token)) == 1
 }
 
-// purgeMatch is what the query of a purge asks for: ?path= without its query, ?prefix= of a target, ?key= a target
-// with its query; one of them. None is everything, a nil function.
+// purgeMatch is what the query of a purge asks for: any number of ?path= without its query, ?prefix= of a target, ?key= a
+// target with its query. None is everything, a nil function.
 func purgeMatch(x *exchange) (match func(key []byte) bool, ok bool) {
 	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
-	args, err := url.ParseQuery(string(query))
-	if err != nil || len(args) > 1 {
-		return nil, false
-	}
-	if len(args) == 0 {
+	if len(query) == 0 {
 		return nil, true
 	}
-	path, prefix, key := []byte(args.Get("path")), []byte(args.Get("prefix")), []byte(args.Get("key"))
-	switch {
-	case len(path) > 0:
-		return ofTarget(func(target []byte) bool { return bytes.Equal(pathOf(target), path) }), true
-	case len(prefix) > 0:
-		return ofTarget(func(target []byte) bool { return bytes.HasPrefix(target, prefix) }), true
-	case len(key) > 0:
-		return ofTarget(func(target []byte) bool { return bytes.Equal(target, key) }), true
+	var wants []purgeWant
+	for len(query) > 0 {
+		var w purgeWant
+		if w, query, ok = cutPurge(query); !ok {
+			return nil, false
+		}
+		wants = append(wants, w)
 	}
-	return nil, false
+	return ofTarget(func(target []byte) bool {
+		forms := spellings(target)
+		for _, w := range wants {
+			if w.matches(forms) {
+				return true
+			}
+		}
+		return false
+	}), true
+}
+
+// A purgeWant is one parameter of a purge.
+type purgeWant struct {
+	kind string   // path, prefix or key
+	text []string // as it may be spelled
+}
+
+// cutPurge cuts the first parameter off the query of a purge. A target that was copied with its query holds & and names of
+// its own: they belong to it.
+func cutPurge(query []byte) (w purgeWant, rest []byte, ok bool) {
+	name, value, _ := bytes.Cut(query, []byte("="))
+	w.kind = string(name)
+	if !isPurgeKind(w.kind) {
+		return w, nil, false
+	}
+	end := len(value)
+	for at := 0; ; {
+		i := bytes.IndexByte(value[at:], '&')
+		if i < 0 {
+			break
+		}
+		at += i + 1
+		if next, _, _ := bytes.Cut(value[at:], []byte("=")); isPurgeKind(string(next)) {
+			end, rest = at-1, value[at:]
+			break
+		}
+	}
+	w.text = spellings(value[:end])
+	return w, rest, end > 0
+}
+
+func isPurgeKind(name string) bool { return name == "path" || name == "prefix" || name == "key" }
+
+// spellings are what a text may be meant for: itself, and decoded once, as a path and as a form's value. What is copied from
+// a log line or a browser may be encoded once or not.
+func spellings(text []byte) (all []string) {
+	all = append(all, string(text))
+	if s, err := url.PathUnescape(string(text)); err == nil {
+		all = append(all, s)
+	}
+	if s, err := url.QueryUnescape(string(text)); err == nil {
+		all = append(all, s)
+	}
+	return all
+}
+
+// matches tells whether a target, as it may be spelled, is what is wanted. A parameter may be encoded once more than the target
+// is, or once less.
+func (w purgeWant) matches(target []string) bool {
+	for _, want := range w.text {
+		for _, is := range target {
+			switch w.kind {
+			case "path":
+				is, _, _ = strings.Cut(is, "?")
+				if is == want {
+					return true
+				}
+			case "prefix":
+				if strings.HasPrefix(is, want) {
+					return true
+				}
+			case "key":
+				if is == want {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // ofTarget looks at the target in the text of a key.
@@ -83,6 +158,17 @@ func ofTarget(match func(target []byte) bool) func(text []byte) bool {
 		_, target, _, ok := cache.SplitKey(text)
 		return ok && match(target)
 	}
+}
+
+// fromAPage tells whether a page in a browser may have sent the request: of any origin, since a name that leads here may be
+// the page's own (DNS rebinding). Browsers say so with each DELETE (Fetch, "append a request Origin header").
+func fromAPage(h *wire.RequestHead) bool {
+	for _, name := range [...]string{"origin", "sec-fetch-site", "referer"} {
+		if _, ok := h.Field(name); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // cacheFigures is the body of GET /cachez.

@@ -167,7 +167,12 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 
 // measure refuses a body that announces to be too long, before a byte of it is read or 100 Continue is sent.
 func (g *Gateway) measure(x *exchange) (done bool) {
-	if x.head.ContentLength <= x.plan.settings.MaxBodyBytes {
+	if most := x.route.maxBody; most > 0 {
+		x.conn.LimitBody(most)
+		if x.head.ContentLength <= most {
+			return false
+		}
+	} else if x.head.ContentLength <= x.plan.settings.MaxBodyBytes { // of a page
 		return false
 	}
 	g.replyFault(x, &tooLong)

@@ -43,6 +43,13 @@ func (g *Gateway) pages() []*route {
 	}
 }
 
+// doors are where engines say that they live, and clients look before they begin. They are routes: a file's route of that
+// path, or its "/*", wins.
+func (g *Gateway) doors() []*route {
+	live := func(x *exchange) { g.replyPage(x, 200, g.ops.Live()) }
+	return []*route{page("/health", live, "GET"), page("/ping", live, "GET")}
+}
+
 // replyPage answers with the state of this moment.
 func (g *Gateway) replyPage(x *exchange, status int, body []byte) {
 	x.say("Cache-Control", "no-store")

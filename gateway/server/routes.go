@@ -24,6 +24,7 @@ type route struct {
 	limit    limit  // of one client and of all; nil: none
 	policy   []byte // the RateLimit-Policy field
 	cost     int    // tokens a request costs
+	maxBody  int64  // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
@@ -35,12 +36,12 @@ type route struct {
 
 // newRoute provisions a configured route.
 func (g *Gateway) newRoute(p *plan, c config.Route) *route {
-	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: strings.HasPrefix(c.Path, "/v1/")}
+	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: c.OpenAI}
 	if prefix, ok := strings.CutSuffix(c.Path, "*"); ok {
 		r.prefix = prefix
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
 	}
-	r.allow = allow(c.Methods)
+	r.allow, r.maxBody = allow(c.Methods), c.MaxBodyBytes
 	r.metrics = g.metrics.Route(c.Path)
 	if r.limit = p.limits[c.Limit.Rate]; r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)

@@ -186,6 +186,11 @@ func (g *Gateway) addRoutes(p *plan) {
 	for _, page := range g.pages() {
 		exact(page)
 	}
+	for _, door := range g.doors() {
+		if p.find([]byte(door.path)) == nil {
+			exact(door)
+		}
+	}
 	if g.settings.Admin.Addr == "" {
 		for _, page := range g.adminPages(false) {
 			exact(page)

@@ -35,6 +35,9 @@ func (c *ClientConn) ExpectBody(length, limit int64, expects bool) {
 	}
 }
 
+// LimitBody changes the limit of the body, before any of it is read.
+func (c *ClientConn) LimitBody(limit int64) { c.limit = limit }
+
 // BodyDone tells whether the whole body has been read.
 func (c *ClientConn) BodyDone() bool {
 	if c.failed != nil {

@@ -1,0 +1,149 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Anchors, aliases, merge keys and tags: YAML 1.2.2 §3.2.2.2 and §6.9, and https://yaml.org/type/merge.html.
+
+// An anchor is a value of the file that has a name, and where it begins.
+type anchor struct {
+	name   string
+	offset int
+	value  ast.Node
+}
+
+// anchors collects what the file names.
+type anchors struct{ list []anchor }
+
+// Visit implements [ast.Visitor].
+func (a *anchors) Visit(n ast.Node) ast.Visitor {
+	if named, ok := n.(*ast.AnchorNode); ok {
+		a.list = append(a.list, anchor{named.Name.GetToken().Value, named.Start.Position.Offset, named.Value})
+	}
+	return a
+}
+
+// find returns the value that a name stands for at an offset: the nearest one before it that is so named.
+func (a *anchors) find(name string, offset int) (value ast.Node, ok bool) {
+	for _, one := range a.list {
+		if one.name == name && one.offset < offset {
+			value, ok = one.value, true
+		}
+	}
+	return value, ok
+}
+
+// maxAliases bounds how many aliases lead to one value: one that stands in itself would lead on for ever.
+const maxAliases = 16
+
+// plainTags are the tags that say what a value is here anyway.
+const plainTags = " !!str !!int !!float !!bool !!null !!map !!seq ! "
+
+// resolved is the value that a node stands for, behind names and tags. ok is false if there is none, which is told.
+func (n node) resolved() (value node, ok bool) {
+	for range maxAliases {
+		switch body := n.body.(type) {
+		case *ast.AnchorNode:
+			n.body = body.Value
+		case *ast.TagNode:
+			if tag := body.Start.Value; !strings.Contains(plainTags, " "+tag+" ") {
+				n.fault("has the tag " + quoteKey(tag) + ", which nothing here knows")
+				return n, false
+			}
+			n.body = body.Value
+		case *ast.AliasNode:
+			name := body.Value.GetToken()
+			target, known := n.draft.anchors.find(name.Value, name.Position.Offset)
+			if !known {
+				n.fault("refers to " + quoteKey(name.Value) + ", which nothing before it is named")
+				return n, false
+			}
+			n.body = target
+			if n.depth++; n.depth > maxAliases {
+				n.fault("refers to itself")
+				return n, false
+			}
+		default:
+			return n, true
+		}
+	}
+	n.fault("refers to itself")
+	return n, false
+}
+
+// pair is a key of a mapping and its value.
+type pair struct {
+	key   string
+	child node
+}
+
+// pairs lists what a mapping holds, with what it merges (<<), which gives way to what stands in the mapping itself.
+func (n node) pairs() (list []pair, ok bool) {
+	n, ok = n.resolved()
+	if !ok {
+		return nil, false
+	}
+	mapping, ok := n.body.(*ast.MappingNode)
+	if !ok {
+		n.fault("is not a mapping of keys to values")
+		return nil, false
+	}
+	own := map[string]bool{}
+	var merged []pair
+	for _, entry := range mapping.Values {
+		token := entry.Key.GetToken()
+		child := n
+		child.body, child.line = entry.Value, token.Position.Line
+		child.path = strings.TrimPrefix(n.path+"."+quoteKey(token.Value), ".")
+		if _, merges := entry.Key.(*ast.MergeKeyNode); merges {
+			some, ok := child.merges(n.path)
+			if !ok {
+				return nil, false
+			}
+			merged = append(merged, some...)
+			continue
+		}
+		own[token.Value] = true
+		list = append(list, pair{key: token.Value, child: child})
+	}
+	for _, p := range merged {
+		if !own[p.key] { // of several, the first wins
+			own[p.key] = true
+			list = append(list, p)
+		}
+	}
+	return list, true
+}
+
+// merges lists what a merge key's value holds: a mapping, or a list of them.
+func (n node) merges(path string) (list []pair, ok bool) {
+	n, ok = n.resolved()
+	if !ok {
+		return nil, false
+	}
+	sources := []node{n}
+	if sequence, many := n.body.(*ast.SequenceNode); many {
+		sources = sources[:0]
+		for _, item := range sequence.Values {
+			one := n
+			one.body = item
+			sources = append(sources, one)
+		}
+	}
+	for _, one := range sources {
+		if one.depth++; one.depth > maxAliases {
+			one.fault("refers to itself")
+			return nil, false
+		}
+		one.path = path
+		some, ok := one.pairs()
+		if !ok {
+			return nil, false
+		}
+		list = append(list, some...)
+	}
+	return list, true
+}
