@@ -30,7 +30,8 @@ type Entry struct {
 // Head and body come last, so that a status line and the lines that change with every answer can be written over
 // what is before them, and all of it sent at once.
 const (
-	recordMagic = "gwc\x01"
+	// The last byte is the version. In the first one, an answer with a time of ours did not say for whom it was.
+	recordMagic = "gwc\x02"
 	fixedSize   = 104
 	untilAt     = 88
 )
