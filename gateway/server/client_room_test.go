@@ -46,11 +46,16 @@ func TestMaxConnsPerClient(t *testing.T) {
 	busy.send("%s", ask("GET", "odd"))
 	eventually(t, "the busy one is served", func() bool { return up.connections() == 1 })
 	for range 10 {
-		c := g.dial()
-		c.send("%s", request)
-		if m := c.readResponse(); m.status() != 200 {
-			t.Fatalf("a new one: %q, %v", m.first, m.err)
-		}
+		eventually(t, "a new one is served", func() bool { // one that has just been answered may not be idle yet
+			conn, err := net.Dial("tcp", g.addr)
+			if err != nil {
+				return false
+			}
+			t.Cleanup(func() { conn.Close() })
+			c := newPeer(t, conn)
+			c.send("%s", request)
+			return c.readResponse().status() == 200
+		})
 	}
 	if !idle.closed() {
 		t.Error("the one that was idle for longest is still open")
@@ -58,8 +63,18 @@ func TestMaxConnsPerClient(t *testing.T) {
 	if n := g.listener.Open(); n > 3 {
 		t.Errorf("%d are open", n)
 	}
-	for range 2 {
-		g.dial().send("%s", ask("GET", "odd"))
+	for up.connections() < 3 {
+		before := up.connections()
+		eventually(t, "one more is served", func() bool {
+			conn, err := net.Dial("tcp", g.addr)
+			if err != nil {
+				return false
+			}
+			t.Cleanup(func() { conn.Close() })
+			c := newPeer(t, conn)
+			c.send("%s", ask("GET", "odd"))
+			return c.silent(50*time.Millisecond) && up.connections() > before
+		})
 	}
 	eventually(t, "three are served", func() bool { return up.connections() == 3 })
 	conn, err := net.Dial("tcp", g.addr)

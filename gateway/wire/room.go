@@ -93,8 +93,8 @@ func evict(open map[*ClientConn]struct{}, except *ClientConn, most int) (victims
 		if len(victims) == most {
 			break
 		}
-		// What has come and was not read yet ends the silence any moment.
-		if !hasInput(k.conn.fd) && k.conn.silence.CompareAndSwap(k.since, evicted) {
+		// What has come and was not read yet ends the silence any moment, unless it is the client's end.
+		if (!polled(k.conn.fd, unix.POLLIN) || polled(k.conn.fd, hangUp)) && k.conn.silence.CompareAndSwap(k.since, evicted) {
 			victims = append(victims, k.conn)
 		}
 	}
@@ -108,11 +108,12 @@ func closeAll(victims []*ClientConn) {
 	}
 }
 
-func hasInput(fd int) bool {
+// polled asks poll(2) about a connection of somebody else: it uses nothing of it but the descriptor.
+func polled(fd int, events int16) bool {
 	if fd < 0 {
 		return false
 	}
-	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, 0)
 	return n != 0
 }
 
@@ -150,34 +151,47 @@ func (l *Listener) enter(c *ClientConn) bool {
 	if l.options.PerClient != nil && c.peer.IsValid() {
 		most = l.options.PerClient(c.peer)
 	}
-	l.mu.Lock()
 	var victims []*ClientConn
+	defer func() { closeAll(victims) }()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if most > 0 {
 		key := crowdOf(c.peer)
 		k := l.crowds[key]
 		if k == nil {
 			k = &crowd{key, make(map[*ClientConn]struct{})}
-			l.crowds[key] = k
 		}
+		victims = l.thin(k, most)
 		if len(k.open) >= most {
-			victims = evict(k.open, nil, 1+len(k.open)-most)
-			for _, v := range victims {
-				l.leaveCrowd(v)
-			}
-		}
-		if len(k.open) >= most {
-			l.mu.Unlock()
-			closeAll(victims)
 			return false
 		}
 		c.crowd = k
 		k.open[c] = struct{}{}
-		l.crowds[key] = k // again, if that was its last one
+		l.crowds[key] = k
 	}
 	l.open[c] = struct{}{}
-	l.mu.Unlock()
-	closeAll(victims)
 	return true
+}
+
+// thin has connections leave a crowd until it has room for one more, as far as they are idle, or their client has closed
+// them: one that closes and opens another is faster than who serves it. It returns those to be closed.
+func (l *Listener) thin(k *crowd, most int) (victims []*ClientConn) {
+	if len(k.open) < most {
+		return nil
+	}
+	victims = evict(k.open, nil, 1+len(k.open)-most)
+	for _, v := range victims {
+		l.leaveCrowd(v)
+	}
+	if len(k.open) < most {
+		return victims
+	}
+	for v := range k.open {
+		if polled(v.fd, hangUp) {
+			l.leaveCrowd(v)
+		}
+	}
+	return victims
 }
 
 // leaveCrowd ends the counting of a connection. The listener is locked.

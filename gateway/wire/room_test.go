@@ -210,6 +210,34 @@ func TestConnectionsOfAClient(t *testing.T) {
 	}
 }
 
+// A connection that its client has closed does not stand in the way of the next one, though it is served.
+func TestClosedConnectionsDoNotCount(t *testing.T) {
+	l := roomy(ClientOptions{PerClient: func(netip.Addr) int { return 1 }})
+	a := enterGuest(t, l)
+	a.say(t, anyHead)
+	<-a.heads
+	_ = a.client.CloseWrite()
+	eventually(t, "the end has come", func() bool { return polled(a.fd, hangUp) })
+	b := enterGuest(t, l)
+	if b == nil || l.Open() != 2 {
+		t.Fatalf("%d are open", l.Open())
+	}
+	// One that is idle, and closed, makes room too.
+	_ = b.client.Close()
+	c := enterGuest(t, l)
+	if c == nil {
+		t.Fatal("refused")
+	}
+	<-b.ended
+	_ = c.client.Close()
+	<-c.ended
+	a.goOn <- struct{}{}
+	<-a.ended
+	if len(l.crowds) != 0 {
+		t.Error("a crowd is left")
+	}
+}
+
 func TestCrowdOf(t *testing.T) {
 	f := func(a, b string, same bool) {
 		t.Helper()
