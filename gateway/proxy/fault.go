@@ -61,6 +61,9 @@ var faults = [...]string{
 // String is the fault's name in answers, logs and metrics.
 func (f Fault) String() string { return faults[f] }
 
+// OfClient tells whether it is the client's doing, and says nothing about an upstream.
+func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodySlow }
+
 // elsewhere tells whether another pool may be asked after the fault: nobody has seen the request, or it may be
 // seen again.
 func (f Fault) elsewhere() bool {

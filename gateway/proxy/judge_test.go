@@ -45,6 +45,7 @@ func TestJudge(t *testing.T) {
 	f(ClientGone, 0, false, false)
 	f(BodyTooLarge, 0, false, false)
 	f(BodyTimeout, 0, false, false)
+	f(BodySlow, 0, false, false)
 	f(HeadTooLarge, 0, false, false)
 	f(Exhausted, 0, false, false) // the gateway's own trouble
 }

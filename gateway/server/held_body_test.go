@@ -166,9 +166,67 @@ func TestSlowBodiesAreRefused(t *testing.T) {
 	if n := whole.Load(); n > 0 {
 		t.Errorf("the upstream takes %d of them for whole", n)
 	}
+	var metrics strings.Builder
+	g.metrics.WritePrometheus(&metrics)
+	if strings.Contains(metrics.String(), `kind="body_too_slow"`) {
+		t.Errorf("they count as errors of the upstream:\n%s", metrics.String())
+	}
 	if m := g.do(ask("GET", "next")); m.body != "well" {
 		t.Errorf("after slow bodies: %q %s", m.first, m.body)
 	}
+}
+
+// A client over TLS may pause for longer than a part of the window, and is refused as another is.
+func TestBodyRateUnderTLS(t *testing.T) {
+	up := startSummer(t)
+	cert := newTestCert(t, "gateway.example")
+	window := func(g *Gateway) { g.bodyWindow = 2 * time.Second }
+	g := startChanged(t, Options{}, window, append(cert.environ(), "PY_SERVICE_URL="+up.URL, "BODY_MIN_RATE=1000")...)
+	for _, whole := range []bool{true, false} {
+		c := g.dial().over(cert.client(t))
+		c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+		c.send("%s", strings.Repeat("x", 50_000))
+		if !whole {
+			wantFault(t, c.readResponse(), 408, "body_too_slow", false)
+			continue
+		}
+		time.Sleep(700 * time.Millisecond) // more than one part of four
+		c.send("%s", strings.Repeat("x", 50_000))
+		if m := c.readResponse(); m.status() != 200 {
+			t.Errorf("a pause: %q %s, %v", m.first, m.body, m.err)
+		}
+	}
+}
+
+// What is held, and how fast a body must come, follows a reload, for connections that are open too.
+func TestHeldBodiesFollowAReload(t *testing.T) {
+	up := startSummer(t)
+	window := func(g *Gateway) { g.bodyWindow = 400 * time.Millisecond }
+	g := startChanged(t, Options{}, window, "PY_SERVICE_URL="+up.URL, "BODY_MIN_RATE=0")
+	ask := func(c *peer, then time.Duration) message {
+		c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+		time.Sleep(then)
+		c.send("67890")
+		return c.readResponse()
+	}
+	c := g.dial()
+	if m := ask(c, 600*time.Millisecond); m.status() != 200 { // more than the window: nobody minds
+		t.Errorf("without a rate: %q %s, %v", m.first, m.body, m.err)
+	}
+	if err := g.Reload(loadSettings(t, "", []string{"PY_SERVICE_URL=" + up.URL, "BODY_MIN_RATE=1000000"})); err != nil {
+		t.Fatal(err)
+	}
+	c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+	wantFault(t, c.readResponse(), 408, "body_too_slow", false)
+	if err := g.Reload(loadSettings(t, "", []string{"PY_SERVICE_URL=" + up.URL, "BODY_MIN_RATE=0", "BODY_BUFFER_TOTAL=100000", unheld})); err != nil {
+		t.Fatal(err)
+	}
+	holder := g.dial()
+	holder.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 64000\r\n\r\n%s", strings.Repeat("x", 60_000))
+	eventually(t, "it is held", func() bool { return g.proxy.Holds().Held() == 64_000 })
+	c = g.dial()
+	c.send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n")
+	wantFault(t, c.readResponse(), 503, "bodies_full", false)
 }
 
 // An upstream that takes the body slowly slows the client, who is not to blame.

@@ -29,7 +29,7 @@ func (g *Gateway) measureWith(version string) {
 		o.RetryReasons = append(o.RetryReasons, r.String())
 	}
 	o.Routes, o.Pools = measured(g.settings)
-	for f := proxy.None + 1; f <= proxy.Truncated; f++ {
+	for f := proxy.NoUpstream; f <= proxy.Truncated; f++ { // the others are not of upstreams
 		o.ErrorKinds = append(o.ErrorKinds, f.String())
 	}
 	g.metrics = telemetry.New(o)
@@ -94,7 +94,7 @@ func (g *Gateway) observe(u *proxy.Upstream, f proxy.Fault, status int, took tim
 	series := (*g.upstreams.Load())[u.Index]
 	if f == proxy.None {
 		series.Done(status, took)
-	} else if f != proxy.ClientGone { // which says nothing about the upstream
+	} else if !f.OfClient() { // which says nothing about the upstream
 		series.Error(f.String())
 	}
 }
