@@ -18,6 +18,7 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/process"
 	"aigateway/gateway/server"
+	"aigateway/gateway/telemetry"
 )
 
 // version is set by the build.
@@ -68,18 +69,22 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cannot start, the settings have faults:\n%s\n", indent(err.Error()))
 		return exitUsage
 	}
-	for _, w := range warnings {
-		fmt.Fprintln(stderr, "warning:", w)
-	}
-	switch {
-	case f.check:
-		fmt.Fprintln(stdout, "the settings are fine")
-		return 0
-	case f.print:
-		settings.Print(stdout)
+	if f.check || f.print {
+		warn(stderr, warnings)
+		if f.check {
+			fmt.Fprintln(stdout, "the settings are fine")
+		} else {
+			settings.Print(stdout)
+		}
 		return 0
 	}
-	return serve(settings, in, stdout, stderr)
+	// From here on nothing waits for whoever reads what is said, or dies of one who has gone: a write to a closed pipe is
+	// an error, and no longer the end of the process.
+	signal.Ignore(syscall.SIGPIPE)
+	lines := telemetry.NewLines(stderr)
+	defer lines.Close()
+	warn(lines, warnings)
+	return serve(settings, in, stdout, lines)
 }
 
 func parse(args []string, stderr io.Writer) (flags, error) {
@@ -102,31 +107,37 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	return f, nil
 }
 
+func warn(to io.Writer, warnings []string) {
+	for _, w := range warnings {
+		fmt.Fprintln(to, "warning:", w)
+	}
+}
+
 // serve runs the gateway until a signal ends it.
-func serve(s *config.Settings, in config.Input, stdout, stderr io.Writer) int {
+func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemetry.Lines) int {
 	level := new(slog.LevelVar)
 	level.Set(s.LogLevel)
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewJSONHandler(lines, &slog.HandlerOptions{Level: level}))
 	signals, hangUp := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	defer signal.Stop(hangUp)
 
-	g, err := server.New(s, server.Options{Log: log, Version: version, Access: stderr})
+	g, err := server.New(s, server.Options{Log: log, Version: version, Lines: lines})
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(lines, err)
 		return exitFailed
 	}
 	socket, err := process.Listen(in.Environ, s.Port, s.HandoverSocket)
 	if err != nil {
 		g.Close()
-		fmt.Fprintf(stderr, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
+		fmt.Fprintf(lines, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
 		return exitFailed
 	}
 	log.Info("listening", "port", socket.Port(), "version", version)
 	if in.Demo != nil {
-		fmt.Fprint(stdout, welcome(s))
+		go fmt.Fprint(stdout, welcome(s)) // whoever reads it may take their time
 	}
 	served := make(chan error, 2)
 	if s.Admin.Addr != "" {
@@ -134,7 +145,7 @@ func serve(s *config.Settings, in config.Input, stdout, stderr io.Writer) int {
 		if err != nil {
 			_ = socket.Close()
 			g.Close()
-			fmt.Fprintf(stderr, "cannot listen on ADMIN_ADDR: %v\nset it to a free address\n", err)
+			fmt.Fprintf(lines, "cannot listen on ADMIN_ADDR: %v\nset it to a free address\n", err)
 			return exitFailed
 		}
 		log.Info("operations pages", "addr", s.Admin.Addr)
@@ -165,6 +176,7 @@ func serve(s *config.Settings, in config.Input, stdout, stderr io.Writer) int {
 	go func() {
 		<-signals
 		log.Warn("second signal, ending at once")
+		lines.Close()
 		os.Exit(exitFailed)
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.Load().ShutdownGrace)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"aigateway/gateway/telemetry"
 )
 
 // Nothing is allocated for a request in steady state: not for one answered whole, and not for a stream. The
@@ -28,11 +30,13 @@ func TestAllocExchange(t *testing.T) {
 			"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n))
 	}
 	file := ""
+	lines := telemetry.NewLines(io.Discard)
+	defer lines.Close()
 	f := func(name, request, response string, environ ...string) {
 		t.Run(name, func(t *testing.T) {
 			up := startCannedUpstream(t, response)
 			g := serve(t, loadSettings(t, file, append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
-				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")), Options{Access: io.Discard}, nil)
+				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")), Options{Lines: lines}, nil)
 			c := g.dial()
 			buf := make([]byte, 256<<10)
 			end := []byte(response[len(response)-7:])

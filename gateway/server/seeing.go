@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"encoding/hex"
-	"io"
 	"time"
 
 	"aigateway/gateway/proxy"
@@ -14,12 +13,12 @@ import (
 
 // What a request tells of itself beside its counters: a line in the access log, spans, and what passes of its answer.
 
-// openEyes starts the access log and the tracer that the settings want. Lines go to out; nil: nowhere.
-func (g *Gateway) openEyes(out io.Writer, version string) {
+// openEyes starts the access log and the tracer that the settings want. Lines may be nil.
+func (g *Gateway) openEyes(lines *telemetry.Lines, version string) {
 	s := g.settings
 	g.version = version
-	if s.AccessLog.Enabled && out != nil {
-		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Out: out, Sample: s.AccessLog.Sample})
+	if s.AccessLog.Enabled && lines != nil {
+		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Lines: lines, Sample: s.AccessLog.Sample})
 	}
 	if t := s.Tracing; t.Endpoint != nil {
 		o := telemetry.TracerOptions{
@@ -31,15 +30,12 @@ func (g *Gateway) openEyes(out io.Writer, version string) {
 		}
 		g.tracer = telemetry.NewTracer(o)
 	}
-	g.metrics.Watch(g.access, g.tracer)
+	g.metrics.Watch(lines, g.access, g.tracer)
 	g.genAI = g.metrics.GenAI()
 }
 
-// closeEyes ends them, when the last request has.
-func (g *Gateway) closeEyes() {
-	g.access.Close()
-	g.tracer.Close()
-}
+// closeEyes ends the tracer, when the last request has.
+func (g *Gateway) closeEyes() { g.tracer.Close() }
 
 // sight is what is noted of a request while it is on its way, part of its exchange.
 type sight struct {

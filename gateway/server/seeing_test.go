@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"aigateway/gateway/telemetry"
 )
 
 // accessLine is a line of the access log.
@@ -24,10 +26,24 @@ type accessLine struct {
 	Pool, Upstream, Cache, Limit, Fault               string
 }
 
+// A lineLog is an access log that can be read.
+type lineLog struct {
+	lockedBuffer
+	lines *telemetry.Lines
+}
+
+func newLineLog(t *testing.T) *lineLog {
+	l := &lineLog{}
+	l.lines = telemetry.NewLines(&l.lockedBuffer)
+	t.Cleanup(l.lines.Close)
+	return l
+}
+
 // accessLines ends the gateway and returns what it has logged.
-func (g *testGateway) accessLines(log *lockedBuffer) (lines []accessLine) {
+func (g *testGateway) accessLines(log *lineLog) (lines []accessLine) {
 	g.t.Helper()
 	g.shutdown(time.Second)
+	log.lines.Close()
 	for text := range strings.Lines(log.String()) {
 		var l accessLine
 		d := json.NewDecoder(strings.NewReader(text))
@@ -62,8 +78,8 @@ func TestAccessLog(t *testing.T) {
 			c.send("%s", answer("hello"))
 		}
 	})
-	log := &lockedBuffer{}
-	g := startChanged(t, Options{Access: log}, nil, "PY_SERVICE_URL="+up.URL, "ACCESS_LOG=true", "RATE_LIMIT_ENABLED=true",
+	log := newLineLog(t)
+	g := startChanged(t, Options{Lines: log.lines}, nil, "PY_SERVICE_URL="+up.URL, "ACCESS_LOG=true", "RATE_LIMIT_ENABLED=true",
 		"CLIENT_RPS=0", "CLIENT_BURST=6", "CACHE_ENABLED=true")
 	const secret = "s3cr3t"
 	do := func(method, target string) {
@@ -140,8 +156,8 @@ func TestAccessLog(t *testing.T) {
 func TestAccessLogIsOptional(t *testing.T) {
 	f := func(want int, environ ...string) {
 		t.Helper()
-		log := &lockedBuffer{}
-		g := startChanged(t, Options{Access: log}, nil, environ...)
+		log := newLineLog(t)
+		g := startChanged(t, Options{Lines: log.lines}, nil, environ...)
 		g.do("GET /limited HTTP/1.1\r\nHost: a\r\n\r\n")
 		g.do("GET /infer/python HTTP/1.1\r\nHost: a\r\n\r\n")
 		if got := len(g.accessLines(log)); got != want {

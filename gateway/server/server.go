@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -84,7 +83,7 @@ type Options struct {
 	Log     *slog.Logger
 	Version string                              // of the build, for metrics
 	Blind   bool                                // counts nothing: to measure what counting costs
-	Access  io.Writer                           // where the access log goes, if the settings want one
+	Lines   *telemetry.Lines                    // where the access log goes, if the settings want one; not the gateway's to close
 	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
 }
 
@@ -124,7 +123,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
 	})
 	g.upstreams.Store(g.upstreamSeries(s))
-	g.openEyes(o.Access, o.Version)
+	g.openEyes(o.Lines, o.Version)
 	g.ops = ops.New(g.started, g.draining.Load, g.poolsByName(s), g.requiredPools(s))
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)

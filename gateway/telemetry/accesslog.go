@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -39,47 +38,27 @@ func (a *Access) failed() bool { return a.Status >= 500 || a.Fault != "" }
 
 // AccessLogOptions say where the lines go.
 type AccessLogOptions struct {
-	Out    io.Writer
+	Lines  *Lines
 	Sample float64 // the share of requests that have a line, 0 to 1; those that failed always have one
 }
 
-// An AccessLog writes a line of JSON for each request, off its way: a request leaves its line in a bounded queue, and one
-// goroutine writes what has gathered there. A request never waits for the log; if the queue is full, its line is dropped
-// and counted. A nil AccessLog is off.
+// An AccessLog leaves a line of JSON for each request, off its way: a request never waits for whoever reads the log. A nil
+// AccessLog is off.
 type AccessLog struct {
-	options AccessLogOptions
+	lines   *Lines
 	below   uint64 // of 2^64: a random number under it is sampled
-	lines   *ring[[]byte]
-	batch   []byte
+	dropped atomic.Uint64
 	stamp   atomic.Pointer[stamp]
-	stop    chan struct{}
-	done    chan struct{}
 }
 
-const (
-	accessLines  = 4096                  // that the queue holds
-	accessLine   = 512                   // bytes of a usual line: there is memory for all of them from the start
-	accessGather = 40 * time.Millisecond // how long lines gather before they are written
-	accessBatch  = 64 << 10              // bytes of a write
-	maxKeptLine  = 4 << 10               // a longer line's memory is given back
-	maxPath      = 2 << 10               // bytes of a path that are shown
-	closeWait    = time.Second           // for whoever reads the log to take the last lines
-)
+const maxPath = 2 << 10 // bytes of a path that are shown
 
-// NewAccessLog starts a log. Close ends it.
+// NewAccessLog makes a log.
 func NewAccessLog(o AccessLogOptions) *AccessLog {
-	l := &AccessLog{
-		options: o, below: uint64(min(o.Sample, 1) * math.MaxUint64), lines: newRing[[]byte](accessLines),
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	l := &AccessLog{lines: o.Lines, below: uint64(min(o.Sample, 1) * math.MaxUint64)}
 	if o.Sample >= 1 { // the product is 2^64, which no uint64 is
 		l.below = math.MaxUint64
 	}
-	slab := make([]byte, accessLines*accessLine)
-	for i := range l.lines.slots {
-		l.lines.slots[i].value = slab[i*accessLine : i*accessLine : (i+1)*accessLine]
-	}
-	go l.run()
 	return l
 }
 
@@ -88,7 +67,7 @@ func (l *AccessLog) Dropped() uint64 {
 	if l == nil {
 		return 0
 	}
-	return l.lines.dropped.Load()
+	return l.dropped.Load()
 }
 
 // Wants tells whether a request that ended like this has a line, if lines of that level and above are wanted: those of
@@ -108,51 +87,14 @@ func (l *AccessLog) Log(a *Access) {
 	if l == nil {
 		return
 	}
-	s := l.lines.claim()
+	ring := l.lines.lines
+	s := ring.claim()
 	if s == nil {
+		l.dropped.Add(1)
 		return
 	}
 	s.value = appendAccess(s.value[:0], a, l.secondOf(a.Time))
-	l.lines.publish(s)
-}
-
-// Close writes what is in the queue, if somebody takes it, and ends the log.
-func (l *AccessLog) Close() {
-	if l == nil {
-		return
-	}
-	close(l.stop)
-	late := time.NewTimer(closeWait)
-	defer late.Stop()
-	select {
-	case <-l.done:
-	case <-late.C: // nobody reads the log: the process must not hang for it
-	}
-}
-
-func (l *AccessLog) run() {
-	defer close(l.done)
-	for l.lines.rest(l.stop, accessGather) {
-		l.flush()
-	}
-	l.flush()
-}
-
-// flush writes what is in the queue, in large pieces that end with a line.
-func (l *AccessLog) flush() {
-	for !l.lines.empty() {
-		l.batch = l.batch[:0]
-		for len(l.batch) < accessBatch && l.lines.take(l.gather) {
-		}
-		_, _ = l.options.Out.Write(l.batch) // there is no place left to complain
-	}
-}
-
-func (l *AccessLog) gather(line *[]byte) {
-	l.batch = append(l.batch, *line...)
-	if cap(*line) > maxKeptLine {
-		*line = nil
-	}
+	ring.publish(s)
 }
 
 // A stamp is a second as text: to write one is a third of writing a line.

@@ -89,8 +89,8 @@ func (r *ring[T]) empty() bool {
 }
 
 // rest lets values gather, so that the taker is woken a few times a second and not by every request: to wake somebody
-// costs more than all the rest. When nothing came since it last rested, it waits until something does. It returns false
-// at once when stop is closed.
+// costs more than all the rest. When nothing came since it last rested, it waits until something does; who rouses it ends
+// its rest. It returns false at once when stop is closed.
 func (r *ring[T]) rest(stop <-chan struct{}, gather time.Duration) (goOn bool) {
 	if r.head == r.rested {
 		r.asleep.Store(true)
@@ -108,6 +108,8 @@ func (r *ring[T]) rest(stop <-chan struct{}, gather time.Duration) (goOn bool) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
+	case <-r.wake:
 		return true
 	case <-stop:
 		return false

@@ -62,6 +62,7 @@ type Metrics struct {
 
 	streams streams
 	genAI   *GenAI
+	lines   *Lines
 	access  *AccessLog
 	tracer  *Tracer
 
