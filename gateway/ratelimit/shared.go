@@ -34,7 +34,8 @@ type SharedOptions struct {
 // nobody has it: all together never admit more than the buckets hold.
 //
 // If Redis is slow or away, a replica admits its share of the rates on its own (shared_fallback.go), and tells Redis
-// afterwards how much that was. It never admits everyone.
+// afterwards how much that was. So does a request whose lease is late: a slow Redis is no reason to refuse. It never admits
+// everyone.
 //
 // A bucket in Redis holds its burst, or a tenth of a second's worth if that is more: replicas that come for their tokens
 // ten times a second would otherwise find a bucket that has run over, and admit less than the rate. It starts with its burst.
@@ -77,10 +78,13 @@ type Shared struct {
 	kicked  atomic.Bool
 	denied  atomic.Bool  // Redis has no more, until
 	until   atomic.Int64 // by clock
-	left    atomic.Int64 // in Redis, when last heard of
+	left    atomic.Int64 // in Redis, when last heard of,
+	heard   atomic.Int64 // by clock
+	news    atomic.Bool  // the fallback has not looked at left since
 	waiting atomic.Int64 // tokens that requests wait for
 	wanted  atomic.Bool  // somebody was refused since the last call
-	spent   atomic.Int64 // admitted by the fallback, not yet told to Redis
+	spent   atomic.Int64 // admitted by the fallback, not yet told to Redis,
+	since   atomic.Int64 // by clock
 	_       [64]byte
 	dropped [scopes]atomic.Uint64
 }
@@ -153,7 +157,7 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	s.replicas.Store(int64(max(o.Replicas, 1)))
 	s.left.Store(-1)
 	s.leases = newLeases(o.MaxClients)
-	s.fallback.Store(newFallback(o.Options, rates, int(s.replicas.Load())))
+	s.fallback.Store(newFallback(o.Options, s.replicas.Load()))
 	s.down.Store(true) // until Redis has answered
 	s.stop, s.end = context.WithCancel(context.Background())
 
@@ -178,10 +182,14 @@ func (s *Shared) Close() {
 		return
 	}
 	s.closed = true
+	s.forget()
 	s.switchOver()
 	s.mu.Unlock()
 	s.end()
 	s.running.Wait()
+	s.mu.Lock()
+	s.forget() // also what the last call told
+	s.mu.Unlock()
 	if c := s.conn.Load(); c != nil {
 		c.Close()
 	}
@@ -302,11 +310,11 @@ func (r *request) takeAll() state {
 	if r.cost > s.all.Burst {
 		return state{wait: Never}
 	}
-	for {
+	for late := false; ; late = !r.waitAll() {
 		if s.spendPool(r.cost) {
 			return state{ok: true}
 		}
-		if s.down.Load() {
+		if late || s.down.Load() {
 			return r.fallbackAll()
 		}
 		if s.denied.Load() {
@@ -314,9 +322,6 @@ func (r *request) takeAll() state {
 				s.wanted.Store(true)
 			}
 			return s.deniedAll(r.cost)
-		}
-		if !r.waitAll() && !s.down.Load() {
-			return state{wait: minPause} // the safe side
 		}
 	}
 }

@@ -1,10 +1,10 @@
 -- One bucket that all replicas lease their tokens from, moved in one step: what flowed in since the last time, what a replica
 -- gives back, what it admitted on its own while Redis was away, and what it gets now.
 --
--- KEYS  1 the bucket: "<tokens> <microseconds>"; 2 the replicas (with the bucket of all clients only): id by time last seen
+-- KEYS  1 the bucket: "<tokens> <microseconds>", and what has run over lately, if that is something; 2 the replicas (with the bucket of all clients only): id by time last seen
 -- ARGV  1 tokens a second  2 most tokens it holds  3 tokens of a bucket that is not there, -1: leave it so
 --       4 tokens wanted  5 fewer than that are of no use  6 replicas  7 given back  8 admitted meanwhile  9 life of the bucket in ms
---       10 the least that is fair  11 id of the replica  12 life of a replica in ms, 0: it leaves
+--       10 the least that is fair  11 came in while (8) was admitted  12 id of the replica  13 life of a replica in ms, 0: it leaves
 -- Reply granted, whole tokens left, microseconds until there are more (-1: never), replicas (0: not asked)
 --
 -- The time is Redis' own: the clocks of the replicas do not matter. Everything is replicated by its effect, not by its text.
@@ -15,32 +15,39 @@ local ask, need, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[
 local back, charge, life = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
 -- What is not a string fails here, before anything was changed. No more is read of it than a bucket is long.
-local word = redis.call('GETRANGE', KEYS[1], 0, 63)
+local word = redis.call('GETRANGE', KEYS[1], 0, 95)
+local flow = tonumber(ARGV[11])
 local level
+local over = 0
 if word ~= '' then
-  local tokens, at = string.match(word, '^(%S+) (%d+)$')
-  level, at = tonumber(tokens or ''), tonumber(at or '')
-  if not level or not at or not (level >= -1e10 and level <= 1e10) then
+  local tokens, at, ran = string.match(word, '^(%S+) (%d+) ?([%d.]*)$')
+  level, at, over = tonumber(tokens or ''), tonumber(at or ''), tonumber(ran ~= '' and ran or '0')
+  if not level or not at or not over or not (level >= -1e10 and level <= 1e10) then
     return redis.error_reply('ERR not a bucket of the gateway')
   end
   -- After Redis' clock was set back nothing flows in for once.
-  level = math.min(most, level + math.max(now - at, 0) * rate)
+  local came = math.max(now - at, 0) * rate
+  local ran = math.max(level + came - most, 0)
+  level = math.min(most, level + came)
+  -- It adds up for as long as the bucket stays full, up to a minute's worth.
+  over = math.min(math.max(over - math.max(came - ran, 0), 0) + ran, rate * 60000000)
 elseif first < 0 then
   return {0, 0, 0, 0}
 else
   level = math.min(most, first)
+  over = flow -- the bucket before this one was lost while it came in
 end
 
 local count = 0
 if KEYS[2] then
-  local ms, member = math.floor(now / 1000), tonumber(ARGV[12])
+  local ms, member = math.floor(now / 1000), tonumber(ARGV[13])
   if member > 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', ms - member))
     redis.call('ZREMRANGEBYSCORE', KEYS[2], string.format('%.0f', ms + member), '+inf')
-    redis.call('ZADD', KEYS[2], string.format('%.0f', ms), ARGV[11])
+    redis.call('ZADD', KEYS[2], string.format('%.0f', ms), ARGV[12])
     redis.call('PEXPIRE', KEYS[2], string.format('%.0f', 2 * member))
   else
-    redis.call('ZREM', KEYS[2], ARGV[11])
+    redis.call('ZREM', KEYS[2], ARGV[12])
   end
   count = redis.call('ZCARD', KEYS[2])
   replicas = math.max(count, 1)
@@ -48,6 +55,9 @@ end
 
 level = math.min(most, level + back)
 if charge > 0 then
+  -- What ran over because it was admitted elsewhere had not run over otherwise: that is paid first.
+  local paid = math.min(charge, flow, math.floor(over))
+  charge, over = charge - paid, over - paid
   -- A replica that came back later than others has admitted its share while they leased that too. It may go into debt for this,
   -- but not for a long time without Redis, of which the bucket has kept no more than it holds.
   level = math.max(level - charge, math.min(level, -rate * 250000))
@@ -70,5 +80,7 @@ if grant < ask then
     if rate > 0 then wait = math.min(math.ceil(lacking / rate), 1e15) end
   end
 end
-redis.call('SET', KEYS[1], string.format('%.17g %.0f', level, now), 'PX', string.format('%.0f', life))
+word = string.format('%.17g %.0f', level, now)
+if over > 0.001 then word = word .. string.format(' %.3f', over) end
+redis.call('SET', KEYS[1], word, 'PX', string.format('%.0f', life))
 return {grant, whole - grant, wait, count}

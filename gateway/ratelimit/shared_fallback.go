@@ -1,87 +1,85 @@
 package ratelimit
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
-// A fallback admits one replica's share while Redis is away: the rates and bursts divided by the replicas last heard of.
+// A fallback admits one replica's share while Redis is away or late: the rates and bursts divided by the replicas last heard
+// of.
 //
-// It must not be a second set of full buckets, or every switch-over would let a burst in that the buckets in Redis have given
-// away already. So there is a new fallback for each, and its buckets start as good as empty: the global one without
-// a token, and a client's with a single one (none if it is known that he has none in Redis), for the sake of those who come
-// rarely. That is one token for each client and replica more than there should be; it is charged afterwards.
+// Its buckets live as long as there are so many replicas, over any number of switches, and fill up at the replica's share of
+// the rate only. So all replicas' fallbacks together never admit more than one bucket would in the same time, however often Redis
+// comes and goes, and with what they lease it is twice that at most. It is far less, because of two things more. What Redis last
+// said caps the bucket: when the fallback decides for the first time since, it keeps no more than the replica's part of what
+// was left then and has come in meanwhile. And what it admits is charged afterwards (shared.lua). Whom Redis has said nothing
+// about has his share of a full bucket: to be refused, a client must have spent something.
+//
 // The leases in hand are spent first: they are paid for.
 type fallback struct {
-	all     limit
-	global  bucket
-	clients *clients
-	salt    uint64                   // another for each fallback: with it all clients are newcomers in the same old table
-	few     []bool                   // by class: it is refilled, so a newcomer has a token
-	doors   [64]struct{ sync.Mutex } // a newcomer's bucket is emptied before somebody else finds it
+	all      limit
+	global   bucket
+	clients  *clients
+	replicas int64
 }
 
-func newFallback(o Options, rates []Rate, replicas int) *fallback {
-	f := &fallback{clients: newClients(o.MaxClients, o.Cleanup, make([]limit, len(rates))), few: make([]bool, len(rates))}
-	for i, r := range rates {
-		f.few[i] = r.PerSecond > 0
-	}
-	return f.next(o.Global, rates, replicas)
-}
-
-// next is the fallback for another time. It takes over the memory of the table. What is found in there is another fallback's:
-// buckets of clients that nobody finds again, for the newcomers to inherit, who do not trust it.
-func (f *fallback) next(all Rate, rates []Rate, replicas int) *fallback {
-	g := &fallback{all: newLimit(part(all, replicas)), few: f.few, salt: mix(f.salt + 0x9e3779b97f4a7c15)}
+func newFallback(o Options, replicas int64) *fallback {
+	rates := append([]Rate{o.Client}, o.Routes...)
 	limits := make([]limit, len(rates))
 	for i, r := range rates {
 		limits[i] = newLimit(part(r, replicas))
 	}
-	g.clients = &clients{lines: f.clients.lines, gates: f.clients.gates, cleanup: f.clients.cleanup}
-	g.clients.limits.Store(&limits)
-	g.clients.evicted.Store(f.clients.evicted.Load())
-	// A bucket that will be full in the far future is one whose clock was set back: spend takes it for empty.
-	g.global.word.Store(horizon << lowBits)
-	return g
+	return &fallback{all: newLimit(part(o.Global, replicas)), clients: newClients(o.MaxClients, o.Cleanup, limits), replicas: replicas}
 }
 
 // part is what one of n replicas has of a limit. A bucket holds a token at least.
-func part(r Rate, n int) Rate {
-	p := Rate{PerSecond: r.PerSecond / float64(n), Burst: max(r.Burst/int64(n), 1)}
+func part(r Rate, n int64) Rate {
+	p := Rate{PerSecond: r.PerSecond / float64(n), Burst: max(r.Burst/n, 1)}
 	if p.PerSecond < minPerSecond {
 		p.PerSecond = 0
 	}
 	return p
 }
 
-// take spends tokens of a client. Known says that he is known to have none in Redis.
-func (f *fallback) take(r *request, known bool) (state, int) {
-	door := &f.doors[r.hash%uint64(len(f.doors))]
-	door.Lock()
-	defer door.Unlock()
-	who := f.caller(r)
-	if f.clients.find(who) == noSlot {
-		keep := int64(1)
-		if known || !f.few[r.class] {
-			keep = 0
-		}
-		if s, _ := f.clients.take(who, r.now, 0); s.remaining > keep {
-			f.clients.take(who, r.now, int(s.remaining-keep))
-		}
-	}
-	return f.clients.take(who, r.now, int(r.cost))
+// share is the part of so many tokens: of one that is there, one.
+func (f *fallback) share(tokens float64) int64 {
+	whole := int64(min(max(tokens, 0), maxBurst))
+	return (whole + f.replicas - 1) / f.replicas
 }
 
-func (f *fallback) caller(r *request) caller { return f.clients.caller(r.hash^f.salt, r.class) }
+func (f *fallback) caller(r *request) caller { return f.clients.caller(r.hash, r.class) }
 
 // fallbackAll spends tokens of this replica's share of the global bucket.
 func (r *request) fallbackAll() state {
-	f := r.s.fallback.Load()
+	s := r.s
+	f := s.fallback.Load()
+	if s.news.Load() {
+		s.capAll(f, r.now)
+	}
 	st := f.global.take(&f.all, r.now, int(r.cost))
-	if st.ok {
-		r.s.spent.Add(r.cost)
+	if st.ok && s.spent.Add(r.cost) == r.cost {
+		s.since.Store(int64(s.clock()))
 	}
 	return st
+}
+
+// capAll leaves no more in the share of the global bucket than Redis knew of.
+func (s *Shared) capAll(f *fallback, now time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.news.Load() {
+		return
+	}
+	elapsed := s.clock() - time.Duration(s.heard.Load())
+	share := f.share(float64(s.left.Load()) + s.all.PerSecond*elapsed.Seconds())
+	if st := f.global.take(&f.all, now, 0); st.remaining > share {
+		f.global.take(&f.all, now, int(st.remaining-share))
+	}
+	s.news.Store(false)
+}
+
+// forget makes the fallback begin with nothing: what there is goes back to Redis. The caller holds mu.
+func (s *Shared) forget() {
+	s.left.Store(0)
+	s.heard.Store(int64(s.clock()))
+	s.news.Store(true)
 }
 
 const (
@@ -92,8 +90,8 @@ const (
 	steady = 10 * time.Second // how long Redis has to answer until an earlier failure is forgiven
 )
 
-// backoff is how long Redis is left alone after it failed so many times soon after it came back. It grows, because every
-// fallback has a token for each newcomer.
+// backoff is how long Redis is left alone after it failed so many times soon after it came back. It grows, because whoever has
+// no tokens here waits for it each time.
 func backoff(trips uint) time.Duration {
 	return min(100*time.Millisecond<<min(trips, 5), 2*time.Second)
 }
@@ -119,12 +117,14 @@ func (s *Shared) trip(err error, began time.Duration) {
 	s.switchOver()
 }
 
-// switchOver makes the fallback decide, a new one if it does not already. The caller holds mu.
+// switchOver makes the fallback decide, one for as many replicas as there are. The caller holds mu.
 func (s *Shared) switchOver() {
 	if !s.down.Load() {
-		f := s.fallback.Load()
-		rates := append([]Rate{s.o.Client}, s.o.Routes...)
-		s.fallback.Store(f.next(s.o.Global, rates, int(s.replicas.Load())))
+		if n := s.replicas.Load(); n != s.fallback.Load().replicas {
+			f := newFallback(s.o.Options, n)
+			f.clients.evicted.Store(s.fallback.Load().clients.evicted.Load())
+			s.fallback.Store(f)
+		}
 		s.down.Store(true)
 	}
 	s.release()

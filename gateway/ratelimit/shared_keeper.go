@@ -27,10 +27,12 @@ func (s *Shared) keep(first chan<- struct{}) {
 	for {
 		select {
 		case <-s.stop.Done():
-			k.leave()
-			return
 		case <-s.kick:
 		case <-timer.C:
+		}
+		if s.stop.Err() != nil {
+			k.leave()
+			return
 		}
 		timer.Reset(max(k.step(s.clock()), 100*time.Microsecond))
 		if first != nil {
@@ -108,9 +110,9 @@ func (k *keeper) question(now time.Duration) (q question) {
 		return question{}
 	}
 	q.least = int64(s.all.PerSecond * minPause.Seconds())
-	q.limit, q.keys, q.first = &s.all, []string{s.bucketOfAll()}, s.left.Load()
-	if q.first < 0 {
-		q.first = s.all.Burst
+	q.limit, q.keys, q.first = &s.all, []string{s.bucketOfAll()}, s.all.Burst
+	if left := s.left.Load(); left >= 0 {
+		q.first = min(left+s.all.flow(now-time.Duration(s.heard.Load())), s.all.Burst)
 	}
 	if beat {
 		q.keys, q.replica, q.alive = append(q.keys, s.keyOfReplicas()), s.id, aliveTime
@@ -130,15 +132,23 @@ func (k *keeper) adapt(now time.Duration) {
 func (k *keeper) put(q question, now time.Duration) {
 	s := k.s
 	s.wanted.Store(false)
-	q.charge = s.spent.Swap(0)
-	a, err := s.ask(q, s.o.Timeout)
+	since := s.since.Load()
+	if q.charge = s.spent.Swap(0); q.charge > 0 {
+		q.flow = q.limit.flow(now - time.Duration(since))
+	}
+	late := time.AfterFunc(s.o.Timeout, func() { s.trip(errLate, now) })
+	a, err := s.ask(q, s.late())
+	inTime := late.Stop()
 	if err != nil {
 		s.spent.Add(q.charge) // it may have arrived: then it is charged twice, and the gate is too narrow for a moment
+		s.since.Store(since)
 		s.trip(err, now)
 		return
 	}
 	s.returned.Add(uint64(q.back))
 	s.left.Store(a.left)
+	s.heard.Store(int64(s.clock()))
+	s.news.Store(true)
 	if q.replica != "" {
 		k.beat = now + beatTime
 		k.count(a.replicas, now)
@@ -148,7 +158,9 @@ func (k *keeper) put(q question, now time.Duration) {
 	if q.want > 0 {
 		k.hear(q, a)
 	}
-	s.recover()
+	if inTime {
+		s.recover() // else it is to be trusted again when it is asked the next time
+	}
 	if s.waiting.Load() > 0 {
 		s.mu.Lock()
 		s.release()

@@ -34,9 +34,12 @@ type lease struct {
 	id     [16]byte
 	class  uint8
 	heard  bool  // left is known
+	news   bool  // the fallback has not looked at left since
 	tokens int64 // leased
-	left   int64 // in Redis, after the last call
-	spent  int64 // admitted by the fallback, not yet told to Redis
+	left   int64 // in Redis, after the last call,
+	told   time.Duration
+	spent  int64 // admitted by the fallback, not yet told to Redis,
+	since  time.Duration
 	batch  int64
 	asked  time.Duration
 	until  time.Duration // when there will be more in Redis
@@ -136,9 +139,9 @@ func (h *shard) remove(i int32) {
 }
 
 // first is what a bucket begins with that Redis does not know: it has lost it, if it was there before.
-func (e *lease) first(l *shared) int64 {
+func (e *lease) first(l *shared, clock time.Duration) int64 {
 	if e.heard {
-		return e.left
+		return min(e.left+l.flow(clock-e.told), l.Burst)
 	}
 	return l.Burst
 }
@@ -147,7 +150,7 @@ func (e *lease) first(l *shared) int64 {
 func (r *request) takeOwn() state {
 	s := r.s
 	limit, h := &s.limits[r.class], s.leases.shard(r.hash)
-	for {
+	for late := false; ; {
 		h.mu.Lock()
 		e := s.leases.enter(h, r)
 		if r.cost > limit.Burst {
@@ -162,34 +165,27 @@ func (r *request) takeOwn() state {
 			return st
 		}
 		clock := s.clock()
-		if s.down.Load() || clock < e.bad {
-			none := e.heard && e.left == 0
+		if late || s.down.Load() || clock < e.bad {
+			st := r.fallbackOwn(e, clock)
 			h.mu.Unlock()
-			return r.fallbackOwn(none)
+			return st
 		}
 		if clock < e.retry && r.cost-e.tokens > e.left {
 			st := e.refusal(limit, clock)
 			h.mu.Unlock()
 			return st
 		}
-		if c := e.call; c != nil {
-			h.mu.Unlock()
-			if budget := r.budget(); (budget <= 0 || !c.wait(budget)) && !s.down.Load() {
-				return state{wait: minPause} // the safe side
-			}
-			continue
+		c, first := e.call, e.call == nil
+		if first {
+			c = newCall()
+			e.call = c
+			q := e.question(r, limit, clock)
+			q.keys = []string{s.bucketOf(e.id, e.class)}
+			go s.lease(r.hash, c, q)
 		}
-		budget := r.budget()
-		if budget <= 0 {
-			h.mu.Unlock()
-			return state{wait: minPause}
-		}
-		c, q := newCall(), e.question(r, limit, clock)
-		e.call = c
-		q.keys = []string{s.bucketOf(e.id, e.class)}
 		h.mu.Unlock()
-		if st, done := r.lease(h, c, q, budget); done {
-			return st
+		if late = !c.wait(r.budget()); late && first {
+			s.trip(errLate, clock)
 		}
 	}
 }
@@ -205,55 +201,53 @@ func (e *lease) question(r *request, l *shared, clock time.Duration) question {
 	e.batch = min(max(e.batch, int64(l.PerSecond*batchTime.Seconds()), 1), l.Burst)
 	e.asked = clock
 	need := r.cost - e.tokens
-	q := question{limit: l, first: e.first(l), want: max(e.batch, need), need: need, charge: e.spent}
+	q := question{limit: l, first: e.first(l, clock), want: max(e.batch, need), need: need, charge: e.spent, since: e.since}
+	if e.spent > 0 {
+		q.flow = l.flow(clock - e.since)
+	}
 	e.spent = 0
 	return q
 }
 
-// lease makes the call that others may wait for. It is done if the request has its tokens, or cannot have them.
-func (r *request) lease(h *shard, c *call, q question, budget time.Duration) (st state, done bool) {
-	s := r.s
+// lease makes the call that requests wait for. It goes on when they have given up: its tokens are for those that come later.
+func (s *Shared) lease(hash uint64, c *call, q question) {
+	defer s.guard()
 	began := s.clock()
-	a, err := s.ask(q, min(budget, s.o.Timeout))
-	if err != nil {
-		if isAboutKey(err) {
-			s.fault(err)
-		} else {
-			s.trip(err, began)
-		}
+	a, err := s.ask(q, s.late())
+	aboutKey := err != nil && isAboutKey(err)
+	switch {
+	case aboutKey:
+		s.fault(err)
+	case err != nil:
+		s.trip(err, began)
 	}
+	h := s.leases.shard(hash)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	defer close(c.done)
-	i, ok := h.index[r.hash]
+	i, ok := h.index[hash]
 	if !ok || h.list[i].call != c {
-		// The lease had to go meanwhile. What was granted beyond the request's own is lost.
-		if err == nil && a.granted >= r.cost {
-			return state{ok: true, remaining: a.left, wait: q.limit.interval()}, true
-		}
-		return state{}, false
+		return // the lease had to go meanwhile, and what was granted is lost
 	}
 	e, clock := &h.list[i], s.clock()
 	e.call = nil
-	if err != nil {
+	if err == nil {
+		e.hear(q, a, clock, s.pause()/2)
+		return
+	}
+	if q.charge > 0 {
 		e.spent += q.charge
-		if isAboutKey(err) {
-			e.bad = clock + leaseTime
-		}
-		return state{}, false
+		e.since = q.since
 	}
-	e.hear(q, a, clock, s.pause()/2)
-	if e.tokens >= r.cost {
-		e.tokens -= r.cost
-		return e.state(q.limit), true
+	if aboutKey {
+		e.bad = clock + leaseTime
 	}
-	return e.refusal(q.limit, clock), true
 }
 
 // hear notes what Redis said.
 func (e *lease) hear(q question, a answer, clock, pause time.Duration) {
 	e.tokens += a.granted
-	e.left, e.heard = a.left, true
+	e.left, e.heard, e.news, e.told = a.left, true, true, clock
 	if a.granted == q.want || a.granted >= q.need && a.left > 0 {
 		return
 	}
@@ -289,25 +283,36 @@ func (e *lease) refusal(l *shared, clock time.Duration) state {
 	return st
 }
 
-// fallbackOwn spends tokens of this replica's share of the client's bucket.
-func (r *request) fallbackOwn(none bool) state {
+// fallbackOwn spends tokens of this replica's share of the client's bucket. The caller holds the lock of the lease.
+func (r *request) fallbackOwn(e *lease, clock time.Duration) state {
 	s := r.s
 	f := s.fallback.Load()
-	st, slot := f.take(r, none)
+	who := f.caller(r)
+	if e.news {
+		e.news = false
+		if st, _ := f.clients.take(who, r.now, 0); st.remaining > 0 {
+			share := f.share(float64(e.left) + s.limits[r.class].PerSecond*(clock-e.told).Seconds())
+			f.clients.take(who, r.now, int(max(st.remaining-share, 0)))
+		}
+	}
+	st, slot := f.clients.take(who, r.now, int(r.cost))
 	if st.ok {
 		r.local, r.slot, r.from = true, slot, f
-		s.leases.charge(r.hash, r.cost)
+		if e.spent == 0 {
+			e.since = clock
+		}
+		e.spent += r.cost
 	}
 	return st
 }
 
-// charge notes what Redis has to be told.
-func (l *leases) charge(hash uint64, cost int64) {
+// uncharge takes back what Redis was to be told.
+func (l *leases) uncharge(hash uint64, cost int64) {
 	h := l.shard(hash)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if i, ok := h.index[hash]; ok {
-		h.list[i].spent = max(h.list[i].spent+cost, 0)
+		h.list[i].spent = max(h.list[i].spent-cost, 0)
 	}
 }
 
@@ -319,7 +324,7 @@ func (r *request) refundOwn() {
 		return
 	}
 	r.from.clients.refund(r.slot, r.from.caller(r), int(r.cost))
-	s.leases.charge(r.hash, -r.cost)
+	s.leases.uncharge(r.hash, r.cost)
 }
 
 // sweep sends back what nobody spends, and forgets who is not here any more. While Redis is away it leaves everything as it is:

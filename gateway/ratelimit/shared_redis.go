@@ -65,6 +65,8 @@ type question struct {
 	need    int64
 	back    int64
 	charge  int64
+	flow    int64 // came in while charge was admitted,
+	since   time.Duration
 	least   int64  // never less, if there is so much
 	replica string // with the keys of the replicas: who asks,
 	alive   time.Duration
@@ -83,7 +85,7 @@ func (q *question) args(replicas int64) []string {
 	f := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 	args := []string{
 		f(q.limit.PerSecond), f(q.limit.most), n(q.first), n(q.want), n(q.need), n(replicas), n(q.back), n(q.charge),
-		n(q.limit.life.Milliseconds()), n(q.least),
+		n(q.limit.life.Milliseconds()), n(q.least), n(q.flow),
 	}
 	if q.replica != "" {
 		args = append(args, q.replica, n(q.alive.Milliseconds()))
@@ -91,20 +93,42 @@ func (q *question) args(replicas int64) []string {
 	return args
 }
 
-var errAway = errors.New("cannot reach redis: not connected")
+var (
+	errAway = errors.New("cannot reach redis: not connected")
+	errLate = errors.New("cannot lease tokens: redis is late")
+)
 
-// ask makes one call, for Timeout at most.
+// lateTime is how long an answer is good for. Nobody waits for it after Timeout, but what it grants is with nobody else: on a
+// busy machine that were a tenth of a second's worth each time.
+const lateTime = 600 * time.Millisecond
+
+func (s *Shared) late() time.Duration { return max(lateTime, s.o.Timeout) }
+
+// flow is what comes into a bucket in such a time.
+func (l *shared) flow(d time.Duration) int64 {
+	return int64(min(l.PerSecond*max(d, 0).Seconds(), maxBurst))
+}
+
+// ask makes one call. It waits for its turn for Timeout at most.
 func (s *Shared) ask(q question, timeout time.Duration) (answer, error) {
 	c := s.conn.Load()
 	if c == nil {
 		return answer{}, errAway
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	from := s.stop
+	if from.Err() != nil {
+		from = context.Background() // what is given back at the end
+	}
+	ctx, cancel := context.WithTimeout(from, timeout)
 	defer cancel()
 	// What waits in rueidis' own queue does not look at its deadline once the queue is full.
+	turn := time.NewTimer(min(timeout, s.o.Timeout))
+	defer turn.Stop()
 	select {
 	case s.calls <- struct{}{}:
 		defer func() { <-s.calls }()
+	case <-turn.C:
+		return answer{}, errLate
 	case <-ctx.Done():
 		return answer{}, fmt.Errorf("cannot lease tokens: %w", ctx.Err())
 	}
@@ -186,7 +210,8 @@ func (s *Shared) giveBack(leases []lease, timeout time.Duration) bool {
 		e := &leases[i]
 		q := question{limit: &s.limits[e.class], first: -1, back: e.tokens, charge: e.spent}
 		if e.spent > 0 {
-			q.first = e.first(q.limit)
+			clock := s.clock()
+			q.first, q.flow = e.first(q.limit, clock), q.limit.flow(clock-e.since)
 		}
 		// By its digest: the script is there, or there would be no lease. If it was flushed, the tokens are lost.
 		commands = append(commands, c.B().Evalsha().Sha1(scriptDigest).Numkeys(1).Key(s.bucketOf(e.id, e.class)).
