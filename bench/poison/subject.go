@@ -21,7 +21,7 @@ type subject struct {
 }
 
 const (
-	upstreamTime = 500 * time.Millisecond
+	upstreamTime = 1500 * time.Millisecond
 	startTime    = 10 * time.Second
 )
 

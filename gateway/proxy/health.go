@@ -29,21 +29,22 @@ const (
 // often when it is not well, lets it come back by and by, and asks for its addresses again.
 func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	defer p.probes.Done()
-	var last, looked time.Duration
+	var last time.Duration
+	var q quiet
 	next, lookup := wire.Now(), wire.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if now := wire.Now(); now >= next || u.quietSince(looked) && now >= last+quietAgain {
+		if now := wire.Now(); now >= next || q.hear(u, now) && now >= last+quietAgain {
 			last = now
 			p.look(ctx, u)
+			q = quiet{begun: u.begun()}
 			next = u.nextProbe(wire.Now(), last)
 		}
 		if !u.names.fixed() && wire.Now() >= lookup && (u.home.Load().Explicit || u.names.known.Load() != nil) {
 			lookup = u.lookAgain(ctx)
 		}
 		now := wire.Now()
-		looked = u.lookAt(now)
 		u.conns.expire(now)
 		wake := min(next, now+lookEvery)
 		if u.back.Load() > 0 {
@@ -70,18 +71,30 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	}
 }
 
-// lookAt is when the upstream was looked at, 0 if it has nothing to do.
-func (u *Upstream) lookAt(now time.Duration) time.Duration {
-	if u.inflight.Load() == 0 {
-		return 0
-	}
-	return now
+// A quiet is what is heard of an upstream, from look to look.
+type quiet struct {
+	begun int64         // attempts, until the last look
+	last  time.Duration // look
+	since time.Duration // the first look after an attempt that nothing was heard of since; 0: there is none
 }
 
-// quietSince tells whether the upstream has had requests since it was looked at, and has begun to answer none.
-func (u *Upstream) quietSince(looked time.Duration) bool {
-	return looked > 0 && u.inflight.Load() > 0 && !u.breaker.heardSince(looked) && u.home.Load().Explicit
+// hear looks at the upstream, and tells whether attempts have begun and it has not begun to answer anybody for a whole turn.
+// Streams that go on and say nothing new are no sign of it.
+func (q *quiet) hear(u *Upstream, now time.Duration) bool {
+	begun, last := u.begun(), q.last
+	came := begun > q.begun
+	q.begun, q.last = begun, now
+	switch {
+	case u.inflight.Load() == 0 || u.breaker.heardSince(last):
+		q.since = 0
+	case came && q.since == 0:
+		q.since = now
+	}
+	return q.since > 0 && now-q.since >= lookEvery && u.home.Load().Explicit
 }
+
+// begun is how many requests have got a place at the upstream so far.
+func (u *Upstream) begun() int64 { return u.served.Load() + u.inflight.Load() }
 
 // nextProbe is when to probe again after a probe that began at last.
 func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
@@ -125,7 +138,7 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 		return // which says nothing about the upstream
 	}
 	now := wire.Now()
-	if f == TimeoutResponse && u.breaker.heardSince(began) {
+	if f == TimeoutResponse && u.breaker.heardSince(began) && u.Probed() {
 		return // it answers requests, so it is there, and busy
 	}
 	u.finding.Store(uint32(f) | uint32(status)<<pageStatusAt)

@@ -194,3 +194,53 @@ func listenLoopback(t *testing.T) net.Listener {
 	}
 	return ln
 }
+
+// The head of an answer counts as soon as it is there, however long its stream is: with as many streams open as requests
+// fail, and one more, there is no reason to ask for the page.
+func TestHeadsCountWhenTheyAreThere(t *testing.T) {
+	var pages atomic.Int64
+	up := startPlain(t, func(p *peer) {
+		for {
+			r := p.readRequest()
+			switch {
+			case r.err != nil:
+				return
+			case strings.Contains(r.first, "/healthz"):
+				pages.Add(1)
+				p.send("%s", answer("ok"))
+			case r.name() == "poison":
+				p.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+			default:
+				p.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+				p.r.ReadByte() // until the test is over
+				return
+			}
+		}
+	})
+	g := startGatewayFile(t, fileOfPool("    health: {interval: 1h}", up))
+	eventually(t, "it was probed", g.proxy.Pool("p").Healthy)
+	for i := range 12 {
+		c := g.dial()
+		c.send("%s", ask("POST", fmt.Sprint("stream", i)))
+		if r := c.readHead(); r.status() != 200 {
+			t.Fatalf("a stream got %q", r.first)
+		}
+	}
+	c := g.dial()
+	poison := func(n int) {
+		for range n {
+			c.send("%s", ask("POST", "poison"))
+			c.readResponse()
+		}
+	}
+	begun := time.Now()
+	poison(11)
+	asked := pages.Load()
+	if poison(5); time.Since(begun) > 5*time.Second {
+		t.Skip("the machine is too slow for a window of ten seconds")
+	}
+	eventually(t, "the page is asked for", func() bool { return pages.Load() > 1 })
+	if asked != 1 {
+		t.Errorf("the page was asked for %d times while most were answered", asked)
+	}
+}
