@@ -38,7 +38,7 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 		if now := wire.Now(); now >= next || q.hear(u, now) && now >= last+quietAgain {
 			last = now
 			p.look(ctx, u)
-			q = quiet{begun: u.begun()}
+			q = quiet{begun: u.begun(), last: wire.Now()}
 			next = u.nextProbe(wire.Now(), last)
 		}
 		if !u.names.fixed() && wire.Now() >= lookup && (u.home.Load().Explicit || u.names.known.Load() != nil) {
