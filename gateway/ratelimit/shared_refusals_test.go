@@ -211,3 +211,24 @@ func TestSharedKeepsWhatComesLate(t *testing.T) {
 		return e.tokens > 0 && e.spent == 1
 	})
 }
+
+// One replica with a Redis that is late time and again admits what is configured: it shares with nobody, and neither what comes
+// late nor what it admits meanwhile is lost. The burst is a second and a half of the rate, so no shorter stop of the machine matters.
+func TestSharedSlowRedisCostsNothing(t *testing.T) {
+	r := startRedis(t)
+	limit := Rate{400, 600}
+	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: limit, Client: unlimited}, Timeout: 20 * time.Millisecond})[0]
+	l := startLoad([]*Shared{s}, 1600, 4)
+	for time.Since(l.began) < 6*time.Second {
+		time.Sleep(100 * time.Millisecond)
+		r.do("CLIENT", "PAUSE", "60", "WRITE")
+	}
+	admitted, took := l.stop()
+	st := s.Stats(0)
+	s.Close()
+	want, left := configured(limit, took), r.level("gw:v1:rl", ":{all}")
+	t.Logf("%d admitted of %.0f configured, %.0f left, %d calls failed", admitted, want, left, st.Failed)
+	if float64(admitted) > 1.01*want+limit.PerSecond*0.1 || float64(admitted) < 0.95*want-left {
+		t.Errorf("%d admitted of %.0f configured, %.0f left", admitted, want, left)
+	}
+}
