@@ -41,6 +41,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	g.do("GET /limited HTTP/1.1\r\nHost: a\r\n\r\n")
 	g.do("GET /a-path-of-the-client HTTP/1.1\r\nHost: a\r\n\r\n")
 	g.do("BREW /limited HTTP/1.1\r\nHost: a\r\n\r\n")
+	g.do("TRACE /limited HTTP/1.1\r\nHost: a\r\n\r\n")
 	g.do("GET /\r\nHost: a\r\n\r\n") // refused by fasthttp's own parser
 	c := g.dial()
 	c.send("GET /infer/python?hold HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -59,6 +60,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		`http_requests_total{route="/infer/python",method="GET",code="499"}`:    1,
 		`http_requests_total{route="/infer/python",method="DELETE",code="405"}`: 1,
 		`http_requests_total{route="/limited",method="GET",code="200"}`:         1,
+		`http_requests_total{route="/limited",method="other",code="405"}`:       1,
 		`http_requests_total{route="/limited",method="other",code="501"}`:       1,
 		`http_requests_total{route="none",method="GET",code="404"}`:             1,
 		`http_requests_total{route="none",method="other",code="400"}`:           1,
