@@ -103,7 +103,7 @@ func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
 	}
 	wait := u.probing.Interval
 	switch {
-	case u.breaker.accused.Load() || u.breaker.strikes.Load() > 0:
+	case !u.Probed() || u.breaker.accused.Load() || u.breaker.strikes.Load() > 0:
 		wait = min(wait, askInterval)
 	case !u.Healthy() || u.breaker.State() != Closed:
 		wait = min(wait, sickInterval)

@@ -122,7 +122,9 @@ func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upst
 func (p *Proxy) open(pools map[string]*Pool, fresh []*Upstream) {
 	for _, pool := range pools {
 		for _, u := range pool.Upstreams {
-			u.home.Store(pool)
+			if u.home.Store(pool); pool.Explicit && !u.Probed() {
+				u.suspect() // it may be named only now
+			}
 		}
 		pool.refresh(wire.Now())
 	}

@@ -199,7 +199,7 @@ func TestTheLogSaysWhy(t *testing.T) {
 
 // Pools that nobody has named are neither probed nor shown nor counted; routes to them answer.
 func TestPoolsThatNobodyNamed(t *testing.T) {
-	up, seen := startPaged(t, "/healthz", func(p *peer) {})
+	up, seen := startPaged(t, "/healthz", func(p *peer) { p.send("%s", answer("ok")) })
 	s := loadSettings(t, "", []string{"RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"})
 	for _, p := range s.Pools {
 		p.Upstreams[0].URL.Host = strings.TrimPrefix(up, "http://")
@@ -221,6 +221,13 @@ func TestPoolsThatNobodyNamed(t *testing.T) {
 	if n := seen.of("/healthz"); n > 0 {
 		t.Errorf("it was probed %d times", n)
 	}
+	// Named by a reload, it is probed and shown.
+	if err := g.Reload(loadSettings(t, "", []string{"PY_SERVICE_URL=" + up})); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is shown as well", func() bool {
+		return strings.Contains(g.do("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").body, `"python":{"url":"`+up+`","healthy":true`)
+	})
 	// Nobody there: an answer, and not a breaker for good.
 	g = startGateway(t)
 	for range 20 {
