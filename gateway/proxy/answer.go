@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -50,7 +49,7 @@ func (p *Proxy) await(x *Exchange, within time.Duration) Fault {
 		if x.end >= limit {
 			return HeadTooLarge
 		}
-		if bareLF(x.down.B[x.from:x.end]) {
+		if wire.HasBareLF(x.down.B[x.from:x.end]) {
 			return BrokenAnswer // it will never be a good one
 		}
 		if x.heard {
@@ -58,10 +57,10 @@ func (p *Proxy) await(x *Exchange, within time.Duration) Fault {
 				return TimeoutResponse
 			}
 		}
-		if x.end == len(x.down.B)-chunkTail {
-			x.growDown(min(2*len(x.down.B), limit+chunkTail))
+		if x.end == len(x.down.B)-wire.ChunkTail {
+			x.growDown(min(2*len(x.down.B), limit+wire.ChunkTail))
 		}
-		n, err := x.receive(x.down.B[x.end:min(limit, len(x.down.B)-chunkTail)], wait)
+		n, err := x.receive(x.down.B[x.end:min(limit, len(x.down.B)-wire.ChunkTail)], wait)
 		x.end += n
 		x.heard = x.heard || n > 0
 		if err != nil {
@@ -90,20 +89,6 @@ func (x *Exchange) growDown(size int) {
 	copy(larger.B[x.from:], x.down.B[x.from:x.end])
 	x.down.Put()
 	x.down = larger
-}
-
-// bareLF tells whether a line of an unfinished head ends without CR.
-func bareLF(head []byte) bool {
-	for at := 0; ; {
-		i := bytes.IndexByte(head[at:], '\n')
-		if i < 0 {
-			return false
-		}
-		if at += i; at == 0 || head[at-1] != '\r' {
-			return true
-		}
-		at++
-	}
 }
 
 // receive reads what the upstream sends, and only that: an error that comes with bytes comes again.
@@ -242,7 +227,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		x.Client.Reset() // until the end is there, a close must not look like it
 	}
 	for !s.ended {
-		n, err := x.receive(x.down.B[x.from:len(x.down.B)-chunkTail], u.timeouts.Idle)
+		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], u.timeouts.Idle)
 		// While the request is still being sent, its reset may have been reported to the sender already, and
 		// what looks like an end here is none.
 		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() {
@@ -280,7 +265,7 @@ func (s *stream) first(x *Exchange) Fault {
 		to += copy(x.down.B[to:], "\r\n")
 	}
 	if s.rechunk && s.ended {
-		to += copy(x.down.B[to:], wire.LastChunk)
+		to = wire.FrameEnd(x.down.B, to)
 	}
 	return x.sendBehindHead(x.down.B, x.body, to)
 }
@@ -320,15 +305,8 @@ func (s *stream) frame(b []byte, from, data int) (int, int) {
 	if !s.rechunk {
 		return from, to
 	}
-	if data > 0 {
-		var line [chunkRoom]byte
-		size := wire.AppendChunkSize(line[:0], data)
-		from -= len(size)
-		copy(b[from:], size)
-		to += copy(b[to:], "\r\n")
-	}
-	if s.ended {
-		to += copy(b[to:], wire.LastChunk)
+	if from, to = wire.FrameChunk(b, from, to); s.ended {
+		to = wire.FrameEnd(b, to)
 	}
 	return from, to
 }

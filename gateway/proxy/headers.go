@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"strconv"
 	"time"
 
 	"aigateway/gateway/wire"
@@ -19,9 +18,8 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	dst = append(dst, h.Method...)
 	dst = append(dst, ' ')
 	dst = append(dst, x.Target...)
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, u.host...)
-	dst = append(dst, "\r\n"...)
+	dst = append(dst, " HTTP/1.1\r\n"...)
+	dst = wire.AppendField(dst, "Host: ", u.host)
 	if x.Lines != nil {
 		dst = append(dst, x.Lines...)
 	} else {
@@ -29,21 +27,19 @@ func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
 	}
 	dst = appendForwarded(dst, x)
 	dst = append(dst, u.via[h.Minor]...)
-	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
-	dst = appendField(dst, "traceparent: ", x.TraceParent)
+	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = wire.AppendField(dst, "traceparent: ", x.TraceParent)
 	for _, v := range x.TraceStates {
-		dst = appendField(dst, "tracestate: ", v)
+		dst = wire.AppendField(dst, "tracestate: ", v)
 	}
 	switch {
 	case x.upgrades():
 		dst = append(dst, switching...)
 	case !h.HasBody() && !carriesBody(h.Method):
 	case x.hold.whole:
-		dst = appendLength(dst, int64(x.hold.size))
-	case h.ContentLength == wire.ChunkedBody:
-		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+		dst = wire.AppendLength(dst, int64(x.hold.size))
 	default:
-		dst = appendLength(dst, h.ContentLength)
+		dst = wire.AppendLength(dst, h.ContentLength)
 	}
 	return append(dst, "\r\n"...)
 }
@@ -70,7 +66,7 @@ func appendForwarded(dst []byte, x *Exchange) []byte {
 	}
 	dst = append(append(dst, x.Peer...), "\r\n"...)
 	if x.Trusted && len(h.ForwardedProto) > 0 {
-		dst = appendField(dst, "X-Forwarded-Proto: ", h.ForwardedProto)
+		dst = wire.AppendField(dst, "X-Forwarded-Proto: ", h.ForwardedProto)
 	} else if x.Secure {
 		dst = append(dst, "X-Forwarded-Proto: https\r\n"...)
 	} else {
@@ -81,7 +77,7 @@ func appendForwarded(dst []byte, x *Exchange) []byte {
 		host = h.ForwardedHost
 	}
 	if len(host) > 0 {
-		dst = appendField(dst, "X-Forwarded-Host: ", host)
+		dst = wire.AppendField(dst, "X-Forwarded-Host: ", host)
 	}
 	return dst
 }
@@ -90,11 +86,7 @@ func appendForwarded(dst []byte, x *Exchange) []byte {
 // UntilClose for a client that knows no chunks).
 func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 	a := &x.answer
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(a.Status), 10)
-	dst = append(dst, ' ')
-	dst = append(dst, a.Reason...)
-	dst = append(dst, "\r\n"...)
+	dst = wire.AppendStatusLine(dst, a.Status, a.Reason)
 	dst = a.AppendKept(dst)
 	if !a.HasDate {
 		// RFC 9110 §6.6.1: a recipient with a clock adds what is missing.
@@ -102,37 +94,17 @@ func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
 		dst = fasthttp.AppendHTTPDate(dst, time.Now())
 		dst = append(dst, "\r\n"...)
 	}
-	dst = appendVia(dst, a.Minor)
-	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = wire.AppendVia(dst, a.Minor)
+	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = append(dst, x.Fields...)
 	dst = appendTiming(dst, x)
 	switch {
 	case length == wire.ChunkedBody:
-		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+		dst = wire.AppendLength(dst, length)
 	case length > 0, a.ContentLength >= 0 && a.Status != 204:
 		// For HEAD and 304 the field tells of a body that is not sent: RFC 9110 §8.6.
-		dst = appendLength(dst, max(length, a.ContentLength))
+		dst = wire.AppendLength(dst, max(length, a.ContentLength))
 	}
 	dst = x.Client.AppendConnection(dst, x.Head.Minor)
-	return append(dst, "\r\n"...)
-}
-
-// appendVia appends the Via field of an answer. RFC 9110 §7.6.3.
-func appendVia(dst []byte, minor int) []byte {
-	if minor == 0 {
-		return append(dst, "Via: 1.0 "+wire.Name+"\r\n"...)
-	}
-	return append(dst, "Via: 1.1 "+wire.Name+"\r\n"...)
-}
-
-func appendField(dst []byte, nameColon string, value []byte) []byte {
-	dst = append(dst, nameColon...)
-	dst = append(dst, value...)
-	return append(dst, "\r\n"...)
-}
-
-func appendLength(dst []byte, n int64) []byte {
-	dst = append(dst, "Content-Length: "...)
-	dst = strconv.AppendInt(dst, n, 10)
 	return append(dst, "\r\n"...)
 }

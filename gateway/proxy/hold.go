@@ -48,7 +48,7 @@ type hold struct {
 }
 
 // morePart is how much of a body a buffer of hold.more has; there is room for the end of a chunk behind it.
-const morePart = wire.LargeBuffer - chunkTail
+const morePart = wire.LargeBuffer - wire.ChunkTail
 
 // collect reads the request's body: all of one that is not longer than is held, the beginning of another.
 func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
@@ -64,9 +64,9 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 			want = int(announced)
 		}
 	}
-	h.first = wire.GetBuffer(h.room + 1 + chunkTail) // what the client announces costs nothing before it is there
+	h.first = wire.GetBuffer(h.room + 1 + wire.ChunkTail) // what the client announces costs nothing before it is there
 	for h.short < want && !c.BodyDone() {
-		space := h.first.B[h.room+h.short : min(len(h.first.B)-chunkTail, h.room+want)]
+		space := h.first.B[h.room+h.short : min(len(h.first.B)-wire.ChunkTail, h.room+want)]
 		if len(space) == 0 {
 			if !h.grow(want, limit) {
 				return BodiesFull
@@ -91,7 +91,7 @@ func (h *hold) grow(want int, limit int64) bool {
 	if !h.take(int64(want), limit) {
 		return false
 	}
-	larger := wire.GetBuffer(h.room + want + chunkTail)
+	larger := wire.GetBuffer(h.room + want + wire.ChunkTail)
 	copy(larger.B[h.room:], h.first.B[h.room:h.room+h.short])
 	h.first.Put()
 	h.first = larger

@@ -26,6 +26,6 @@ func (x *Exchange) interim() Fault {
 func appendInterimHead(dst []byte, x *Exchange) []byte {
 	dst = wire.AppendStatusLine(dst, x.answer.Status, x.answer.Reason)
 	dst = x.answer.AppendKept(dst)
-	dst = appendVia(dst, x.answer.Minor)
+	dst = wire.AppendVia(dst, x.answer.Minor)
 	return append(dst, "\r\n"...)
 }

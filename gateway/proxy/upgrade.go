@@ -115,10 +115,10 @@ func (t *tunnel) end() {
 
 // appendSwitchingHead appends the 101 that the client gets.
 func appendSwitchingHead(dst []byte, x *Exchange) []byte {
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"...)
+	dst = wire.AppendStatusLine(dst, 101, "Switching Protocols")
 	dst = x.answer.AppendKept(dst)
-	dst = appendVia(dst, x.answer.Minor)
-	dst = appendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = wire.AppendVia(dst, x.answer.Minor)
+	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = append(dst, x.Fields...)
 	return append(dst, switching+"\r\n"...)
 }

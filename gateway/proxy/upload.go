@@ -16,12 +16,6 @@ import (
 // before a slow client has read it, and a cut becomes a clear error. Longer ones stream.
 const MaxWhole = 64 << 10
 
-// Room around a chunk: its size line before, and its end with the last chunk after it.
-const (
-	chunkRoom = 16
-	chunkTail = len("\r\n") + len(wire.LastChunk)
-)
-
 // collect reads the request's body, or the beginning of a long one. The client's pace costs no upstream a place.
 func (p *Proxy) collect(x *Exchange) Fault {
 	h := &x.hold
@@ -140,7 +134,7 @@ func (m *pump) run() {
 	b := wire.GetBuffer(wire.LargeBuffer)
 	defer b.Put()
 	for {
-		n, err := m.client.ReadBody(b.B[chunkRoom : len(b.B)-chunkTail])
+		n, err := m.client.ReadBody(b.B[wire.ChunkRoom : len(b.B)-wire.ChunkTail])
 		if f := bodyFault(err); f != None {
 			m.stop(f)
 			return
@@ -148,7 +142,12 @@ func (m *pump) run() {
 		// Told before the last bytes go out: the answer to them may be there before this goroutine runs again.
 		last := m.client.BodyDone()
 		m.read.Store(last)
-		from, to := m.frame(b.B, n, last)
+		from, to := wire.ChunkRoom, wire.ChunkRoom+n
+		if m.chunked {
+			if from, to = wire.FrameChunk(b.B, from, to); last {
+				to = wire.FrameEnd(b.B, to)
+			}
+		}
 		if !m.send(b.B[from:to]) || last {
 			return
 		}
@@ -186,24 +185,6 @@ func (m *pump) send(b []byte) bool {
 		m.stop(TimeoutIdle)
 	}
 	return false
-}
-
-// frame puts n bytes of body at b[chunkRoom:] into a chunk if need be.
-func (m *pump) frame(b []byte, n int, last bool) (from, to int) {
-	from, to = chunkRoom, chunkRoom+n
-	if !m.chunked {
-		return from, to
-	}
-	if n > 0 {
-		var line [chunkRoom]byte
-		size := wire.AppendChunkSize(line[:0], n)
-		from -= copy(b[from-len(size):], size)
-		to += copy(b[to:], "\r\n")
-	}
-	if last {
-		to += copy(b[to:], wire.LastChunk)
-	}
-	return from, to
 }
 
 // stop ends the upstream's request: what it has got must not look complete.

@@ -14,12 +14,13 @@ type exchange struct {
 	gateway *Gateway
 
 	// begin
-	conn  *wire.ClientConn
-	line  line
-	plan  *plan
-	route *route // resolve completes it for prefix routes
-	epoch uint32
-	began time.Duration // as wire.Now
+	conn    *wire.ClientConn
+	line    wire.RequestLine
+	headLen int // of the head that line is from, in bytes
+	plan    *plan
+	route   *route // resolve completes it for prefix routes
+	epoch   uint32
+	began   time.Duration // as wire.Now
 
 	// an answer of the gateway's own
 	extra  []byte // lines for it
@@ -61,15 +62,9 @@ func (x *exchange) upstreamTime() time.Duration {
 	return x.cached.Forward.UpstreamTime + x.cached.Waited + x.worked
 }
 
-// A line is a request head in its parts, and its size in bytes.
-type line struct {
-	method, target, proto, block []byte
-	size                         int
-}
-
 func (x *exchange) reset() {
 	x.cached.Forward.Reset()
-	x.conn, x.line, x.plan, x.route = nil, line{}, nil, nil
+	x.conn, x.line, x.plan, x.route = nil, wire.RequestLine{}, nil, nil
 	x.extra, x.status = x.extra[:0], 0
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()

@@ -28,12 +28,12 @@ func (g *Gateway) handle(x *exchange) (ended bool) {
 
 // serveHead takes a request whose head has come whole. fasthttp does not see it.
 func (g *Gateway) serveHead(c *wire.ClientConn, head []byte) wire.Handled {
-	method, target, proto, block, ok := wire.CutRequestLine(head)
+	line, ok := wire.CutRequestLine(head)
 	if !ok {
 		return wire.Passed // fasthttp says what is wrong with it
 	}
 	x := g.begin(c, g.plan.Load())
-	x.line = line{method, target, proto, block, len(head)}
+	x.line, x.headLen = line, len(head)
 	if g.handle(x) {
 		return wire.Ended
 	}
@@ -45,9 +45,9 @@ func (g *Gateway) serveParsed(ctx *fasthttp.RequestCtx, r *route) {
 	h := &ctx.Request.Header
 	x := g.begin(ctx.Conn().(*wire.ClientConn), g.plan.Load())
 	x.route = r
-	x.line = line{h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders(), 0}
+	l := wire.RequestLine{Method: h.Method(), Target: h.RequestURI(), Proto: h.Protocol(), Block: h.RawHeaders()}
 	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
-	x.line.size = len(x.line.method) + len(x.line.target) + len(x.line.proto) + 4 + max(2, len(x.line.block))
+	x.line, x.headLen = l, len(l.Method)+len(l.Target)+len(l.Proto)+4+max(2, len(l.Block))
 	if g.handle(x) {
 		ctx.SetConnectionClose()
 	}
@@ -71,15 +71,15 @@ func (g *Gateway) begin(c *wire.ClientConn, p *plan) *exchange {
 func (g *Gateway) check(x *exchange) (done bool) {
 	l := &x.line
 	v := wire.BadFraming
-	if x.conn.TakeHead(l.size) {
-		v = x.head.Scan(l.method, l.target, l.proto, l.block)
+	if x.conn.TakeHead(x.headLen) {
+		v = x.head.Scan(l.Method, l.Target, l.Proto, l.Block)
 	}
 	x.identify()
 	g.joinTrace(x)
 	if v != wire.None {
-		x.openAI = bytes.HasPrefix(l.target, openAIPrefix)
+		x.openAI = bytes.HasPrefix(l.Target, openAIPrefix)
 		if x.route == nil {
-			x.route = x.plan.exact[string(pathOf(l.target))] // whose the refusal is
+			x.route = x.plan.exact[string(pathOf(l.Target))] // whose the refusal is
 		}
 		x.conn.Linger()
 		f := ofViolation(v)

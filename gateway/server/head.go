@@ -4,8 +4,7 @@ import "aigateway/gateway/wire"
 
 // AppendOwn implements [caching.Client]: the lines that the gateway adds to a reply it does not make itself.
 func (x *exchange) AppendOwn(dst []byte) []byte {
-	dst = append(dst, "Via: 1.1 "+wire.Name+"\r\n"...)
-	dst = wire.AppendField(dst, "X-Request-ID: ", x.id)
+	dst = wire.AppendField(wire.AppendVia(dst, 1), "X-Request-ID: ", x.id)
 	dst = x.appendTiming(x.cached.AppendOutcome(dst))
 	dst = x.appendLimits(dst)
 	if x.gateway.draining.Load() {

@@ -63,7 +63,7 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 	b = wire.AppendField(x.appendLimits(b), "X-Request-ID: ", x.id)
 	b = wire.AppendLength(b, int64(len(body)))
 	b = append(x.conn.AppendConnection(b, x.head.Minor), "\r\n"...)
-	if string(x.line.method) != "HEAD" {
+	if string(x.line.Method) != "HEAD" {
 		b = append(b, body...)
 	}
 	x.out = b

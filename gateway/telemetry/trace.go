@@ -213,7 +213,7 @@ func (t *Tracer) post(b []byte) (again bool, err error) {
 		r.Header.Set(name, value)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", "aigateway/"+t.options.Version)
+	r.Header.Set("User-Agent", wire.Name+"/"+t.options.Version)
 	answer, err := t.client.Do(r)
 	if err != nil {
 		return true, err
@@ -234,7 +234,7 @@ func (t *Tracer) appendHead(b []byte) []byte {
 	b = append(b, `{"resourceSpans":[{"resource":{"attributes":[`...)
 	b = appendText(b, "service.name", t.options.Service)
 	b = appendText(append(b, ','), "service.version", t.options.Version)
-	b = append(b, `]},"scopeSpans":[{"scope":{"name":"aigateway","version":`...)
+	b = append(b, `]},"scopeSpans":[{"scope":{"name":"`+wire.Name+`","version":`...)
 	return append(appendString(b, t.options.Version), `},"spans":[`...)
 }
 

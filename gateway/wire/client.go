@@ -73,16 +73,15 @@ type ClientConn struct {
 	expects bool        // 100 Continue is still owed before the body is read
 	pace    pace        // of the body
 
-	reads, writes rollingDeadline
-	answered      bool // the answer to the current request went out by Send; fasthttp's own is dropped
-	sent          int64
-	begun         atomic.Bool // a byte has arrived since accept
-	silence       silence
-	headSince     time.Duration // when the first byte of a head came that is not whole, as Now
-	crowd         *crowd        // that the listener counts it in; nil: none. It is the listener's
-	serving       atomic.Int32
-	ending        atomic.Int32
-	ended         atomic.Bool // Close has done its part
+	answered  bool // the answer to the current request went out by Send; fasthttp's own is dropped
+	sent      int64
+	begun     atomic.Bool // a byte has arrived since accept
+	silence   silence
+	headSince time.Duration // when the first byte of a head came that is not whole, as Now
+	crowd     *crowd        // that the listener counts it in; nil: none. It is the listener's
+	serving   atomic.Int32
+	ending    atomic.Int32
+	ended     atomic.Bool // Close has done its part
 }
 
 type clientState uint8

@@ -3,7 +3,6 @@ package wire
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"time"
 )
@@ -184,14 +183,7 @@ func (c *ClientConn) Receive(p []byte, wait time.Duration) (int, error) {
 		return n, nil
 	}
 	c.release()
-	if err := c.reads.extend(Now(), wait, c.Conn.SetReadDeadline); err != nil {
-		return 0, err
-	}
-	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
-	if c.interrupted.Load() {
-		return 0, net.ErrClosed
-	}
-	return c.Conn.Read(p)
+	return c.receive(p, wait)
 }
 
 // skipBody reads what is left of a body before the next head.

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -75,7 +74,7 @@ func (c *ClientConn) nextHead(p []byte) (int, error) {
 			}
 			return end, nil
 		}
-		if bareLF(p[:n]) {
+		if HasBareLF(p[:n]) {
 			return 0, BadFraming // who ends lines so will not send the end that is looked for
 		}
 		if n == len(p) {
@@ -95,20 +94,6 @@ func (c *ClientConn) nextHead(p []byte) (int, error) {
 		}
 		looked, early = n, nil
 		n += m
-	}
-}
-
-// bareLF tells whether a line of an unfinished head ends without CR.
-func bareLF(head []byte) bool {
-	for at := 0; ; {
-		i := bytes.IndexByte(head[at:], '\n')
-		if i < 0 {
-			return false
-		}
-		if at += i; at == 0 || head[at-1] != '\r' {
-			return true
-		}
-		at++
 	}
 }
 

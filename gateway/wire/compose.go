@@ -24,6 +24,14 @@ func AppendInt(dst []byte, nameColon string, value int64) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// AppendVia appends the Via field of what came by HTTP/1.minor: RFC 9110 §7.6.3.
+func AppendVia(dst []byte, minor int) []byte {
+	if minor == 0 {
+		return append(dst, "Via: 1.0 "+Name+"\r\n"...)
+	}
+	return append(dst, "Via: 1.1 "+Name+"\r\n"...)
+}
+
 // AppendLength appends the framing of a body of length bytes, or in chunks; none for [UntilClose].
 func AppendLength(dst []byte, length int64) []byte {
 	switch length {

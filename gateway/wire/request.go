@@ -33,19 +33,24 @@ type RequestHead struct {
 	Via                    [][]byte // values of all Via lines, in order; they travel on as well
 }
 
-// CutRequestLine cuts the request line off a whole head: its three parts, and the field lines with the empty line behind
-// them. ok is false if it has not three parts and CR LF.
-func CutRequestLine(head []byte) (method, target, proto, block []byte, ok bool) {
+// A RequestLine is a request head in its parts, as they were written.
+type RequestLine struct {
+	Method, Target, Proto []byte
+	Block                 []byte // the field lines, with the empty line behind them
+}
+
+// CutRequestLine cuts the request line off a whole head. ok is false if it has not three parts and CR LF.
+func CutRequestLine(head []byte) (l RequestLine, ok bool) {
 	n := bytes.IndexByte(head, '\n')
 	if n < 1 || head[n-1] != '\r' {
-		return nil, nil, nil, nil, false
+		return RequestLine{}, false
 	}
 	line := head[:n-1]
 	a, b := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
 	if a < 1 || b == a {
-		return nil, nil, nil, nil, false
+		return RequestLine{}, false
 	}
-	return line[:a], line[a+1 : b], line[b+1:], head[n+1:], true
+	return RequestLine{Method: line[:a], Target: line[a+1 : b], Proto: line[b+1:], Block: head[n+1:]}, true
 }
 
 // Scan reads a request's head and says whether it may be used: the request policy. proto is the version as

@@ -28,6 +28,20 @@ func FindHeadEnd(b []byte, from int) int {
 	return 0
 }
 
+// HasBareLF tells whether a line of an unfinished head ends without CR.
+func HasBareLF(head []byte) bool {
+	for at := 0; ; {
+		i := bytes.IndexByte(head[at:], '\n')
+		if i < 0 {
+			return false
+		}
+		if at += i; at == 0 || head[at-1] != '\r' {
+			return true
+		}
+		at++
+	}
+}
+
 var headEnd = []byte("\r\n\r\n")
 
 // Scan reads head, the bytes up to and with the empty line, and says whether the response may be passed on:

@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,8 @@ type socket struct {
 	poll        [1]unix.PollFd
 	peek        [1]byte
 	interrupted atomic.Bool
+	reads       rollingDeadline
+	writes      rollingDeadline
 	sealed      bool // Conn is TLS itself, for which a write that has timed out is the last one
 }
 
@@ -32,6 +35,18 @@ func (s *socket) kernel() net.Conn {
 func (s *socket) Interrupt() {
 	s.interrupted.Store(true)
 	_ = s.Conn.SetDeadline(longAgo)
+}
+
+// receive reads into p, waiting at most the given time.
+func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
+	if err := s.reads.extend(Now(), wait, s.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
+	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
+	if s.interrupted.Load() {
+		return 0, net.ErrClosed
+	}
+	return s.Conn.Read(p)
 }
 
 // readable tells whether there are bytes to read, an end or an error. One system call.

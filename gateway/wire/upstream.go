@@ -14,9 +14,8 @@ type UpstreamConn struct {
 	socket
 	To netip.AddrPort // where it leads, for its owner; wire does not look at it
 
-	reads, writes rollingDeadline
-	used          bool
-	quiet         *quietConn // below TLS; nil without
+	used  bool
+	quiet *quietConn // below TLS; nil without
 }
 
 // NewUpstream makes an UpstreamConn of a connection to an upstream.
@@ -67,14 +66,7 @@ func (c *UpstreamConn) Send(p []byte, idle time.Duration) (int, error) {
 
 // Receive reads into p, waiting at most the given time.
 func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
-	if err := c.reads.extend(Now(), wait, c.Conn.SetReadDeadline); err != nil {
-		return 0, err
-	}
-	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
-	if c.interrupted.Load() {
-		return 0, net.ErrClosed
-	}
-	return c.Conn.Read(p)
+	return c.receive(p, wait)
 }
 
 // CloseWrite ends what is sent to the upstream, and leaves open what comes from it.
