@@ -121,6 +121,7 @@ func (b *breaker) strike(now, began time.Duration, why Fault) (changed bool) {
 	case b.State() == HalfOpen:
 		b.open(now, minBackoff)
 		return true
+	case b.accused.Load(): // and it is being seen to
 	case b.strikes.Load() > 0, now-b.acquitted >= accusedAgain && b.failing(now):
 		b.accused.Store(true)
 	}

@@ -263,5 +263,7 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	if changed {
 		p.refresh(now)
 	}
-	u.suspect()
+	if changed || u.breaker.accused.Load() {
+		u.suspect()
+	}
 }

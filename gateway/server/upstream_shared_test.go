@@ -70,7 +70,7 @@ func TestOnePoisonsNobodyElse(t *testing.T) {
 					}
 					var own atomic.Int64
 					for range rounds {
-						inParallel(5, func(int) { _ = g.do(ask("POST", "poison")) })
+						inParallel(5, func(i int) { _ = g.do(ask([]string{"POST", "GET"}[i%2], "poison")) })
 						for range 3 {
 							if r := g.do(ask("POST", fmt.Sprint("own", own.Add(1)))); r.status() != 200 {
 								t.Fatalf("another client got %q %q\n%s", r.first, r.body, g.do("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").body)
