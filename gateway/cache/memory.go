@@ -211,12 +211,17 @@ func (m *memory) stamp(k Key) Stamp {
 const (
 	oneEcho     = 1       // Redis told us what we did there ourselves
 	oneChange   = 1 << 20 // Redis told us of a change
-	oneDeletion = 1 << 42 // we delete it
+	oneDeletion = 1 << 42 // we, or another replica that says so, delete it
 )
 
 // valid reports whether nobody has deleted or changed the key since. That the memory as a whole was forgotten does not count.
 func (m *memory) valid(st *Stamp) bool {
 	return st.version/oneChange == m.version(&st.key).Load()/oneChange && st.generation == m.generation.Load()
+}
+
+// revoked reports whether somebody wants what was asked for at the stamp, or before it, to be nowhere.
+func (m *memory) revoked(st *Stamp) bool {
+	return st.version/oneDeletion != m.version(&st.key).Load()/oneDeletion || st.generation != m.generation.Load()
 }
 
 // Precedes tells whether something was done to the key between st and now, two stamps of it.
@@ -338,6 +343,15 @@ func (m *memory) delete(k *Key, why uint64) (until int64, ok bool) {
 		until = untilOf(m.old)
 	}
 	return until, ok
+}
+
+// holds reports whether anything is stored under k, if only what is stale.
+func (m *memory) holds(k *Key) bool {
+	id := m.identOf(k)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.look(&id)
+	return ok
 }
 
 // drop makes room for a newer record of k.

@@ -23,8 +23,9 @@ type queue struct {
 }
 
 type write struct {
-	st  Stamp
-	rec []byte
+	st       Stamp
+	rec      []byte
+	replaces bool // what this replica had
 }
 
 const (
@@ -42,13 +43,13 @@ func (q *queue) init() {
 func (q *queue) wakeUp() { wake(q.wake) }
 
 // put takes a copy of rec. It refuses when there is no room.
-func (q *queue) put(st Stamp, rec []byte) bool {
+func (q *queue) put(st Stamp, rec []byte, replaces bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.order) >= queueRecords || q.bytes+len(rec) > queueBytes {
 		return false
 	}
-	w := &write{st: st, rec: slices.Clone(rec)}
+	w := &write{st: st, rec: slices.Clone(rec), replaces: replaces}
 	q.order = append(q.order, w)
 	q.writes[st.key] = w
 	q.bytes += len(rec)
@@ -102,21 +103,38 @@ func (q *queue) echo(k Key) bool {
 	return deleted
 }
 
-// take returns the next records to write. They stay to be found until they are finished.
-func (q *queue) take() []*write {
+// take returns the next records to write, one of each key: of what a later one replaces nobody needs to hear. They stay to be
+// found until they are finished.
+func (q *queue) take() (batch []*write) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(q.order) && n < batchRecords && (n == 0 || bytes+len(q.order[n].rec) <= batchBytes) {
-		bytes += len(q.order[n].rec)
-		n++
-	}
-	batch := slices.Clone(q.order[:n])
-	for _, w := range batch {
-		q.sent[w.st.key]++
+	for ; n < len(q.order) && len(batch) < batchRecords; n++ {
+		w := q.order[n]
+		if q.writes[w.st.key] != w {
+			q.bytes -= len(w.rec)
+			q.busy.Add(-1)
+			continue
+		}
+		if len(batch) > 0 && bytes+len(w.rec) > batchBytes {
+			break
+		}
+		bytes += len(w.rec)
+		batch = append(batch, w)
+		q.sent[w.st.key] = 1
 	}
 	q.order = slices.Delete(q.order, 0, n)
 	return batch
+}
+
+// refused ends the waiting to be told of a record that Redis did not take, and reports whether it is too late: what we were
+// told, and took for an echo, was somebody else's change.
+func (q *queue) refused(k Key) (changed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	changed = q.sent[k] == 0
+	delete(q.sent, k)
+	return changed
 }
 
 func (q *queue) finish(batch []*write) {

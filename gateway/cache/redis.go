@@ -2,9 +2,11 @@ package cache
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -15,7 +17,8 @@ import (
 )
 
 // A names is what every key in Redis begins with; this is the one place that names them. A record has the digits of its
-// Key behind it. The purge mark is written by a purge before it looks for records, so that all replicas hear of it.
+// Key behind it. The purge mark is written by a purge before it looks for records, so that all replicas hear of it, and those
+// that cannot be told find it. For what else is said see redis_say.go.
 type names string
 
 const markTime = time.Hour // its end is told like a purge
@@ -53,6 +56,8 @@ const (
 	restLeast     = 100 * time.Millisecond // after the second fault in a row
 	restMost      = 5 * time.Second
 	sentinelPause = 5 * time.Second  // between questions who the master is: who misses the sentinels' word would ask the old one for good
+	refusalTime   = time.Second      // after Redis has refused something, until it is tried again
+	blindTime     = time.Second      // what Redis cannot tell us of is kept so long in memory, and up to the heartbeat after it
 	restMemory    = 10 * time.Second // without a fault, until the next one counts as the first
 
 	// What rueidis itself waits for is longer than every deadline; it bounds what happens behind them.
@@ -74,6 +79,7 @@ const (
 type remote struct {
 	o         RedisOptions
 	names     names
+	id        string // of this replica, in what it says
 	maxRecord int
 	memory    *memory
 	link      atomic.Pointer[link]
@@ -96,10 +102,26 @@ type remote struct {
 	nodes  map[string]bool
 	conns  map[*conn]bool
 
+	blind    atomic.Bool // Redis cannot tell us what changes
+	redial   bool        // for watch alone, as the next three
+	emptied  time.Time   // memory, because of blind
+	state    RedisState  // that was told
+	next     RedisState  // that was seen by the last heartbeat
+	lacks    atomic.Pointer[error]
+	alone    atomic.Bool // memory has, or had, what Redis has not
+	purgings chan string // of other replicas, to be done in memory
+
+	refuses     atomic.Int32 // a RedisState: what Redis said to the last write
+	refusedAt   atomic.Int64 // Unix milliseconds
+	restWrites  time.Time    // for write alone, as the next two: not tried before
+	restDeletes time.Time
+	lastMark    string // that was found; "": not looked for yet
+
 	pushes, expiries, lost     atomic.Uint64
 	hits, misses               atomic.Uint64
 	written, unwritten, purges atomic.Uint64
 	writtenBytes, unlinked     atomic.Uint64
+	keptAlone                  atomic.Uint64
 	faults                     [faultKinds]atomic.Uint64
 }
 
@@ -107,13 +129,14 @@ type link struct{ rueidis.Client }
 
 // The kinds of faults.
 const (
-	faultAway    = iota // no connection, or it broke
-	faultTimeout        // no answer in time
-	faultBusy           // too many reads at a time
-	faultType           // somebody else's value under our key
-	faultCorrupt        // not what was written
-	faultFull           // maxmemory
-	faultRefused        // any other error that Redis answered
+	faultAway     = iota // no connection, or it broke
+	faultTimeout         // no answer in time
+	faultBusy            // too many reads at a time
+	faultType            // somebody else's value under our key
+	faultCorrupt         // not what was written
+	faultFull            // maxmemory
+	faultReadOnly        // a replica
+	faultRefused         // any other error that Redis answered
 	faultKinds
 )
 
@@ -123,10 +146,12 @@ type RedisStats struct {
 	Written      uint64            // records
 	WrittenBytes uint64            // of records
 	Dropped      uint64            // records that were not written: Redis away, full, or slower than they come
-	Faults       map[string]uint64 // by kind: away, timeout, busy, wrong_type, corrupt, full, refused
-	Trusted      bool              // Redis tells what changes; else memory counts as empty
-	Resting      bool              // the breaker is open: no request asks Redis
-	Queued       int               // records and deletions on their way
+	Alone        uint64            // records that Redis refused and memory took
+	Faults       map[string]uint64 // by kind: away, timeout, busy, wrong_type, corrupt, full, read_only, refused
+	State        RedisState
+	Trusted      bool // Redis tells what changes; else memory counts as empty
+	Resting      bool // the breaker is open: no request asks Redis
+	Queued       int  // records and deletions on their way
 }
 
 func newRemote(m *memory, maxRecord int, o RedisOptions) (*remote, error) {
@@ -137,19 +162,26 @@ func newRemote(m *memory, maxRecord int, o RedisOptions) (*remote, error) {
 		o.ReadTimeout = readTimeout
 	}
 	o.ReadTimeout = min(o.ReadTimeout, mostTimeout)
-	if o.OnFault == nil {
-		o.OnFault = func(error) {}
+	if o.refusalTime == 0 {
+		o.refusalTime = refusalTime
+	}
+	if o.OnState == nil {
+		o.OnState = func(RedisState, error) {}
+	}
+	if o.Selects == nil {
+		o.Selects = func(string) func([]byte) bool { return nil }
 	}
 	r := &remote{
 		o: o, names: namesOf(o.Prefix), maxRecord: maxRecord, memory: m, reads: make(chan struct{}, mostReads),
 		kick: make(chan struct{}, 1), first: make(chan struct{}),
-		conns: make(map[*conn]bool),
+		conns: make(map[*conn]bool), id: rand.Text(), purgings: make(chan string, 16),
 	}
 	r.queue.init()
 	r.resting.Store(true)
 	r.stop, r.end = context.WithCancel(context.Background())
 	r.done.Go(r.watch)
 	r.done.Go(r.write)
+	r.done.Go(r.forget)
 	select {
 	case <-r.first:
 	case <-time.After(openTimeout):
@@ -166,9 +198,10 @@ func (r *remote) close() {
 }
 
 func (r *remote) stats() RedisStats {
-	names := [faultKinds]string{"away", "timeout", "busy", "wrong_type", "corrupt", "full", "refused"}
+	names := [faultKinds]string{"away", "timeout", "busy", "wrong_type", "corrupt", "full", "read_only", "refused"}
 	st := RedisStats{
 		Hits: r.hits.Load(), Misses: r.misses.Load(), Written: r.written.Load(), WrittenBytes: r.writtenBytes.Load(), Dropped: r.unwritten.Load(),
+		Alone: r.keptAlone.Load(), State: r.stateNow(),
 		Faults: make(map[string]uint64), Queued: int(r.queue.busy.Load()),
 		Trusted: r.trusted(time.Now().UnixMilli()), Resting: r.resting.Load(),
 	}
@@ -184,7 +217,56 @@ func (r *remote) stats() RedisStats {
 // read that came before it. What we change ourselves is told to us too. NOLOOP would spare us that, but is not safe: Redis
 // tells once per turn of its loop, and of a key that two have changed in one turn it keeps only the first; that one would
 // never hear of the other.
+//
+// A Redis that cannot tell what changes, or not in a way that one connection carries (RESP3), is used all the same: see blind.
 func (r *remote) dial() error {
+	o := r.options()
+	client, err := rueidis.NewClient(o)
+	blind := false
+	if errors.Is(err, rueidis.ErrNoCache) || isOldest(err) {
+		r.lacks.Store(new(cannotPush(err)))
+		blind, o.DisableCache, o.OnInvalidations, o.ClientTrackingOptions = true, true, nil, nil
+		client, err = rueidis.NewClient(o)
+		if isOldest(err) && len(r.o.Addrs) == 1 && r.o.Master == "" { // as what stands between here and Redis may not know CLUSTER either
+			o.AlwaysRESP2, o.ForceSingleClient = true, true
+			client, err = rueidis.NewClient(o)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.blind.Store(blind)
+	r.redial = false
+	if old := r.link.Swap(&link{client}); old != nil {
+		old.Close()
+	}
+	return nil
+}
+
+// cannotPush says why in other words than rueidis, which speaks to programmers.
+func cannotPush(err error) error {
+	why, _, _ := strings.Cut(err.Error(), "\n")
+	if err == rueidis.ErrNoCache {
+		why = "it does not speak RESP3"
+	}
+	return fmt.Errorf("redis has no CLIENT TRACKING: %s", why)
+}
+
+// isOldest tells an answer that is an error from one that is about who asks.
+func isOldest(err error) bool {
+	var answer *rueidis.RedisError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, begins := range []string{"WRONGPASS", "NOAUTH", "LOADING", "MASTERDOWN", "CLUSTERDOWN"} {
+		if strings.HasPrefix(answer.Error(), begins) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *remote) options() rueidis.ClientOption {
 	o := rueidis.ClientOption{
 		InitAddress: r.o.Addrs, SelectDB: r.o.DB, Username: r.o.Username, Password: r.o.Password, TLSConfig: r.o.TLSConfig,
 		Dialer: net.Dialer{Timeout: dialTimeout}, ConnWriteTimeout: writeTimeout,
@@ -201,12 +283,7 @@ func (r *remote) dial() error {
 			TopologyRefreshInterval: sentinelPause,
 		}
 	}
-	client, err := rueidis.NewClient(o)
-	if err != nil {
-		return err
-	}
-	r.link.Store(&link{client})
-	return nil
+	return o
 }
 
 // A conn is known to its remote until it is closed.

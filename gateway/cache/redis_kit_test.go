@@ -155,7 +155,7 @@ func noLeak(t testing.TB) {
 // openShared opens a Store on Redis and waits until it trusts its memory.
 func openShared(t testing.TB, addr string, change func(*RedisOptions)) *Store {
 	t.Helper()
-	o := RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{addr}}, ReadTimeout: mostTimeout, OnFault: func(err error) { t.Log(err) }}
+	o := RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{addr}}, ReadTimeout: mostTimeout, OnState: func(s RedisState, err error) { t.Log(s, err) }}
 	if change != nil {
 		change(&o)
 	}

@@ -11,28 +11,27 @@ import (
 
 var errAway = errors.New("cannot purge redis: it is away; what it holds may come back with it")
 
-// purge deletes the records whose text of the key matches, nil: all, and returns how many.
-func (r *remote) purge(ctx context.Context, match func(text []byte) bool) (int, error) {
+// purge deletes the records whose text of the key matches, nil: all, and returns how many. What is the same as match, for
+// other replicas.
+func (r *remote) purge(ctx context.Context, what string, match func(text []byte) bool) (int, error) {
 	c := r.link.Load()
 	if c == nil || !r.trusted(time.Now().UnixMilli()) {
 		return 0, errAway
 	}
 	ctx, cancel := context.WithTimeout(ctx, purgeTime)
 	defer cancel()
-	call, cancelCall := context.WithTimeout(ctx, callTimeout)
-	defer cancelCall()
 	// All replicas hear this, and do not store what they are fetching, before the first record is looked at: what they
 	// have already stored is found, what they store later was fetched later.
-	mark := fmt.Sprint(r.purges.Add(1))
-	if err := c.Do(call, c.B().Set().Key(r.names.mark()).Value(mark).PxMilliseconds(markTime.Milliseconds()).Build()).Error(); err != nil {
-		var answer *rueidis.RedisError
-		if !errors.As(err, &answer) {
-			return 0, fmt.Errorf("cannot purge redis: %w", err)
-		} // full, say: deleting goes on
+	unheard := r.sayPurge(ctx, what)
+	if unheard != nil && !answered(unheard) {
+		return 0, fmt.Errorf("cannot purge redis: %w", unheard)
 	}
 	n, err := r.scan(ctx, match)
 	if err != nil {
 		return n, fmt.Errorf("cannot purge all of redis: %w", err)
+	}
+	if unheard != nil {
+		return n, fmt.Errorf("cannot tell other gateways of a purge through redis: %w", unheard)
 	}
 	_, _ = r.ping() // we have been told of all this before the answer: what is asked for from now on is stored
 	return n, nil

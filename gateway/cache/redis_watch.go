@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -42,6 +41,7 @@ func (r *remote) told(names []rueidis.RedisMessage) {
 		}
 		k, ok := r.names.key(name)
 		if !ok {
+			r.hear(name)
 			continue
 		}
 		why := uint64(oneChange)
@@ -92,13 +92,11 @@ func wake(c chan struct{}) {
 func (r *remote) watch() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var away error
 	for first := true; ; first = false {
 		err := r.beat()
-		if err != nil && away == nil && r.stop.Err() == nil {
-			r.o.OnFault(fmt.Errorf("cannot use redis: %w", err))
+		if r.stop.Err() == nil {
+			r.tellState(err)
 		}
-		away = err
 		if first {
 			close(r.first)
 		}
@@ -136,7 +134,7 @@ func (r *remote) restLeft(pause time.Duration) time.Duration {
 var errLost = errors.New("the connection was lost meanwhile")
 
 func (r *remote) beat() error {
-	if r.link.Load() == nil {
+	if r.link.Load() == nil || r.redial {
 		if err := r.dial(); err != nil {
 			return err
 		}
@@ -152,6 +150,7 @@ func (r *remote) beat() error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			r.hangUp()
 		}
+		r.redial = r.blind.Load() || errors.Is(err, rueidis.ErrNoCache) // whether it can push may have changed
 		return err
 	}
 	r.mu.Lock()
@@ -163,11 +162,16 @@ func (r *remote) beat() error {
 		r.nodes = nodes
 		r.until.Store(0)
 	}
-	if r.until.Load() == 0 {
+	if blind := r.blind.Load(); r.until.Load() == 0 || blind && began.Sub(r.emptied) >= blindTime {
+		r.emptied = began
 		r.memory.flush()
 		r.queue.wakeUp()
 	}
-	r.until.Store(began.Add(trustTime).UnixMilli())
+	until := began.Add(trustTime)
+	if most := r.emptied.Add(2 * blindTime); r.blind.Load() && most.Before(until) {
+		until = most
+	}
+	r.until.Store(until.UnixMilli())
 	if took < r.o.ReadTimeout && !time.Now().Before(r.retry) {
 		r.resting.Store(false)
 	}
@@ -220,6 +224,8 @@ func (r *remote) blame(err error) {
 			r.faults[faultType].Add(1)
 		case strings.HasPrefix(text, "OOM"):
 			r.faults[faultFull].Add(1)
+		case isReadOnly(err):
+			r.faults[faultReadOnly].Add(1)
 		default:
 			r.faults[faultRefused].Add(1)
 		}

@@ -12,8 +12,8 @@ import (
 // A Store keeps records in memory, in front of a Redis that all replicas share, if there is one. A nil Store is
 // off: it finds nothing and keeps nothing.
 //
-// With Redis, memory holds only what Redis has too: a record enters memory once it is there, and what any replica
-// replaces, deletes or purges, Redis tells all of them to drop. While it cannot, memory counts as empty.
+// With Redis, a record enters memory once Redis has taken or refused it, and what any replica replaces, deletes or purges, Redis
+// tells all of them to drop. While it does not, memory counts as empty; if it never can, memory keeps nothing for long.
 type Store struct {
 	memory *memory
 	redis  *remote // nil: memory only
@@ -146,9 +146,19 @@ func (s *Store) Delete(k Key) {
 }
 
 // Purge drops, in both tiers and on all replicas, every record whose text of the key matches, and returns how many
-// there were; with Redis those in Redis, else those in memory. What any replica is fetching meanwhile is not stored. A nil
+// there were: here or in Redis, whichever had more. What any replica is fetching meanwhile is not stored. A nil
 // match is everything. Match must be quick, and keep nothing of the text. An error says that some may be left in Redis.
 func (s *Store) Purge(ctx context.Context, match func(text []byte) bool) (n int, err error) {
+	return s.purge(ctx, "", match)
+}
+
+// PurgeSelected is a Purge of what o.Redis.Selects makes of what. Other replicas do the same, where after a Purge they forget
+// all that they keep in memory and Redis did not want.
+func (s *Store) PurgeSelected(ctx context.Context, what string, match func(text []byte) bool) (n int, err error) {
+	return s.purge(ctx, what, match)
+}
+
+func (s *Store) purge(ctx context.Context, what string, match func(text []byte) bool) (n int, err error) {
 	if s == nil {
 		return 0, nil
 	}
@@ -163,7 +173,8 @@ func (s *Store) Purge(ctx context.Context, match func(text []byte) bool) (n int,
 	if s.redis == nil {
 		return n, nil
 	}
-	return s.redis.purge(ctx, match)
+	inRedis, err := s.redis.purge(ctx, what, match)
+	return max(n, inRedis), err
 }
 
 // Flush forgets what is in memory, and nothing in Redis.
@@ -208,5 +219,11 @@ func (s *Store) Stats() Stats {
 type RedisOptions struct {
 	config.Redis
 	ReadTimeout time.Duration // what a Get may cost; 0: 15 ms; at most 20 ms
-	OnFault     func(error)   // told when Redis is lost, and a few other times; for the log, not for clients. May be nil
+
+	// OnState is told what Redis is in now and what it said, if anything; for the log, not for clients. May be nil.
+	OnState func(RedisState, error)
+	// Selects makes of what PurgeSelected was given what Purge wants; nil if it does not understand it. May be nil.
+	Selects func(what string) func(text []byte) bool
+
+	refusalTime time.Duration // 0: a second
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -314,5 +315,99 @@ func TestRedisPrefix(t *testing.T) {
 	wantOutcome(t, blue.cachedGet(t, "a", "prefix"), "HIT")
 	if n := redisDo(t, addr, "EVAL", "local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do if not (k:find('^blue:v1:') or k:find('^green:v1:')) then n = n + 1 end end return n", "0"); n != ":0" {
 		t.Error(n, "keys without a prefix")
+	}
+}
+
+// zipf asks for prompts by Zipf's law, one after the other, and returns the share of hits.
+func (g *gateway) zipf(t *testing.T, n int) float64 {
+	t.Helper()
+	client := newClient()
+	defer client.CloseIdleConnections()
+	z := rand2.NewZipf(rand2.New(rand2.NewPCG(1, 2)), 1.1, 1, 150)
+	hits := 0
+	for range n {
+		a, err := request{url: fmt.Sprintf("%s/infer?prompt=%d", g.url, z.Uint64())}.by(client)
+		if err != nil || a.status != http.StatusOK {
+			t.Fatal(a, err)
+		}
+		if a.header.Get("X-Cache") == "HIT" {
+			hits++
+		}
+	}
+	return float64(hits) / float64(n)
+}
+
+// A Redis that is full, or read-only, or cannot push, costs nobody the cache in memory; and each of these is said in the log,
+// in the metrics and in /cachez.
+func TestRedisRefuses(t *testing.T) {
+	const requests = 500
+	env := []string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis", "ADMIN_TOKEN=secret", "REDIS_ADDR="}
+	open := func(addr string, more ...string) *gateway {
+		t.Helper()
+		env := append(slices.Clone(env), more...)
+		env[3] += addr
+		g := simulated(t, env...)
+		g.awaitCache(t)
+		return g
+	}
+	shows := func(g *gateway, state, line string) {
+		t.Helper()
+		eventually(t, patience, "/cachez says "+state, func() bool {
+			return strings.Contains(string(ask(t, request{url: g.url + "/cachez"}).body), `"redis_state":"`+state+`"`)
+		})
+		if text := string(ask(t, request{url: g.url + "/metrics"}).body); !strings.Contains(text, `cache_redis_state{state="`+state+`"} 1`) {
+			t.Error("metrics do not say", state)
+		}
+		eventually(t, patience, "the log says "+state, func() bool { said, _ := g.all.read(); return strings.Contains(said, line) })
+	}
+	plain := open("127.0.0.1:" + plainRedis(t))
+	want := plain.zipf(t, requests)
+	shows(plain, "ok", "")
+
+	full := "127.0.0.1:" + plainRedis(t)
+	redisDo(t, full, "SET", "somebody's", strings.Repeat("x", 40_000))
+	redisDo(t, full, "CONFIG", "SET", "maxmemory", "100kb")
+	one, two := open(full), open(full)
+	got := one.zipf(t, requests)
+	t.Logf("hit ratio %.3f with a Redis that takes all, %.3f with one that is full", want, got)
+	if got != want {
+		t.Error("a full Redis costs hits")
+	}
+	two.zipf(t, requests)
+	shows(one, "full", "Redis is full")
+	for i := range 20 {
+		prompt := fmt.Sprint(t.Name(), i)
+		wantOutcome(t, one.cachedGet(t, "a", prompt), "MISS")
+		wantOutcome(t, two.cachedGet(t, "a", prompt), "MISS") // each has its own
+		wantOutcome(t, two.cachedGet(t, "a", prompt), "HIT")
+		one.purge(t, "/infer/python?prompt="+prompt)
+		eventually(t, patience, "the other has dropped it", func() bool { return !two.only(t, prompt) })
+	}
+
+	master := plainRedis(t)
+	replica := "127.0.0.1:" + plainRedis(t, "--replicaof", "127.0.0.1 "+master)
+	eventually(t, patience, "the replica follows", func() bool {
+		return redisDo(t, replica, "EVAL", "return redis.call('DBSIZE')", "0") == ":0" && redisDo(t, replica, "SET", "x", "y") == "-READONLY You can't write against a read only replica."
+	})
+	reader := open(replica)
+	if got := reader.zipf(t, requests); got != want {
+		t.Errorf("hit ratio %.3f with a replica that is read-only, want %.3f", got, want)
+	}
+	shows(reader, "read_only", "read-only")
+	a := ask(t, request{method: http.MethodDelete, url: reader.url + "/cachez", header: map[string]string{"Authorization": "Bearer secret"}})
+	if a.status != http.StatusServiceUnavailable || !strings.Contains(string(a.body), "purge_incomplete") {
+		t.Errorf("a purge that nobody hears: %v", a)
+	}
+
+	blind := open("127.0.0.1:"+plainRedis(t, append(append([]string{"--user", "blind", "on", ">pass-of-blind", "~*"}, strings.Fields(neededCommands)...), "-client|tracking")...),
+		"REDIS_USERNAME=blind", "REDIS_PASSWORD=pass-of-blind")
+	got = blind.zipf(t, requests)
+	t.Logf("hit ratio %.3f with a Redis that cannot push", got)
+	if got < want-0.02 {
+		t.Error("a Redis that cannot push costs hits")
+	}
+	shows(blind, "no_push", "two seconds")
+	if said, _ := blind.all.read(); strings.Contains(said, "pass-of-blind") {
+		t.Error("a password in the log")
 	}
 }

@@ -28,14 +28,15 @@ func (g *Gateway) cachez(x *exchange, mayPurge bool) {
 		g.replyFault(x, &noToken)
 		return
 	}
-	match, ok := purgeMatch(x)
+	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
+	match, ok := purgeMatch(query)
 	if !ok {
 		g.replyFault(x, &badPurge)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), purgeTime)
 	defer cancel()
-	n, err := g.store.Purge(ctx, match)
+	n, err := g.store.PurgeSelected(ctx, string(query), match)
 	if err != nil {
 		g.log.Warn("a purge did not reach everything", "error", err.Error(), "purged", n)
 		g.replyFault(x, &purgeFailed)
@@ -58,8 +59,7 @@ func (g *Gateway) showsToken(x *exchange) bool {
 
 // purgeMatch is what the query of a purge asks for: any number of ?path= without its query, ?prefix= of a target, ?key= a
 // target with its query. None is everything, a nil function.
-func purgeMatch(x *exchange) (match func(key []byte) bool, ok bool) {
-	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
+func purgeMatch(query []byte) (match func(key []byte) bool, ok bool) {
 	if len(query) == 0 {
 		return nil, true
 	}
@@ -152,6 +152,12 @@ func (w purgeWant) matches(target []string) bool {
 	return false
 }
 
+// purgeOfAnother is the same for a purge that another gateway has done, maybe of another version; nil is everything.
+func purgeOfAnother(query string) (match func(key []byte) bool) {
+	match, _ = purgeMatch([]byte(query))
+	return match
+}
+
 // ofTarget looks at the target in the text of a key.
 func ofTarget(match func(target []byte) bool) func(text []byte) bool {
 	return func(text []byte) bool {
@@ -217,9 +223,11 @@ func (g *Gateway) cacheFigures() []byte {
 		Evictions     uint64            `json:"evictions"`
 		Trusted       bool              `json:"memory_trusted"`
 		RedisErrors   uint64            `json:"redis_errors"`
+		RedisState    string            `json:"redis_state,omitempty"` // without Redis there is none
+		MemoryOnly    uint64            `json:"memory_only"`
 	}{
 		c.Enabled, all, misses, ratio, g.metrics.Cache().CoalescedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
-		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors,
+		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors, state.RedisState, state.MemoryOnly,
 	})
 	if err != nil {
 		panic("BUG: cannot marshal the figures of the cache: " + err.Error())

@@ -23,11 +23,33 @@ func (g *Gateway) openCache() (err error) {
 	if c.Backend == "redis" {
 		o.Redis = &cache.RedisOptions{
 			Redis:   g.settings.Redis,
-			OnFault: func(err error) { g.log.Warn("the cache does without Redis", "error", err.Error()) },
+			OnState: g.tellRedisState,
+			Selects: purgeOfAnother,
 		}
 	}
 	g.store, err = cache.Open(o)
 	return err
+}
+
+// tellRedisState writes a line when Redis can do more or less than before.
+func (g *Gateway) tellRedisState(state cache.RedisState, err error) {
+	lines := map[cache.RedisState]string{
+		cache.RedisOK:       "the cache uses Redis again",
+		cache.RedisNoPush:   "Redis cannot tell the cache what other gateways change: answers stay in memory for two seconds at most",
+		cache.RedisRefuses:  "Redis refuses what the cache writes: answers stay in this gateway's memory",
+		cache.RedisReadOnly: "the cache's Redis is a read-only replica: answers stay in this gateway's memory, and it cannot purge",
+		cache.RedisFull:     "the cache's Redis is full: answers stay in this gateway's memory",
+		cache.RedisSlow:     "the cache's Redis is slow: only memory is asked",
+		cache.RedisAway:     "the cache does without Redis",
+	}
+	log, why := g.log.Warn, []any{"state", state.String()}
+	if state == cache.RedisOK {
+		log = g.log.Info
+	}
+	if err != nil {
+		why = append(why, "error", err.Error())
+	}
+	log(lines[state], why...)
 }
 
 // ruleOf is what a configured route does with responses.
@@ -96,6 +118,10 @@ func (g *Gateway) cacheState() telemetry.CacheState {
 	if r := s.Redis; r != nil {
 		state.Entries, state.Bytes = append(state.Entries, r.Written), append(state.Bytes, r.WrittenBytes)
 		state.RedisDropped, state.Trusted = r.Dropped, r.Trusted
+		state.MemoryOnly, state.RedisState = r.Alone, r.State.String()
+		for _, s := range cache.RedisStates() {
+			state.RedisStates = append(state.RedisStates, s.String())
+		}
 		for _, n := range r.Faults {
 			state.RedisErrors += n
 		}

@@ -21,8 +21,11 @@ type CacheState struct {
 	Invalidations []uint64
 	Evictions     uint64 // from memory, to make room
 	RedisErrors   uint64 // calls that failed or came too late, and values that were not what they should be
-	RedisDropped  uint64 // writes that found the queue full
-	Trusted       bool   // memory is told of what other replicas change, or there are none
+	RedisDropped  uint64 // writes that found the queue full, or Redis did not take
+	MemoryOnly    uint64 // of them, those that memory keeps
+	RedisState    string // one of RedisStates
+	RedisStates   []string
+	Trusted       bool // memory is told of what other replicas change, or there are none
 }
 
 // addCache registers the counters. Names are by number: the cache's own numbers index them.
@@ -129,6 +132,13 @@ func (m *Metrics) writeCache(b *bytes.Buffer) {
 	}
 	one("cache_evictions_total", "Answers dropped from memory to make room.", "counter", s.Evictions)
 	one("cache_redis_errors_total", "Calls of the cache to Redis that failed, came too late or found what it did not write.", "counter", s.RedisErrors)
-	one("cache_redis_dropped_total", "Answers not written to Redis because too many were waiting.", "counter", s.RedisDropped)
+	one("cache_redis_dropped_total", "Answers not written to Redis because it did not take them or too many were waiting.", "counter", s.RedisDropped)
+	one("cache_memory_only_total", "Answers that Redis did not take and memory keeps.", "counter", s.MemoryOnly)
+	if len(s.RedisStates) > 0 {
+		writeHead(b, "cache_redis_state", "1 for what Redis can do now: ok, or what keeps it from that.", "gauge")
+		for _, state := range s.RedisStates {
+			fmt.Fprintf(b, "cache_redis_state{%s} %d\n", label("state", state), uint64(oneIf(state == s.RedisState)))
+		}
+	}
 	one("cache_memory_trusted", "0 while memory is not used because nobody tells it what other replicas change.", "gauge", uint64(oneIf(s.Trusted)))
 }
