@@ -34,8 +34,9 @@ if word ~= '' then
 elseif first < 0 then
   return {0, 0, 0, 0}
 else
+  -- What has come in since the bucket before this one was lost, has run over likewise.
   level = math.min(most, first)
-  over = flow -- the bucket before this one was lost while it came in
+  over = math.min(first - level, rate * 60000000)
 end
 
 local count = 0
@@ -59,8 +60,8 @@ if charge > 0 then
   local paid = math.min(charge, flow, math.floor(over))
   charge, over = charge - paid, over - paid
   -- A replica that came back later than others has admitted its share while they leased that too. It may go into debt for this,
-  -- but not for a long time without Redis, of which the bucket has kept no more than it holds.
-  level = math.max(level - charge, math.min(level, -rate * 250000))
+  -- but not for longer than a client cares to wait.
+  level = math.max(level - charge, math.min(level, -rate * 1250000))
 end
 local whole = math.max(math.floor(level), 0)
 

@@ -112,7 +112,9 @@ func (k *keeper) question(now time.Duration) (q question) {
 	q.least = int64(s.all.PerSecond * minPause.Seconds())
 	q.limit, q.keys, q.first = &s.all, []string{s.bucketOfAll()}, s.all.Burst
 	if left := s.left.Load(); left >= 0 {
-		q.first = min(left+s.all.flow(now-time.Duration(s.heard.Load())), s.all.Burst)
+		q.first = left + s.all.flow(now-time.Duration(s.heard.Load()))
+	} else if s.spent.Load() > 0 {
+		q.first += s.all.flow(now - time.Duration(s.since.Load()))
 	}
 	if beat {
 		q.keys, q.replica, q.alive = append(q.keys, s.keyOfReplicas()), s.id, aliveTime
@@ -133,15 +135,19 @@ func (k *keeper) put(q question, now time.Duration) {
 	s := k.s
 	s.wanted.Store(false)
 	since := s.since.Load()
-	if q.charge = s.spent.Swap(0); q.charge > 0 {
-		q.flow = q.limit.flow(now - time.Duration(since))
+	if !s.down.Load() { // what only finds out whether Redis is there may arrive, again and again, after it was given up
+		if q.charge = s.spent.Swap(0); q.charge > 0 {
+			q.flow = q.limit.flow(now - time.Duration(since))
+		}
 	}
 	late := time.AfterFunc(s.o.Timeout, func() { s.trip(errLate, now) })
 	a, err := s.ask(q, s.late())
 	inTime := late.Stop()
 	if err != nil {
-		s.spent.Add(q.charge) // it may have arrived: then it is charged twice, and the gate is too narrow for a moment
-		s.since.Store(since)
+		if q.charge > 0 {
+			s.spent.Add(q.charge) // it may have arrived: then it is charged twice, and the gate is too narrow for a moment
+			s.since.Store(since)
+		}
 		s.trip(err, now)
 		return
 	}
@@ -215,6 +221,9 @@ func (k *keeper) next(now time.Duration) time.Duration {
 	s := k.s
 	if rest := s.resting(now); rest > 0 {
 		return rest
+	}
+	if s.spent.Load() > 0 {
+		return 0
 	}
 	at := k.beat
 	if s.denied.Load() {

@@ -138,10 +138,14 @@ func (h *shard) remove(i int32) {
 	h.unused = i
 }
 
-// first is what a bucket begins with that Redis does not know: it has lost it, if it was there before.
+// first is what a bucket begins with that Redis does not know, and what has run over since: Redis has lost it, if it was there
+// before.
 func (e *lease) first(l *shared, clock time.Duration) int64 {
-	if e.heard {
-		return min(e.left+l.flow(clock-e.told), l.Burst)
+	switch {
+	case e.heard:
+		return e.left + l.flow(clock-e.told)
+	case e.spent > 0:
+		return l.Burst + l.flow(clock-e.since)
 	}
 	return l.Burst
 }
