@@ -1,0 +1,617 @@
+package inference
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
+
+// A Scanner reads a JSON body once, as it lies, and notes where the members stand that decide about a request. It takes
+// the body whole or in pieces, keeps nothing of it but the model's name, and allocates nothing.
+//
+// What it says holds for every reader: where encoding/json and Python's json accept the body, they see the same members with
+// the same values, or the body is refused here. They do differ where a name comes twice (the last one wins, or the first)
+// and where its case differs (Go reads it, Python does not); so both are refused. What no reader would accept is refused as
+// far as it could move the end of a value; the inside of numbers and of escapes is left to the upstream.
+//
+// The zero value is ready for a body, Reset makes it so again.
+type Scanner struct {
+	before  int64 // bytes of the pieces so far
+	phase   phase
+	refusal Refusal
+	culprit Member // the member a refusal is about
+	seen    uint16 // a bit for each member whose value has begun
+	ended   uint16 // and whose value has ended
+	member  Member // whose value is open, NoMember for one that does not matter
+	escaped bool   // in a string: the next byte is, by a backslash at the end of the piece before
+
+	depth   int                   // open containers; the body's own object is the first
+	objects [maxDepth / 64]uint64 // a bit for each open container that is an object
+
+	values [members]Value
+
+	decoder decoder // of the name or the model that does not lie in one piece, or has escapes
+	name    [maxMemberText]byte
+	model   [MaxName]byte
+	modelN  int
+	bare    [maxBare]byte // a number or a word of a member, from the pieces before
+	bareN   int
+}
+
+const (
+	// MaxName is the length of the longest name of a model.
+	MaxName = 256
+
+	// maxDepth bounds how deep a body nests: encoding/json takes 10,000, Python about 1,000, pydantic's reader 200.
+	maxDepth = 512
+
+	maxBare = 64
+)
+
+// A Value is where a member's value stands in the body: its quotes and brackets included.
+type Value struct {
+	From, To int64
+	Kind     Kind
+	Number   float64 // of a Number
+}
+
+// A Kind is what a value is.
+type Kind uint8
+
+// The kinds of values.
+const (
+	Null Kind = iota
+	False
+	True
+	Number
+	String
+	Array
+	Object
+)
+
+// A phase is what the next byte may be.
+type phase uint8
+
+const (
+	atStart      phase = iota // the body's {
+	atFirstName               // a name, or the object's end
+	atName                    // a name
+	inName                    // of the top level, in the decoder
+	atColon                   // behind a name
+	atValue                   // a value
+	atFirstValue              // a value, or the array's end
+	inString                  // inside a value, or inside a name further down: then followed by a colon
+	inNestedName              //
+	inModel                   // of the model, in the decoder
+	inBare                    // a number or a word
+	atComma                   // behind a value: a comma or the container's end
+	atEnd                     // behind the object
+)
+
+// Reset makes the scanner ready for another body.
+func (s *Scanner) Reset() {
+	s.before, s.phase, s.refusal, s.culprit = 0, atStart, Accepted, NoMember
+	s.seen, s.ended, s.member, s.escaped, s.depth, s.bareN, s.modelN = 0, 0, NoMember, false, 0, 0, 0
+	s.decoder = decoder{}
+}
+
+// Scan reads the next piece of the body. It stays refused once it is.
+func (s *Scanner) Scan(piece []byte) Refusal {
+	for i := 0; i < len(piece) && s.refusal == Accepted; {
+		if s.depth > 1 {
+			i = s.nested(piece, i)
+			continue
+		}
+		i = s.top(piece, i)
+	}
+	s.before += int64(len(piece))
+	return s.refusal
+}
+
+// End tells what is to be said of the body now that all of it has been read.
+func (s *Scanner) End() Refusal {
+	switch {
+	case s.refusal != Accepted || s.phase == atEnd:
+	case s.phase == atStart:
+		s.refusal = NotObject
+	default:
+		s.refusal = Cut
+	}
+	return s.refusal
+}
+
+// Complete tells whether the object has ended: no member can follow.
+func (s *Scanner) Complete() bool { return s.phase == atEnd && s.refusal == Accepted }
+
+// Value is where the member's value stands, once it has ended.
+func (s *Scanner) Value(m Member) (Value, bool) {
+	if m == NoMember || s.ended&(1<<m) == 0 {
+		return Value{}, false
+	}
+	return s.values[m], true
+}
+
+// Model is the model's name, decoded, once it has been read. It is borrowed until the next Reset.
+func (s *Scanner) Model() (name []byte, stated bool) {
+	return s.model[:s.modelN], s.ended&(1<<ModelMember) != 0
+}
+
+// Streams tells whether the request asks for a stream.
+func (s *Scanner) Streams() bool {
+	v, ok := s.Value(StreamMember)
+	return ok && v.Kind == True
+}
+
+// Culprit is the member that a refusal is about, NoMember if it is about none.
+func (s *Scanner) Culprit() Member { return s.culprit }
+
+func (s *Scanner) refuse(r Refusal, about Member) {
+	if s.refusal == Accepted {
+		s.refusal, s.culprit = r, about
+	}
+}
+
+// top reads on at the level of the body's own object.
+func (s *Scanner) top(p []byte, i int) int {
+	switch s.phase {
+	case inString:
+		return s.endString(p, i)
+	case inName:
+		return s.decodeName(p, i)
+	case inModel:
+		return s.decodeModel(p, i)
+	case inBare:
+		return s.endBare(p, i, i)
+	}
+	c := p[i]
+	switch {
+	case isSpace(c):
+		return i + 1
+	case c == '"' && (s.phase == atName || s.phase == atFirstName):
+		return s.beginName(p, i+1)
+	case c == ':' && s.phase == atColon:
+		s.phase = atValue
+	case s.phase == atValue:
+		return s.beginValue(p, i)
+	case c == ',' && s.phase == atComma:
+		s.phase = atName
+	case c == '}' && (s.phase == atComma || s.phase == atFirstName):
+		s.phase, s.depth = atEnd, 0
+	case s.phase == atStart:
+		s.begin(c)
+	case s.phase == atEnd:
+		s.refuse(Trailing, NoMember)
+	default:
+		s.refuse(Malformed, NoMember)
+	}
+	return i + 1
+}
+
+func (s *Scanner) begin(c byte) {
+	switch c {
+	case '{':
+		s.phase, s.depth = atFirstName, 1
+	case 0xEF, 0xFE, 0xFF: // of UTF-8, of UTF-16 either way; readers skip it or take it for a part of the first name
+		s.refuse(ByteOrderMark, NoMember)
+	default:
+		s.refuse(NotObject, NoMember)
+	}
+}
+
+// beginName reads a name that begins at p[i]. Nearly all lie in one piece and have no escapes.
+func (s *Scanner) beginName(p []byte, i int) int {
+	end := bytes.IndexByte(p[i:], '"')
+	if end < 0 || bytes.IndexByte(p[i:i+end], '\\') >= 0 {
+		s.phase = inName
+		return s.decodeName(p, i)
+	}
+	s.named(p[i : i+end])
+	return i + end + 1
+}
+
+func (s *Scanner) decodeName(p []byte, i int) int {
+	for ; i < len(p); i++ {
+		if s.decoder.take(s.name[:], p[i]) {
+			name := s.name[:min(s.decoder.n, len(s.name))]
+			if s.decoder.broken {
+				s.refuse(Malformed, NoMember)
+			} else if s.decoder.n > len(s.name) {
+				name = nil
+			}
+			s.decoder = decoder{}
+			s.named(name)
+			return i + 1
+		}
+	}
+	return i
+}
+
+// named begins the member of that name.
+func (s *Scanner) named(name []byte) {
+	m, exact := memberOf(name)
+	s.phase, s.member = atColon, m
+	if m == NoMember {
+		return
+	}
+	switch {
+	case s.seen&(1<<m) != 0:
+		s.refuse(Duplicate, m)
+	case !exact:
+		s.refuse(OtherCase, m)
+	}
+	s.seen |= 1 << m
+}
+
+// beginValue reads the value of a member of the top level, or as much of it as there is.
+func (s *Scanner) beginValue(p []byte, i int) int {
+	v := &s.values[s.member]
+	c := p[i]
+	v.From = s.before + int64(i)
+	if s.member == ModelMember {
+		if c != '"' {
+			s.refuse(ModelNotString, ModelMember)
+			return i + 1
+		}
+		return s.beginModel(p, i+1)
+	}
+	switch c {
+	case '"':
+		v.Kind, s.phase = String, inString
+		return s.endString(p, i+1)
+	case '{', '[':
+		v.Kind = Array
+		if c == '{' {
+			v.Kind = Object
+		}
+		s.open(c)
+		return s.nested(p, i+1)
+	}
+	if !beginsBare(c) {
+		s.refuse(Malformed, NoMember)
+		return i + 1
+	}
+	s.phase = inBare
+	return s.endBare(p, i, i+1)
+}
+
+// ended notes where the open value has ended, and goes on behind it.
+func (s *Scanner) endValue(i int) int {
+	s.values[s.member].To = s.before + int64(i)
+	s.ended |= 1 << s.member // the bit of NoMember says nothing
+	s.phase = atComma
+	return i
+}
+
+// endString looks for the end of a string of the top level.
+func (s *Scanner) endString(p []byte, i int) int {
+	if i = s.skipString(p, i); i < 0 {
+		return len(p)
+	}
+	return s.endValue(i)
+}
+
+// endBare reads a number or a word of the top level on from p[i]; what of it lies in this piece began at from.
+func (s *Scanner) endBare(p []byte, from, i int) int {
+	for i < len(p) && isBare[p[i]] {
+		i++
+	}
+	if s.member == NoMember {
+		if i < len(p) {
+			return s.endValue(i)
+		}
+		return i
+	}
+	text := p[from:i]
+	if s.bareN+len(text) > maxBare {
+		s.refuse(ValueTooLong, s.member)
+		return i
+	}
+	if i == len(p) || s.bareN > 0 {
+		s.bareN += copy(s.bare[s.bareN:], text)
+		if i == len(p) {
+			return i
+		}
+		text = s.bare[:s.bareN]
+	}
+	if v := &s.values[s.member]; !v.read(text) {
+		s.refuse(Malformed, s.member)
+	}
+	s.bareN = 0
+	return s.endValue(i)
+}
+
+// beginModel reads the model's name, which begins at p[i].
+func (s *Scanner) beginModel(p []byte, i int) int {
+	s.values[ModelMember].Kind = String
+	s.phase = inModel
+	end := bytes.IndexByte(p[i:], '"')
+	if end < 0 || end > MaxName || bytes.IndexByte(p[i:i+end], '\\') >= 0 {
+		return s.decodeModel(p, i)
+	}
+	s.modelN = copy(s.model[:], p[i:i+end])
+	return s.endModel(i + end + 1)
+}
+
+func (s *Scanner) decodeModel(p []byte, i int) int {
+	for ; i < len(p); i++ {
+		if s.decoder.take(s.model[:], p[i]) {
+			s.modelN = s.decoder.n
+			if s.decoder.broken {
+				s.refuse(Malformed, ModelMember)
+			}
+			s.decoder = decoder{}
+			return s.endModel(i + 1)
+		}
+		if s.decoder.n > MaxName {
+			s.refuse(ModelTooLong, ModelMember)
+			return i
+		}
+	}
+	return i
+}
+
+func (s *Scanner) endModel(i int) int {
+	if !Printable(s.model[:s.modelN]) {
+		s.refuse(ModelUnprintable, ModelMember)
+	}
+	return s.endValue(i)
+}
+
+// Printable tells whether all bytes are ASCII that shows, or spaces: what may stand in a header, a line, a label.
+func Printable(name []byte) bool {
+	for _, c := range name {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// nested reads on inside a value of the top level, from p[i], until it has ended or the piece has. What is expected next is where
+// it stands in the code, which a processor predicts better than a variable.
+func (s *Scanner) nested(p []byte, i int) int {
+	at, object := s.phase, s.inObject()
+	switch at {
+	case inString, inNestedName:
+		if i = s.skipString(p, i); i < 0 {
+			return len(p)
+		}
+		if at == inNestedName {
+			goto colon
+		}
+		goto comma
+	case inBare:
+		goto bare
+	case atFirstName, atName:
+		goto name
+	case atColon:
+		goto colon
+	case atComma:
+		goto comma
+	}
+value:
+	if i = skipSpace(p, i); i == len(p) {
+		return s.pause(at, i)
+	}
+	switch c := p[i]; {
+	case c == '"':
+		if i = s.skipString(p, i+1); i < 0 {
+			return s.pause(inString, len(p))
+		}
+		goto comma
+	case c == '{':
+		if !s.open(c) {
+			return i
+		}
+		i, at, object = i+1, atFirstName, true
+		goto name
+	case c == '[':
+		if !s.open(c) {
+			return i
+		}
+		i, at, object = i+1, atFirstValue, false
+		goto value
+	case c == ']' && at == atFirstValue:
+		goto close
+	case !beginsBare(c):
+		return s.malformed(i)
+	case !object:
+		if end := skipNumbers(p, i); end > i {
+			i, at = end, atValue
+			goto value
+		}
+	}
+bare:
+	for i < len(p) && isBare[p[i]] {
+		i++
+	}
+	if i == len(p) {
+		return s.pause(inBare, i)
+	}
+comma:
+	if i = skipSpace(p, i); i == len(p) {
+		return s.pause(atComma, i)
+	}
+	switch c := p[i]; {
+	case c == ',':
+		i++
+		if object {
+			at = atName
+			goto name
+		}
+		at = atValue
+		goto value
+	case object && c == '}' || !object && c == ']':
+		goto close
+	}
+	return s.malformed(i)
+name:
+	if i = skipSpace(p, i); i == len(p) {
+		return s.pause(at, i)
+	}
+	switch {
+	case p[i] == '"':
+		if i = s.skipString(p, i+1); i < 0 {
+			return s.pause(inNestedName, len(p))
+		}
+	case p[i] == '}' && at == atFirstName:
+		goto close
+	default:
+		return s.malformed(i)
+	}
+colon:
+	if i = skipSpace(p, i); i == len(p) {
+		return s.pause(atColon, i)
+	}
+	if p[i] != ':' {
+		return s.malformed(i)
+	}
+	i, at = i+1, atValue
+	goto value
+close:
+	i++
+	if s.depth--; s.depth == 1 {
+		return s.endValue(i)
+	}
+	object = s.inObject()
+	goto comma
+}
+
+// pause leaves off at the end of a piece, where at is next.
+func (s *Scanner) pause(at phase, i int) int {
+	s.phase = at
+	return i
+}
+
+func (s *Scanner) malformed(i int) int {
+	s.refuse(Malformed, NoMember)
+	return i
+}
+
+// open notes that a container begins.
+func (s *Scanner) open(c byte) bool {
+	if s.depth == maxDepth {
+		s.refuse(TooDeep, NoMember)
+		return false
+	}
+	word, bit := &s.objects[s.depth>>6], uint64(1)<<(s.depth&63)
+	*word &^= bit
+	s.phase = atFirstValue
+	if c == '{' {
+		*word |= bit
+		s.phase = atFirstName
+	}
+	s.depth++
+	return true
+}
+
+// inObject tells whether the innermost open container is an object.
+func (s *Scanner) inObject() bool {
+	d := s.depth - 1
+	return s.objects[d>>6&(len(s.objects)-1)]&(1<<(d&63)) != 0
+}
+
+// skipString is the index behind the string whose text goes on at p[i]; -1 if it does not end in this piece.
+func (s *Scanner) skipString(p []byte, i int) int {
+	if s.escaped && i < len(p) {
+		s.escaped = false
+		i++
+	}
+	end := stringEnd(p, i)
+	if end < 0 {
+		s.escaped = oddBackslashes(p[i:])
+	}
+	return end
+}
+
+const (
+	ones   = 0x0101010101010101
+	highs  = 0x8080808080808080
+	quotes = ones * '"'
+)
+
+// stringEnd is the index behind the quote that ends the string whose text begins at p[i]; -1 if there is none. A quote ends it
+// if the backslashes right before it are even in number, so no other byte has to be looked at.
+func stringEnd(p []byte, i int) int {
+	for from := i; ; {
+		j := findQuote(p, i)
+		if j < 0 {
+			return -1
+		}
+		i = j + 1
+		if j == from || p[j-1] != '\\' || !oddBackslashes(p[from:j]) {
+			return i
+		}
+	}
+}
+
+// findQuote looks at the first bytes by eights, because most names and values are short, then with the processor's own means.
+func findQuote(p []byte, i int) int {
+	for end := i + 16; i < end && i+8 <= len(p); i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:]) ^ quotes
+		if zeros := (x - ones) &^ x & highs; zeros != 0 { // the lowest one is right, those above it may be borrowed
+			return i + bits.TrailingZeros64(zeros)>>3
+		}
+	}
+	if j := bytes.IndexByte(p[i:], '"'); j >= 0 {
+		return i + j
+	}
+	return -1
+}
+
+// oddBackslashes tells whether an odd number of them ends the text, so that the next byte is escaped.
+func oddBackslashes(text []byte) bool {
+	n := len(text)
+	for n > 0 && text[n-1] == '\\' {
+		n--
+	}
+	return (len(text)-n)&1 == 1
+}
+
+// skipNumbers goes over a list of tokens, by eights, and returns where the last number that it has seen begins, or i. It takes
+// digits, commas behind them, and a space behind a comma; for everything else the way of others is fast enough.
+func skipNumbers(p []byte, i int) int {
+	end := i
+	comma, space := uint64(0), uint64(0) // of the eight before
+	for ; end+8 <= len(p); end += 8 {
+		w := binary.LittleEndian.Uint64(p[end:])
+		afterComma, afterSpace := comma>>56, space>>56
+		comma = ^((w ^ ones*',') + ones*0x7F) & highs // exact as long as no byte is above 0x7F
+		space = ^((w ^ ones*' ') + ones*0x7F) & highs
+		digit := (w + ones*(0x80-'0')) &^ (w + ones*(0x80-'9'-1)) & highs
+		if w&highs != 0 || comma|space|digit != highs {
+			break
+		}
+		afterComma, afterSpace = afterComma|comma<<8, afterSpace|space<<8
+		if comma&(afterComma|afterSpace)|space&^afterComma != 0 {
+			break
+		}
+	}
+	if j := bytes.LastIndexByte(p[i:end], ','); j >= 0 {
+		return i + j + 1
+	}
+	return i
+}
+
+// skipSpace is the index of the first byte from p[i] on that is no blank.
+func skipSpace(p []byte, i int) int {
+	for i < len(p) && p[i] <= ' ' && isSpace(p[i]) {
+		i++
+	}
+	return i
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// beginsBare tells whether a number or a word begins with c.
+func beginsBare(c byte) bool {
+	return c == '-' || '0' <= c && c <= '9' || c == 't' || c == 'f' || c == 'n'
+}
+
+// isBare are the bytes of numbers and words.
+var isBare = func() (in [256]bool) {
+	for _, c := range []byte("+-.0123456789aeflnrstuE") {
+		in[c] = true
+	}
+	return in
+}()
