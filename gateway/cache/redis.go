@@ -232,6 +232,9 @@ func (r *remote) dial() error {
 			client, err = rueidis.NewClient(o)
 		}
 	}
+	if err != nil && strings.Contains(err.Error(), "SELECT is not allowed in cluster mode") {
+		err = fmt.Errorf("a cluster has database 0 only, see REDIS_DB: %w", err)
+	}
 	if err != nil {
 		return err
 	}

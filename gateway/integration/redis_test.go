@@ -123,6 +123,8 @@ func TestRedisCluster(t *testing.T) {
 	if said, _ := one.all.read(); !strings.Contains(said, "REDIS_DB: several addresses are a cluster") {
 		t.Error("no warning of REDIS_DB")
 	}
+	lone := simulated(t, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR="+addrs[0], "REDIS_DB=3")
+	eventually(t, patience, "of one address, too", func() bool { said, _ := lone.all.read(); return strings.Contains(said, "see REDIS_DB") })
 	nodes := 0
 	for _, addr := range addrs {
 		if redisDo(t, addr, "DBSIZE") != ":0" {
@@ -210,7 +212,7 @@ func TestRedisTLS(t *testing.T) {
 		g := simulated(t, append([]string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis"}, less...)...)
 		eventually(t, patience, "it says that Redis cannot be used", func() bool {
 			said, _ := g.all.read()
-			return strings.Contains(said, "cannot use redis")
+			return strings.Contains(said, "the cache does without Redis")
 		})
 		if g.trusted(t) {
 			t.Errorf("%q: memory is trusted", less)
