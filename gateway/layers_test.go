@@ -31,7 +31,7 @@ var floors = [][]string{
 var homes = map[string][]string{
 	"github.com/VictoriaMetrics/fastcache": {"cache"},
 	"github.com/VictoriaMetrics/metrics":   {"telemetry"},
-	"github.com/fasthttp/router":           {"server"},
+	"github.com/fasthttp/router":           {"ops"},
 	"github.com/goccy/go-yaml":             {"config"},
 	"github.com/redis/rueidis":             {"cache", "ratelimit"},
 	"github.com/rueian/rueidis":            nil, // the old name of redis/rueidis
@@ -121,7 +121,7 @@ func TestLayerFaults(t *testing.T) {
 	f("gateway/cache/redis.go", "github.com/rueian/rueidis", "github.com/rueian/rueidis has no home")
 	f("gateway/ops/ops.go", "github.com/VictoriaMetrics/metrics", "github.com/VictoriaMetrics/metrics has its home in telemetry")
 	f("gateway/main.go", "github.com/goccy/go-yaml/ast", "github.com/goccy/go-yaml has its home in config")
-	f("gateway/ops/ops.go", "github.com/fasthttp/router", "github.com/fasthttp/router has its home in server")
+	f("gateway/server/server.go", "github.com/fasthttp/router", "github.com/fasthttp/router has its home in ops")
 	f("gateway/proxy/watch.go", "golang.org/x/sys/unix", "golang.org/x/sys has its home in process, wire")
 }
 

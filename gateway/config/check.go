@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// operations are the paths at which the gateway shows itself. A file route
+// Operations are the paths at which the gateway shows itself. A file route
 // may not take them; "/*" may stand behind them.
-func operations() []string {
+func Operations() []string {
 	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics",
 		"/dashboard", "/dashboard/data", "/dashboard/app.js", "/dashboard/app.css"}
 }
@@ -85,7 +85,7 @@ func (d *draft) checkRoute(r fileRoute) {
 	if r.Fallback != "" && r.Fallback == r.Pool {
 		d.fault(r.where+".fallback", fmt.Sprintf("%q is the route's own pool", r.Fallback))
 	}
-	if slices.Contains(operations(), r.Path) {
+	if slices.Contains(Operations(), r.Path) {
 		d.fault(r.where+".path", fmt.Sprintf("%q is the gateway's own page", r.Path))
 	}
 	if r.Path != "" && r.Rewrite != "" && isPrefix(r.Path) != isPrefix(r.Rewrite) {

@@ -1,15 +1,20 @@
-// Package ops is the look inside: what an operator and an orchestrator ask a gateway.
+// Package ops is the operator's room: what an operator and an orchestrator ask a gateway, and the listener for operators.
 //
-// Its door is [Ops]. It reads the state of the proxy's pools; it changes nothing and knows no request.
+// Its door is [Ops]: pages as values, which the server writes to clients and [Ops.ServeAdmin] to operators. It reads what the
+// other rooms say of themselves, and changes nothing but the cache, which it purges.
 package ops
 
 import (
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"aigateway/gateway/cache"
+	"aigateway/gateway/config"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/telemetry"
 )
 
 // Service is the gateway's name in its health answer.
@@ -17,29 +22,39 @@ const Service = "api-gateway-go"
 
 // Ops answers the operations pages.
 type Ops struct {
-	started  time.Time
-	view     atomic.Pointer[view]
-	draining func() bool // whether the gateway is on its way out
+	options Options
+	view    atomic.Pointer[View]
+	figures figures // of the dashboard
+	admin   admin
 }
 
-// A view is what there is to look at. A reload makes another one.
-type view struct {
-	pools    []*proxy.Pool
-	required [][]*proxy.Pool
+// Options are what the pages tell of, of the whole run of a gateway.
+type Options struct {
+	Started  time.Time
+	Version  string
+	Draining func() bool  // whether the gateway is on its way out: it is not ready then
+	Inflight func() int64 // requests under way
+	Cache    config.Cache // as at the start
+	Store    *cache.Store // nil: there is no cache
+	Metrics  *telemetry.Metrics
+	Log      *slog.Logger
+	HeadSize int         // the longest head that the admin listener takes, in bytes
+	MakeRoom func() bool // has an idle connection give up its descriptor
 }
 
-// New makes the pages for a gateway started at that time. Each element of required is a group of pools of
-// which one must be healthy for the gateway to be ready: a pool and its fallback. One that drains is not.
-func New(started time.Time, draining func() bool, pools []*proxy.Pool, required [][]*proxy.Pool) *Ops {
-	o := &Ops{started: started, draining: draining}
-	o.Look(pools, required)
-	return o
+// A View is what there is to look at. A reload makes another one.
+type View struct {
+	Pools    []*proxy.Pool
+	Required [][]*proxy.Pool     // groups of pools of which one must be healthy for the gateway to be ready: a pool and its fallback
+	URLs     map[string][]string // of the upstreams, by pool
+	Token    string              // of ADMIN_TOKEN; "": none
 }
 
-// Look makes the pages look at other pools from now on.
-func (o *Ops) Look(pools []*proxy.Pool, required [][]*proxy.Pool) {
-	o.view.Store(&view{pools, required})
-}
+// New makes the pages of a gateway. [Ops.Look] must be called before the first request.
+func New(o Options) *Ops { return &Ops{options: o} }
+
+// Look makes the pages look at something else from now on.
+func (o *Ops) Look(v View) { o.view.Store(&v) }
 
 type health struct {
 	OK       bool               `json:"ok"`
@@ -66,10 +81,10 @@ type upstream struct {
 // Health is the body of /healthz at that time: the process serves, and what it thinks of its backends.
 func (o *Ops) Health(now time.Time) []byte {
 	h := health{
-		OK: true, Service: Service, UptimeMS: now.Sub(o.started).Milliseconds(),
+		OK: true, Service: Service, UptimeMS: now.Sub(o.options.Started).Milliseconds(),
 		Backends: make(map[string]backend),
 	}
-	for _, p := range o.view.Load().pools {
+	for _, p := range o.view.Load().Pools {
 		if !p.Explicit {
 			continue // nobody has named it, and nobody asks for its health
 		}
@@ -90,15 +105,12 @@ func (o *Ops) Health(now time.Time) []byte {
 	return marshal(h)
 }
 
-// Live is the body of /livez.
-func (o *Ops) Live() []byte { return marshal(map[string]bool{"ok": true}) }
-
 // Ready tells whether the gateway wants traffic, and the body of /readyz that says why not.
 func (o *Ops) Ready() (bool, []byte) {
-	if o.draining() {
+	if o.options.Draining() {
 		return false, marshal(map[string]any{"ok": false, "reason": "draining"})
 	}
-	for _, group := range o.view.Load().required {
+	for _, group := range o.view.Load().Required {
 		if !anyHealthy(group) {
 			reason := "no healthy upstream in pool " + group[0].Name
 			return false, marshal(map[string]any{"ok": false, "reason": reason})

@@ -487,9 +487,12 @@ func TestAdminListener(t *testing.T) {
 	if m := admin.get("/infer?prompt=x"); m.status() != 404 {
 		t.Errorf("the admin listener forwards: %s", m.first)
 	}
-	// A profile cannot share its connection with another request, and says so.
-	if m := admin.do("GET /debug/pprof/cmdline HTTP/1.1\r\nHost: a\r\n\r\n"); m.field("Connection") != "close" {
-		t.Errorf("%s", m.head)
+	wantFault(t, admin.get("/nowhere"), 404, "not_found", false)
+	if m := admin.do("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); m.status() != 405 || m.field("Allow") != "GET, HEAD" {
+		t.Errorf("%s %s", m.first, m.head)
+	}
+	if m := admin.do("HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n"); m.status() != 200 || m.body != "" || m.field("Cache-Control") != "no-store" {
+		t.Errorf("%s %s", m.first, m.head)
 	}
 	g.get("/a")
 	// A page in the operator's browser must not purge, whatever its origin: a name may lead here.

@@ -6,7 +6,7 @@ import (
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
-	"aigateway/gateway/telemetry"
+	"aigateway/gateway/ops"
 )
 
 // openCache opens the stores that the settings name. Without a cache, the store is nil, which is off.
@@ -24,7 +24,7 @@ func (g *Gateway) openCache() (err error) {
 		o.Redis = &cache.RedisOptions{
 			Redis:   g.settings.Redis,
 			OnState: g.tellRedisState,
-			Selects: purgeOfAnother,
+			Selects: ops.PurgeOfAnother,
 		}
 	}
 	g.store, err = cache.Open(o)
@@ -80,51 +80,4 @@ func fieldsOf(c config.RouteCache) *cache.Fields {
 		f.Ignore = append(f.Ignore, []byte(name))
 	}
 	return f
-}
-
-// The labels of the cache's metrics.
-var cacheSources = []string{"purge", "delete", "push", "expiry", "lost"}
-
-// missReasons are why an answer did not come from the cache, by the numbers of cache.Reason: none is that nothing is
-// stored.
-func missReasons() []string {
-	all := []string{"absent"}
-	for _, r := range cache.Reasons() {
-		all = append(all, r.String())
-	}
-	return all
-}
-
-// tiers are the tiers there are, in the order in which they are asked.
-func (g *Gateway) tiers() []string {
-	switch {
-	case g.store == nil:
-		return nil
-	case g.settings.Cache.Backend == "redis":
-		return []string{cache.Memory.String(), cache.Redis.String()}
-	}
-	return []string{cache.Memory.String()}
-}
-
-// cacheState is what metrics show of the stores.
-func (g *Gateway) cacheState() telemetry.CacheState {
-	s := g.store.Stats()
-	state := telemetry.CacheState{
-		Entries: []uint64{s.Entries}, Bytes: []uint64{s.Bytes}, Evictions: s.Evictions, Trusted: true,
-	}
-	for _, source := range cacheSources {
-		state.Invalidations = append(state.Invalidations, s.Invalidations[source])
-	}
-	if r := s.Redis; r != nil {
-		state.Entries, state.Bytes = append(state.Entries, r.Written), append(state.Bytes, r.WrittenBytes)
-		state.RedisDropped, state.Trusted = r.Dropped, r.Trusted
-		state.MemoryOnly, state.RedisState = r.Alone, r.State.String()
-		for _, s := range cache.RedisStates() {
-			state.RedisStates = append(state.RedisStates, s.String())
-		}
-		for _, n := range r.Faults {
-			state.RedisErrors += n
-		}
-	}
-	return state
 }

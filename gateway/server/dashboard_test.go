@@ -76,16 +76,3 @@ func TestDashboardData(t *testing.T) {
 		t.Errorf("at %v, %s", at, r.head)
 	}
 }
-
-// However many look, the counters are read once a second.
-func TestFiguresAreShared(t *testing.T) {
-	var f figures
-	reads := 0
-	read := func() []byte { reads++; return []byte{byte(reads)} }
-	for i := range 40 {
-		f.at(time.Duration(i)*100*time.Millisecond, read)
-	}
-	if reads != 4 {
-		t.Errorf("%d reads in 4 s", reads)
-	}
-}

@@ -14,13 +14,12 @@ type exchange struct {
 	gateway *Gateway
 
 	// begin
-	conn    *wire.ClientConn
-	line    wire.RequestLine
-	headLen int // of the head that line is from, in bytes
-	plan    *plan
-	route   *route // resolve completes it for prefix routes
-	epoch   uint32
-	began   time.Duration // as wire.Now
+	conn  *wire.ClientConn
+	line  wire.RequestLine
+	plan  *plan
+	route *route // check, of what it refuses; resolve
+	epoch uint32
+	began time.Duration // as wire.Now
 
 	// an answer of the gateway's own
 	extra  []byte // lines for it

@@ -28,9 +28,6 @@ var (
 	tooMany      = fault{429, "too_many_requests", "too many requests; see the Retry-After field"}
 	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
 	notCached    = fault{504, "not_cached", "only-if-cached was asked for, and there is no stored answer that may be used"}
-	noToken      = fault{401, "unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener and no browser"}
-	badPurge     = fault{400, "bad_purge", "name paths, prefixes or keys, or none to purge everything"}
-	purgeFailed  = fault{503, "purge_incomplete", "Redis did not do it: what it holds, and other gateways, may be left; see redis_state in /cachez and ask again"}
 	looped       = fault{508, "loop_detected", "the request has come back to the gateway: the URL of an upstream leads here"}
 	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
 )

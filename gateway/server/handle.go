@@ -33,24 +33,11 @@ func (g *Gateway) serveHead(c *wire.ClientConn, head []byte) wire.Handled {
 		return wire.Passed // fasthttp says what is wrong with it
 	}
 	x := g.begin(c, g.plan.Load())
-	x.line, x.headLen = line, len(head)
+	x.line = line
 	if g.handle(x) {
 		return wire.Ended
 	}
 	return wire.Served
-}
-
-// serveParsed takes a request that fasthttp has parsed: those of the admin listener. A nil route is looked for.
-func (g *Gateway) serveParsed(ctx *fasthttp.RequestCtx, r *route) {
-	h := &ctx.Request.Header
-	x := g.begin(ctx.Conn().(*wire.ClientConn), g.plan.Load())
-	x.route = r
-	l := wire.RequestLine{Method: h.Method(), Target: h.RequestURI(), Proto: h.Protocol(), Block: h.RawHeaders()}
-	// Two spaces and CRLF in the request line; a head without fields still ends with an empty line.
-	x.line, x.headLen = l, len(l.Method)+len(l.Target)+len(l.Proto)+4+max(2, len(l.Block))
-	if g.handle(x) {
-		ctx.SetConnectionClose()
-	}
 }
 
 // openAIPrefix begins the paths whose faults have OpenAI's shape.
@@ -70,17 +57,13 @@ func (g *Gateway) begin(c *wire.ClientConn, p *plan) *exchange {
 // where such a message ends is anybody's guess.
 func (g *Gateway) check(x *exchange) (done bool) {
 	l := &x.line
-	v := wire.BadFraming
-	if x.conn.TakeHead(x.headLen) {
-		v = x.head.Scan(l.Method, l.Target, l.Proto, l.Block)
-	}
+	x.conn.TakeHead()
+	v := x.head.Scan(l.Method, l.Target, l.Proto, l.Block)
 	x.identify()
 	g.joinTrace(x)
 	if v != wire.None {
 		x.openAI = bytes.HasPrefix(l.Target, openAIPrefix)
-		if x.route == nil {
-			x.route = x.plan.exact[string(pathOf(l.Target))] // whose the refusal is
-		}
+		x.route = x.plan.exact[string(pathOf(l.Target))] // whose the refusal is
 		x.conn.Linger()
 		f := ofViolation(v)
 		g.replyFault(x, &f)
@@ -95,14 +78,12 @@ func (g *Gateway) check(x *exchange) (done bool) {
 
 // resolve finds the route, and answers what has none.
 func (g *Gateway) resolve(x *exchange) (done bool) {
-	if x.route == nil {
-		path := pathOf(x.head.Target)
-		if x.route = x.plan.exact[string(path)]; x.route == nil {
-			x.route = x.plan.match(path)
-			if f := x.strays(path); f != nil {
-				g.replyFault(x, f)
-				return true
-			}
+	path := pathOf(x.head.Target)
+	if x.route = x.plan.exact[string(path)]; x.route == nil {
+		x.route = x.plan.match(path)
+		if f := x.strays(path); f != nil {
+			g.replyFault(x, f)
+			return true
 		}
 	}
 	r := x.route

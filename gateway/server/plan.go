@@ -42,7 +42,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.upstreams.Store(g.upstreamSeries(s))
 	p := g.newPlan(s, limits, l)
 	g.plan.Store(p)
-	g.ops.Look(g.poolsByName(s), g.requiredPools(s))
+	g.ops.Look(g.view(s))
 	if g.settings.TLS.Certificate != nil { // else it needs a restart
 		g.UseCertificate(s.TLS.Certificate)
 	}

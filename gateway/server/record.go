@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
@@ -18,10 +19,10 @@ func (g *Gateway) measureWith(version string) {
 		UpstreamState: g.upstreamState,
 		QueueState:    g.queueState,
 		RateLimit:     g.limiterState,
-		CacheTiers:    g.tiers(),
-		CacheReasons:  missReasons(),
-		CacheSources:  cacheSources,
-		Cache:         g.cacheState,
+		CacheTiers:    ops.Tiers(g.store),
+		CacheReasons:  ops.MissReasons(),
+		CacheSources:  ops.CacheSources(),
+		Cache:         func() telemetry.CacheState { return ops.CacheState(g.store) },
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
 	o.Models = g.settings.Models

@@ -2,11 +2,11 @@ package server
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
+	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
 )
@@ -41,7 +41,7 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 		r.prefix = prefix
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")
 	}
-	r.allow, r.maxBody = allow(c.Methods), c.MaxBodyBytes
+	r.allow, r.maxBody = ops.Allow(c.Methods), c.MaxBodyBytes
 	r.metrics = g.metrics.Route(c.Path)
 	if r.limit = p.limits[c.Limit.Rate]; r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)
@@ -79,16 +79,6 @@ func (g *Gateway) fallback(s *config.Settings, c config.Route) *proxy.Pool {
 		}
 	}
 	return nil
-}
-
-// allow lists methods for an Allow field. GET implies HEAD: RFC 9110 §9.3.2.
-func allow(methods []string) string {
-	list := slices.Clone(methods)
-	if slices.Contains(list, "GET") && !slices.Contains(list, "HEAD") {
-		list = append(list, "HEAD")
-	}
-	slices.Sort(list)
-	return strings.Join(list, ", ")
 }
 
 // takes tells whether the route answers the method. No list takes every method that the policy lets in.

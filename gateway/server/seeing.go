@@ -16,7 +16,6 @@ import (
 // openEyes starts the access log and the tracer that the settings want. Lines may be nil.
 func (g *Gateway) openEyes(lines *telemetry.Lines, version string) {
 	s := g.settings
-	g.version = version
 	if s.AccessLog.Enabled && lines != nil {
 		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Lines: lines, Sample: s.AccessLog.Sample})
 	}

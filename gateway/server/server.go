@@ -27,7 +27,6 @@ import (
 // Limits that no operator needs to set. nginx's defaults are of the same order.
 const (
 	headTime       = 10 * time.Second
-	adminKeepAlive = 75 * time.Second
 	maxConnections = 65536
 	writeBuffer    = 2 << 10 // for the gateway's own short answers; what is proxied does not go through it
 )
@@ -55,8 +54,6 @@ type Gateway struct {
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
 	genAI     *telemetry.GenAI
-	figures   figures // of the dashboard
-	version   string
 	access    *telemetry.AccessLog
 	tracer    *telemetry.Tracer
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
@@ -74,7 +71,6 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	listener *wire.Listener
-	admin    *fasthttp.Server
 	ended    bool
 }
 
@@ -124,7 +120,11 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	})
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.openEyes(o.Lines, o.Version)
-	g.ops = ops.New(g.started, g.draining.Load, g.poolsByName(s), g.requiredPools(s))
+	g.ops = ops.New(ops.Options{
+		Started: g.started, Version: o.Version, Draining: g.draining.Load, Inflight: g.inflight, Cache: s.Cache, Store: g.store,
+		Metrics: g.metrics, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
+	})
+	g.ops.Look(g.view(s))
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
@@ -182,20 +182,26 @@ func (g *Gateway) addRoutes(p *plan) {
 			exact(r)
 		}
 	}
-	for _, page := range g.pages() {
-		exact(page)
-	}
-	for _, door := range g.doors() {
-		if p.find([]byte(door.path)) == nil {
-			exact(door)
-		}
-	}
-	if g.settings.Admin.Addr == "" {
-		for _, page := range g.adminPages(false) {
-			exact(page)
-		}
-	}
+	g.addPages(p)
 }
+
+// view is what the operations pages look at.
+func (g *Gateway) view(s *config.Settings) ops.View {
+	_, urls := measured(s)
+	return ops.View{Pools: g.poolsByName(s), Required: g.requiredPools(s), URLs: urls, Token: s.Admin.Token}
+}
+
+// inflight is how many requests are under way, but the one that asks.
+func (g *Gateway) inflight() int64 {
+	n := g.open[0].Load() + g.open[1].Load()
+	if g.settings.Admin.Addr == "" {
+		n--
+	}
+	return n
+}
+
+// ServeAdmin answers the operations pages on ln until Shutdown, and then returns nil.
+func (g *Gateway) ServeAdmin(ln net.Listener) error { return g.ops.ServeAdmin(ln) }
 
 func (g *Gateway) poolsByName(s *config.Settings) []*proxy.Pool {
 	var pools []*proxy.Pool
@@ -322,7 +328,7 @@ func (g *Gateway) await(ctx context.Context, condition func() bool) {
 
 // Close ends what New began. Serve must have ended.
 func (g *Gateway) Close() {
-	g.closeAdmin()
+	g.ops.Close()
 	g.reloading.Lock() // what a reload has begun is ended too
 	defer g.reloading.Unlock()
 	g.proxy.Cut() // what goes on behind requests; there are none

@@ -39,11 +39,10 @@ const (
 	Ended                 // it is answered, and the connection is at its end
 )
 
-// A ClientConn is a client's connection as fasthttp.Server sees it. It hands out one request head at a time:
-// a Read ends where the head ends, and what follows stays here until [ClientConn.ReadBody] or the next head
-// asks for it. So fasthttp parses heads only, every body is framed by one strict decoder, a request is
-// answered before its body is read, and no two parsers can disagree on where a message ends:
-// [ClientConn.TakeHead] tells if they did.
+// A ClientConn is a client's connection as fasthttp.Server sees it. It reads one request head at a time, whole, and offers it
+// to Handle; what follows stays here until [ClientConn.ReadBody] or the next head asks for it. So every head is parsed once,
+// every body is framed by one strict decoder, and a request is answered before its body is read. fasthttp gets what Handle
+// passes on, and heads that do not come whole, to refuse them.
 //
 // It is used by one goroutine, apart from Close and [ClientConn.Interrupt].
 type ClientConn struct {

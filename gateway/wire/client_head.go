@@ -188,16 +188,14 @@ func (c *ClientConn) beginHead() {
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.HeadTimeout))
 }
 
-// TakeHead tells whether fasthttp has parsed exactly the head that was handed out, and readies the
-// connection for the body. false means that the two parsers disagree: answer 400 and close.
-func (c *ClientConn) TakeHead(parsed int) bool {
-	if c.state != headGiven || parsed != c.headLen {
-		return false
+// TakeHead takes the head that was handed out, and readies the connection for the body.
+func (c *ClientConn) TakeHead() {
+	if c.state != headGiven {
+		panic("BUG: there is no head to be taken")
 	}
 	c.state = headTaken
 	c.length, c.left, c.took, c.expects = 0, 0, 0, false
 	c.failed = nil
-	return true
 }
 
 // HeadLen is the length of the head taken, in bytes.

@@ -128,8 +128,14 @@ func readHead(c *ClientConn, buf []byte) (string, error) {
 	return string(head), nil
 }
 
-// takeHead is the way a handler asks whether fasthttp, which has parsed head, and the connection agree.
-func takeHead(c *ClientConn, head string) bool { return c.TakeHead(len(head)) }
+// takeHead takes the head that was handed out, if it is that one.
+func takeHead(c *ClientConn, head string) bool {
+	if c.state != headGiven || len(head) != c.headLen {
+		return false
+	}
+	c.TakeHead()
+	return true
+}
 
 // mustTakeHead reads the next head, which has to be there, and scans it.
 func mustTakeHead(t testing.TB, c *ClientConn) *RequestHead {

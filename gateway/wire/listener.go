@@ -19,7 +19,7 @@ type Listener struct {
 	idle     atomic.Int64 // options.Idle in force, in nanoseconds
 	bodyRate atomic.Int64 // options.BodyRate in force
 	keep     atomic.Int64 // the same of options.KeepAlive
-	onFault  func(error)
+	patient  *Patient
 	mu       sync.Mutex
 	open     map[*ClientConn]struct{}
 	crowds   map[netip.Prefix]*crowd
@@ -39,8 +39,9 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	if onFault == nil {
 		onFault = func(error) {}
 	}
-	l := &Listener{Listener: ln, options: o, onFault: onFault, open: make(map[*ClientConn]struct{}), closed: make(chan struct{}),
+	l := &Listener{Listener: ln, options: o, open: make(map[*ClientConn]struct{}), closed: make(chan struct{}),
 		crowds: make(map[netip.Prefix]*crowd), lastDescriptor: lastDescriptor()}
+	l.patient = NewPatient(ln, func() bool { return l.MakeRoom() || o.Room != nil && o.Room() }, onFault)
 	l.lingers.time, l.lingers.silence = cmp.Or(o.Linger, lingerTime), cmp.Or(o.LingerIdle, lingerSilence)
 	l.options.BodyWindow = cmp.Or(o.BodyWindow, bodyWindow)
 	l.SetIdle(o.Idle)
@@ -64,29 +65,52 @@ func (l *Listener) keepAliveTime() time.Duration { return time.Duration(l.keep.L
 
 func (l *Listener) idleTime() time.Duration { return time.Duration(l.idle.Load()) }
 
-// Accept waits for the next connection. It outlives a lack of file descriptors, which would end
-// fasthttp.Server for good, and has idle connections make room.
+// Accept waits for the next connection, patiently: see [Patient].
 func (l *Listener) Accept() (net.Conn, error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		conn, err := l.Listener.Accept()
-		for err == nil {
-			if c := l.admit(conn); c != nil {
-				return c, nil
+	for {
+		conn, err := l.patient.Accept()
+		if err != nil {
+			if l.left.Load() {
+				<-l.closed
+				return nil, net.ErrClosed
 			}
-			conn, err = l.Listener.Accept()
-		}
-		if lacking(err) && (l.MakeRoom() || l.options.Room != nil && l.options.Room()) {
-			continue
-		}
-		if l.left.Load() {
-			<-l.closed
-			return nil, net.ErrClosed
-		}
-		if !passing(err) {
 			return nil, err
 		}
-		l.onFault(err)
-		time.Sleep(wait)
+		if c := l.admit(conn); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// A Patient listener outlives a lack of file descriptors or memory, which would end fasthttp.Server for good.
+type Patient struct {
+	net.Listener
+	room    func() bool // has an idle connection make room, and tells whether one did; nil: there is none
+	onFault func(error)
+}
+
+// NewPatient wraps ln. onFault is told why accepting was put off.
+func NewPatient(ln net.Listener, room func() bool, onFault func(error)) *Patient {
+	if room == nil {
+		room = func() bool { return false }
+	}
+	return &Patient{ln, room, onFault}
+}
+
+// Accept waits for the next connection.
+func (p *Patient) Accept() (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		conn, err := p.Listener.Accept()
+		switch {
+		case err == nil:
+			return conn, nil
+		case lacking(err) && p.room():
+		case !passing(err):
+			return nil, err
+		default:
+			p.onFault(err)
+			time.Sleep(wait)
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func TestListenerMakesRoom(t *testing.T) {
 	told := 0
 	l := roomy(ClientOptions{OnRoom: func(n int) { told += n }})
 	idle := enterGuest(t, l)
-	l.Listener = &queue{script: []any{accept(syscall.EMFILE), near}}
+	l.patient.Listener = &queue{script: []any{accept(syscall.EMFILE), near}}
 	conn, err := l.Accept()
 	if err != nil || !idle.gone(t) || told != 1 {
 		t.Fatalf("%v, told of %d", err, told)

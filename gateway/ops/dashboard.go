@@ -1,8 +1,9 @@
-package server
+package ops
 
 import (
 	_ "embed"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,21 +28,20 @@ const dashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self'
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // dashboardPages are the page and what it asks for.
-func (g *Gateway) dashboardPages() []*route {
-	file := func(path, kind string, body []byte) *route {
-		return page(path, func(x *exchange) {
-			x.say("Cache-Control", "no-cache")
-			x.say("Content-Security-Policy", dashboardPolicy)
-			x.say("X-Content-Type-Options", "nosniff")
-			x.say("Referrer-Policy", "no-referrer")
-			g.reply(x, 200, kind, body)
-		}, "GET")
+func (o *Ops) dashboardPages() []Route {
+	file := func(path, kind string, body []byte) Route {
+		return get(path, func(*Request) Page {
+			return Page{Status: 200, Type: kind, Body: body, Fields: []Field{
+				{"Cache-Control", "no-cache"}, {"Content-Security-Policy", dashboardPolicy},
+				{"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "no-referrer"},
+			}}
+		})
 	}
-	return []*route{
+	return []Route{
 		file("/dashboard", "text/html; charset=utf-8", dashboardPage),
 		file("/dashboard/app.css", "text/css; charset=utf-8", dashboardStyle),
 		file("/dashboard/app.js", "text/javascript; charset=utf-8", dashboardScript),
-		page("/dashboard/data", func(x *exchange) { g.replyPage(x, 200, g.figures.at(wire.Now(), g.readFigures)) }, "GET"),
+		get("/dashboard/data", func(*Request) Page { return state(200, o.figures.at(wire.Now(), o.readFigures)) }),
 	}
 }
 
@@ -65,13 +65,8 @@ func (f *figures) at(now time.Duration, read func() []byte) []byte {
 }
 
 // readFigures is the answer of /dashboard/data.
-func (g *Gateway) readFigures() []byte {
-	_, urls := measured(g.plan.Load().settings)
-	pools := make([]string, 0, len(urls))
-	for name := range urls {
-		pools = append(pools, name)
-	}
-	slices.Sort(pools)
+func (o *Ops) readFigures() []byte {
+	urls := o.view.Load().URLs
 	now := time.Now()
 	body, err := json.Marshal(struct {
 		Version  string `json:"version"`
@@ -80,8 +75,8 @@ func (g *Gateway) readFigures() []byte {
 		Inflight int64  `json:"inflight"` // requests, without those for pages like this
 		Draining bool   `json:"draining"`
 		telemetry.Snapshot
-	}{g.version, now.UnixMilli(), now.Sub(g.started).Milliseconds(), max(0, g.open[0].Load()+g.open[1].Load()-1), g.draining.Load(),
-		g.metrics.Snapshot(pools, urls)})
+	}{o.options.Version, now.UnixMilli(), now.Sub(o.options.Started).Milliseconds(), max(0, o.options.Inflight()), o.options.Draining(),
+		o.options.Metrics.Snapshot(slices.Sorted(maps.Keys(urls)), urls)})
 	if err != nil {
 		panic("BUG: cannot marshal the figures: " + err.Error())
 	}

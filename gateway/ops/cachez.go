@@ -1,56 +1,50 @@
-package server
+package ops
 
 import (
 	"bytes"
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
 	"time"
 
 	"aigateway/gateway/cache"
-	"aigateway/gateway/wire"
 )
 
 // purgeTime bounds a purge: it looks at every record in Redis.
 const purgeTime = 10 * time.Second
 
-// cachez answers /cachez: the figures of the cache, and its purge.
-func (g *Gateway) cachez(x *exchange, mayPurge bool) {
-	if string(x.head.Method) != "DELETE" {
-		g.replyPage(x, 200, g.cacheFigures())
-		return
+// cachez is /cachez: the figures of the cache, and its purge.
+func (o *Ops) cachez(r *Request) Page {
+	if string(r.Method) != "DELETE" {
+		return state(200, o.cacheFigures())
 	}
-	if !(mayPurge && !fromAPage(&x.head)) && !g.showsToken(x) {
-		x.say("WWW-Authenticate", `Bearer realm="aigateway"`)
-		g.replyFault(x, &noToken)
-		return
+	if !(r.Operator && !fromAPage(r)) && !o.showsToken(r) {
+		p := faulty(401, Fault{"unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener and no browser"})
+		p.Fields = []Field{{"WWW-Authenticate", `Bearer realm="aigateway"`}}
+		return p
 	}
-	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
+	_, query, _ := bytes.Cut(r.Target, []byte("?"))
 	match, ok := purgeMatch(query)
 	if !ok {
-		g.replyFault(x, &badPurge)
-		return
+		return faulty(400, Fault{"bad_purge", "name paths, prefixes or keys, or none to purge everything"})
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), purgeTime)
 	defer cancel()
-	n, err := g.store.PurgeSelected(ctx, string(query), match)
+	n, err := o.options.Store.PurgeSelected(ctx, string(query), match)
 	if err != nil {
-		g.log.Warn("a purge did not reach everything", "error", err.Error(), "purged", n)
-		g.replyFault(x, &purgeFailed)
-		return
+		o.options.Log.Warn("a purge did not reach everything", "error", err.Error(), "purged", n)
+		return faulty(503, Fault{"purge_incomplete", "Redis did not do it: what it holds, and other gateways, may be left; see redis_state in /cachez and ask again"})
 	}
-	body, _ := json.Marshal(map[string]any{"ok": true, "purged": n}) // plain values cannot fail
-	g.replyPage(x, 200, append(body, '\n'))
+	return state(200, marshal(map[string]any{"ok": true, "purged": n}))
 }
 
 // showsToken tells whether the request may do what an operator may. Without ADMIN_TOKEN nobody may here.
-func (g *Gateway) showsToken(x *exchange) bool {
+func (o *Ops) showsToken(r *Request) bool {
 	const scheme = "bearer "
-	token := x.plan.settings.Admin.Token
-	value, _ := x.head.Field("authorization")
+	token := o.view.Load().Token
+	value, _ := r.Field("authorization")
 	if token == "" || len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
 		return false
 	}
@@ -152,8 +146,8 @@ func (w purgeWant) matches(target []string) bool {
 	return false
 }
 
-// purgeOfAnother is the same for a purge that another gateway has done, maybe of another version; nil is everything.
-func purgeOfAnother(query string) (match func(key []byte) bool) {
+// PurgeOfAnother is the same for a purge that another gateway has done, maybe of another version; nil is everything.
+func PurgeOfAnother(query string) (match func(key []byte) bool) {
 	match, _ = purgeMatch([]byte(query))
 	return match
 }
@@ -168,9 +162,9 @@ func ofTarget(match func(target []byte) bool) func(text []byte) bool {
 
 // fromAPage tells whether a page in a browser may have sent the request: of any origin, since a name that leads here may be
 // the page's own (DNS rebinding). Browsers say so with each DELETE (Fetch, "append a request Origin header").
-func fromAPage(h *wire.RequestHead) bool {
+func fromAPage(r *Request) bool {
 	for _, name := range [...]string{"origin", "sec-fetch-site", "referer"} {
-		if _, ok := h.Field(name); ok {
+		if _, ok := r.Field(name); ok {
 			return true
 		}
 	}
@@ -178,36 +172,36 @@ func fromAPage(h *wire.RequestHead) bool {
 }
 
 // cacheFigures is the body of GET /cachez.
-func (g *Gateway) cacheFigures() []byte {
+func (o *Ops) cacheFigures() []byte {
 	type tier struct {
 		Hits    uint64 `json:"hits"`
 		Entries uint64 `json:"entries"`
 		Bytes   uint64 `json:"bytes"`
 	}
-	c := g.settings.Cache
-	hits, misses := g.metrics.Cache().Totals()
-	state := g.cacheState()
+	c := o.options.Cache
+	hits, misses := o.options.Metrics.Cache().Totals()
+	state := CacheState(o.options.Store)
 	tiers := map[string]tier{}
 	var all uint64
-	for i, name := range g.tiers() {
+	for i, name := range Tiers(o.options.Store) {
 		all += hits[i]
 		tiers[name] = tier{Hits: hits[i], Entries: state.Entries[i], Bytes: state.Bytes[i]}
 	}
 	reasons := map[string]uint64{}
-	for i, n := range g.metrics.Cache().MissesByReason() {
+	for i, n := range o.options.Metrics.Cache().MissesByReason() {
 		if n > 0 {
-			reasons[missReasons()[i]] = n
+			reasons[MissReasons()[i]] = n
 		}
 	}
 	invalidations := map[string]uint64{}
 	for i, n := range state.Invalidations {
-		invalidations[cacheSources[i]] = n
+		invalidations[CacheSources()[i]] = n
 	}
 	ratio := 0.0
 	if all+misses > 0 {
 		ratio = float64(all) / float64(all+misses)
 	}
-	body, err := json.Marshal(struct {
+	return marshal(struct {
 		Enabled       bool              `json:"enabled"`
 		Hits          uint64            `json:"hits"`
 		Misses        uint64            `json:"misses"`
@@ -226,11 +220,7 @@ func (g *Gateway) cacheFigures() []byte {
 		RedisState    string            `json:"redis_state,omitempty"` // without Redis there is none
 		MemoryOnly    uint64            `json:"memory_only"`
 	}{
-		c.Enabled, all, misses, ratio, g.metrics.Cache().CoalescedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
+		c.Enabled, all, misses, ratio, o.options.Metrics.Cache().CoalescedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
 		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors, state.RedisState, state.MemoryOnly,
 	})
-	if err != nil {
-		panic("BUG: cannot marshal the figures of the cache: " + err.Error())
-	}
-	return append(body, '\n')
 }

@@ -1,0 +1,65 @@
+package ops
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"aigateway/gateway/config"
+)
+
+// However many look, the counters are read once a second.
+func TestFiguresAreShared(t *testing.T) {
+	var f figures
+	reads := 0
+	read := func() []byte { reads++; return []byte{byte(reads)} }
+	for i := range 40 {
+		f.at(time.Duration(i)*100*time.Millisecond, read)
+	}
+	if reads != 4 {
+		t.Errorf("%d reads in 4 s", reads)
+	}
+}
+
+// The pages and the paths that the configuration keeps free are the same.
+func TestPagesAreKnownToTheConfiguration(t *testing.T) {
+	o := New(Options{})
+	var paths []string
+	for _, p := range append(o.Pages(), o.AdminPages()...) {
+		paths = append(paths, p.Path)
+	}
+	slices.Sort(paths)
+	known := config.Operations()
+	slices.Sort(known)
+	if !slices.Equal(paths, known) {
+		t.Errorf("the pages are %q, the configuration knows %q", paths, known)
+	}
+}
+
+func TestAllow(t *testing.T) {
+	f := func(want string, methods ...string) {
+		t.Helper()
+		if got := Allow(methods); got != want {
+			t.Errorf("%q: %q, want %q", methods, got, want)
+		}
+	}
+	f("GET, HEAD", "GET")
+	f("DELETE, GET, HEAD", "GET", "DELETE")
+	f("GET, HEAD", "HEAD", "GET")
+	f("POST", "POST")
+}
+
+// A fault of the admin listener is JSON of the gateway's shape.
+func TestAppendFault(t *testing.T) {
+	var got struct {
+		Error     struct{ Message, Type, Code string }
+		RequestID string `json:"request_id"`
+	}
+	body := appendFault(nil, &Fault{"a_code", `a "message"`}, 503, "id")
+	if err := json.Unmarshal(body, &got); err != nil || got.Error.Message != `a "message"` || got.Error.Type != "server_error" ||
+		got.Error.Code != "a_code" || got.RequestID != "id" || !strings.HasSuffix(string(body), "}\n") {
+		t.Errorf("%s: %+v %v", body, got, err)
+	}
+}
