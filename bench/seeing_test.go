@@ -10,6 +10,7 @@ import (
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/server"
+	"aigateway/gateway/telemetry"
 )
 
 // A look is the gateway with more or less of what tells of requests.
@@ -52,7 +53,9 @@ func (l look) serve(ln net.Listener, upstream string, dial func(string) (net.Con
 	if err != nil {
 		return err
 	}
-	g, err := server.New(s, server.Options{Log: slog.New(slog.DiscardHandler), Dial: dial, Blind: l.blind, Access: io.Discard})
+	lines := telemetry.NewLines(io.Discard)
+	defer lines.Close()
+	g, err := server.New(s, server.Options{Log: slog.New(slog.DiscardHandler), Dial: dial, Blind: l.blind, Lines: lines})
 	if err != nil {
 		return err
 	}
