@@ -14,7 +14,8 @@ import (
 //
 //	ask ──► store          a response for all: shared and stored
 //	    ├─► freshen        a 304: what is stored is good again
-//	    ├─► serveOnError   a failure, and what is stored may stand in for it
+//	    ├─► replace        a failed response, and what is stored may stand in for it: serveOnError
+//	    ├─► serveOnError   a failure without a response, likewise
 //	    ├─► askAgain       a 304 about something else: once more, without validators
 //	    ├─► discard        a response for a client that is not there
 //	    └─► (none)         it has gone to the client, or there is a fault
@@ -85,9 +86,10 @@ func (r *Request) ask() step {
 		f.Lines = r.lines
 	}
 	r.sent = time.Now().UnixMilli()
-	r.Fault = r.caching.proxy.Forward(f)
+	outcome := r.caching.proxy.Forward(f)
+	r.Fault = outcome.Fault()
 	switch {
-	case f.Held:
+	case outcome == proxy.Taken:
 		return r.fill.next
 	case r.phase == asking && r.Fault != proxy.None && r.Fault != proxy.ClientGone && r.mayServeOnError():
 		return (*Request).serveOnError
@@ -113,11 +115,14 @@ func (r *Request) discard() step {
 	return nil
 }
 
+// replace drops a failed response that what is stored may stand in for.
+func (r *Request) replace() step {
+	r.refuseBody()
+	return (*Request).serveOnError
+}
+
 // serveOnError replies with what is stored, because the upstream has failed: RFC 5861 §4.
 func (r *Request) serveOnError() step {
-	if r.Forward.Held {
-		r.refuseBody()
-	}
 	if !r.mayServeOnError() { // its time was over in between
 		if r.Fault == proxy.None {
 			r.Fault = proxy.UpstreamFailed

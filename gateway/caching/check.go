@@ -19,10 +19,10 @@ func (r *Request) check() Outcome {
 	r.Client.Prepare(f)
 	f.Fields = r.AppendOutcome(f.Fields)
 	f.Taker = (*check)(r)
-	r.Fault = c.proxy.Forward(f)
-	r.Status = f.Status
+	outcome := c.proxy.Forward(f)
+	r.Fault, r.Status = outcome.Fault(), f.Status
 	switch {
-	case f.Held:
+	case outcome == proxy.Taken:
 		r.refuseBody()
 	case r.Fault == proxy.None, r.Fault == proxy.ClientGone, r.Conn.Answered(), !r.mayServeOnError():
 		return Done

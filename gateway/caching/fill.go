@@ -46,7 +46,7 @@ func (r *Request) Take(h *wire.ResponseHead, length int64) bool {
 	case h.Status == 304 && r.validators() != nil:
 		return r.takeFreshening(h)
 	case cache.Failure(h.Status) && r.mayServeOnError():
-		r.take((*Request).serveOnError)
+		r.take((*Request).replace)
 		return true
 	}
 	meta, why := r.Rule.Policy.Store(&r.request, &r.response)

@@ -47,29 +47,36 @@ type Exchange struct {
 	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
 
 	Result
-	Held bool // Taker has taken the response: call [Proxy.Receive]
 
-	length  int64         // of the answer's body, once it is held
-	at      *Pool         // that Upstream was picked from
-	tapped  bool          // the tap sees the body
-	began   time.Duration // when the attempt did, as wire.Now
+	attempt       // the one under way, or the last one
+	taken   bool  // Taker has the response, and Receive is still to come
+	length  int64 // of the response's body, if it is taken
+	tapped  bool  // Tap sees the body of the response
+	failing bool  // a 503 is not the last word: Fallback may be asked
 	watched wire.Watched
-	answer  wire.ResponseHead
-	head    []byte // scratch: a head being written
-	hold    hold   // the request's body, or the first part of it
-	conn    *wire.UpstreamConn
-	failing bool         // a 503 is not the last word: the fallback may be asked
-	down    *wire.Buffer // what the upstream sent
-	large   *wire.Buffer // the body of an answer that does not fit there
-	from    int          // first byte of the response head in down
-	body    int          // first byte after it
-	end     int          // first free byte
-	used    bool         // conn has carried another request before
-	heard   bool         // a byte of this attempt's answer has come
-	dirty   bool         // the connection must not be used again
+	head    []byte       // scratch: a head being written
+	hold    hold         // the request's body, or the first part of it
+	large   *wire.Buffer // the body of a response that does not fit into that of the attempt
 	tried   []*Upstream  // by this request, in vain
 	pump    *pump        // sends a body that is not whole; nil if none
 	hedge   *hedge       // an attempt beside this one; nil if none
+}
+
+// An Outcome is what [Proxy.Forward] has come to: Relayed, Taken, or a [Fault].
+type Outcome uint8
+
+// The good outcomes. The numbers of all others are those of their faults.
+const (
+	Relayed Outcome = Outcome(None) // the client has the whole response
+	Taken   Outcome = 255           // the Taker has taken the response, whose body is to be read by [Proxy.Receive]
+)
+
+// Fault is why the response has neither been relayed nor taken; None if it has.
+func (o Outcome) Fault() Fault {
+	if o == Taken {
+		return None
+	}
+	return Fault(o)
 }
 
 // A Taker may take an answer that is not for one client alone.
@@ -77,15 +84,15 @@ type Taker interface {
 	wire.Stayer
 
 	// Take is asked when the head of an answer is there, with the length of the body that follows: bytes,
-	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns None with x.Held set, and the body is
-	// the caller's to read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
+	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns Taken, and the body is the caller's to
+	// read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
 	Take(head *wire.ResponseHead, length int64) bool
 }
 
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
-	*x = Exchange{Fields: x.Fields[:0], answer: x.answer, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
+	*x = Exchange{Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
 }
 
 // Gone tells whether the client left while the request was on its way.
@@ -94,13 +101,10 @@ func (x *Exchange) Gone() bool { return x.watched.Gone() }
 // repeatable tells whether the request may be sent again after an upstream has seen it, and can be.
 func (x *Exchange) repeatable() bool { return x.hold.whole && idempotent(x.Head.Method) }
 
-// release gives the buffers back.
-func (x *Exchange) release() {
+// free gives the buffers back.
+func (x *Exchange) free() {
 	x.hold.release()
-	if x.down != nil {
-		x.down.Put()
-		x.down = nil
-	}
+	x.attempt.free()
 	if x.large != nil {
 		x.large.Put()
 		x.large = nil

@@ -11,35 +11,39 @@ import (
 // headRoom bounds what the gateway adds to a head, next to copies of what the head held before.
 const headRoom = 1024
 
-// appendRequestHead appends the head that goes to the upstream. Target, Host and framing are the gateway's
-// own; the client's fields follow byte for byte, and then what a proxy has to say.
-func appendRequestHead(dst []byte, x *Exchange, u *Upstream) []byte {
-	h := x.Head
-	dst = append(dst, h.Method...)
-	dst = append(dst, ' ')
-	dst = append(dst, x.Target...)
+// appendRequestHead appends the head that goes to the upstream, but for its framing and the empty line. Target and Host are the
+// gateway's own; the client's fields follow byte for byte, and then what a proxy has to say.
+func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
+	h := r.Head
+	dst = append(append(dst, h.Method...), ' ')
+	dst = append(dst, r.Target...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	dst = wire.AppendField(dst, "Host: ", u.host)
-	if x.Lines != nil {
-		dst = append(dst, x.Lines...)
+	if r.Lines != nil {
+		dst = append(dst, r.Lines...)
 	} else {
 		dst = h.AppendKept(dst)
 	}
-	dst = appendForwarded(dst, x)
+	dst = appendForwarded(dst, r)
 	dst = append(dst, u.via[h.Minor]...)
-	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
-	dst = wire.AppendField(dst, "traceparent: ", x.TraceParent)
-	for _, v := range x.TraceStates {
+	dst = wire.AppendField(dst, "X-Request-ID: ", r.RequestID)
+	dst = wire.AppendField(dst, "traceparent: ", r.TraceParent)
+	for _, v := range r.TraceStates {
 		dst = wire.AppendField(dst, "tracestate: ", v)
 	}
+	return dst
+}
+
+// appendFraming ends the request's head with what says how long its body is, or what it is to become.
+func (x *Exchange) appendFraming(dst []byte) []byte {
 	switch {
 	case x.upgrades():
 		dst = append(dst, switching...)
-	case !h.HasBody() && !carriesBody(h.Method):
+	case !x.Head.HasBody() && !carriesBody(x.Head.Method):
 	case x.hold.whole:
 		dst = wire.AppendLength(dst, int64(x.hold.size))
 	default:
-		dst = wire.AppendLength(dst, h.ContentLength)
+		dst = wire.AppendLength(dst, x.Head.ContentLength)
 	}
 	return append(dst, "\r\n"...)
 }
@@ -54,26 +58,26 @@ func carriesBody(method []byte) bool {
 }
 
 // appendForwarded appends the X-Forwarded fields: continued if the peer is trusted, begun anew if not.
-func appendForwarded(dst []byte, x *Exchange) []byte {
-	h := x.Head
+func appendForwarded(dst []byte, r *Request) []byte {
+	h := r.Head
 	dst = append(dst, "X-Forwarded-For: "...)
-	if x.Trusted {
+	if r.Trusted {
 		for _, v := range h.ForwardedFor {
 			if len(v) > 0 {
 				dst = append(append(dst, v...), ", "...)
 			}
 		}
 	}
-	dst = append(append(dst, x.Peer...), "\r\n"...)
-	if x.Trusted && len(h.ForwardedProto) > 0 {
+	dst = append(append(dst, r.Peer...), "\r\n"...)
+	if r.Trusted && len(h.ForwardedProto) > 0 {
 		dst = wire.AppendField(dst, "X-Forwarded-Proto: ", h.ForwardedProto)
-	} else if x.Secure {
+	} else if r.Secure {
 		dst = append(dst, "X-Forwarded-Proto: https\r\n"...)
 	} else {
 		dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
 	}
 	host := h.Host
-	if x.Trusted && len(h.ForwardedHost) > 0 {
+	if r.Trusted && len(h.ForwardedHost) > 0 {
 		host = h.ForwardedHost
 	}
 	if len(host) > 0 {
@@ -85,7 +89,7 @@ func appendForwarded(dst []byte, x *Exchange) []byte {
 // appendAnswerHead appends the head that goes to the client, for a body of length bytes (or ChunkedBody, or
 // UntilClose for a client that knows no chunks).
 func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
-	a := &x.answer
+	a := &x.response
 	dst = wire.AppendStatusLine(dst, a.Status, a.Reason)
 	dst = a.AppendKept(dst)
 	if !a.HasDate {

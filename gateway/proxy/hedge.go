@@ -14,18 +14,18 @@ import (
 // the head of its answer, and no longer: whose good head is there first wins, and the goroutine of the first attempt
 // goes on with that one. What the hedge sends is borrowed from the exchange, so that goroutine waits for its end: settle.
 type hedge struct {
-	proxy  *Proxy
-	pool   *Pool
-	up     *Upstream
-	x      Exchange           // the same request, with neither client nor taker
-	first  *wire.UpstreamConn // of the first attempt
-	won    atomic.Uint32      // undecided, and then for good byFirst or bySecond
-	ctx    context.Context
-	cancel context.CancelFunc
-	done   chan struct{} // closed when run has returned
+	attempt
+	proxy   *Proxy
+	request *Request
+	first   *wire.UpstreamConn // of the first attempt
+	won     atomic.Uint32      // undecided, and then for good byFirst or bySecond
+	stopped atomic.Bool        // nobody waits for it any more
+	ctx     context.Context
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when run has returned
 
 	mu   sync.Mutex
-	conn *wire.UpstreamConn // to interrupt; nil: none yet, or none any more
+	open *wire.UpstreamConn // conn, as long as stop may interrupt it; nil: not yet, or not any more
 }
 
 const (
@@ -34,15 +34,15 @@ const (
 	bySecond
 )
 
-// lateAfter is how long the pool lets an upstream think before the request goes to another one as well; 0: for ever. Such a
-// request is safe (RFC 9110 §9.2.1), and has no body. A hedge is an attempt at no pool, and has none of its own.
-func (x *Exchange) lateAfter() time.Duration {
-	if x.at == nil || x.at.hedge == 0 || x.Head.HasBody() || x.Head.WebSocket {
+// hedgeAfter is how long the pool lets an upstream think before the request goes to another one as well; 0: for ever. Such a
+// request is safe (RFC 9110 §9.2.1), and has no body.
+func (x *Exchange) hedgeAfter() time.Duration {
+	if x.pool.hedge == 0 || x.Head.HasBody() || x.Head.WebSocket {
 		return 0
 	}
 	switch string(x.Head.Method) {
 	case "GET", "HEAD":
-		return x.at.hedge
+		return x.pool.hedge
 	}
 	return 0
 }
@@ -50,7 +50,7 @@ func (x *Exchange) lateAfter() time.Duration {
 // startHedge sends the request to another upstream of its pool as well, if one is well and has a place, nobody waits for
 // that place, and the pool's budget allows it.
 func (p *Proxy) startHedge(x *Exchange) {
-	pool := x.at
+	pool := x.pool
 	if pool.queue.length.Load() > 0 || !pool.budget.spend() {
 		return
 	}
@@ -59,9 +59,9 @@ func (p *Proxy) startHedge(x *Exchange) {
 		pool.budget.refund()
 		return
 	}
-	h := &hedge{proxy: p, pool: pool, up: u, first: x.conn, done: make(chan struct{})}
+	h := &hedge{proxy: p, request: &x.Request, first: x.conn, done: make(chan struct{})}
+	h.begin(u, pool)
 	h.ctx, h.cancel = context.WithCancel(p.running)
-	h.x = Exchange{Request: x.Request, hold: hold{whole: true}, began: wire.Now()}
 	x.hedge = h
 	p.retry(x, RetryHedge)
 	p.watch.Replace(&x.watched, h)
@@ -91,8 +91,8 @@ func (h *hedge) run() {
 			h.end(ClientGone) // the upstream is not to blame
 		}
 	}()
-	f := h.attempt()
-	good := f == None && !unavailable(h.x.answer.Status)
+	f := h.try()
+	good := f == None && !unavailable(h.response.Status)
 	switch {
 	case good && h.won.CompareAndSwap(undecided, bySecond):
 		h.first.Interrupt()
@@ -103,26 +103,25 @@ func (h *hedge) run() {
 	h.end(f)
 }
 
-// attempt sends the request and waits for the head of the answer.
-func (h *hedge) attempt() Fault {
-	x, u := &h.x, h.up
-	if x.conn = u.idleConn(wire.Now()); x.conn == nil {
-		conn, err := u.connect(h.ctx)
+// try sends the request and waits for the head of the response.
+func (h *hedge) try() Fault {
+	if h.conn = h.upstream.idleConn(wire.Now()); h.conn == nil {
+		conn, err := h.upstream.connect(h.ctx)
 		if err != nil {
 			return dialFault(err)
 		}
-		x.conn = conn
+		h.conn = conn
 	}
-	h.interruptible(x.conn)
-	if x.Gone() {
+	h.interruptible(h.conn)
+	if h.stopped.Load() {
 		return ClientGone
 	}
-	x.used = x.conn.Used()
-	f, _ := x.send(u)
+	h.used = h.conn.Used()
+	f, _ := h.send(append(appendRequestHead(nil, h.request, h.upstream), "\r\n"...))
 	if f == None {
-		f = h.proxy.await(x, u.timeouts.Response)
+		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.upstream.timeouts.Response)
 	}
-	if x.Gone() {
+	if h.stopped.Load() {
 		return ClientGone
 	}
 	return f
@@ -132,36 +131,36 @@ func (h *hedge) attempt() Fault {
 func (h *hedge) interruptible(conn *wire.UpstreamConn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.conn = conn
+	h.open = conn
 }
 
-// end draws the conclusion from an attempt that did not win, and ends its connection.
+// end draws the conclusion from an attempt that did not win, and ends it.
 func (h *hedge) end(f Fault) {
 	h.interruptible(nil)
-	if h.x.conn != nil {
-		_ = h.x.conn.Close()
-	}
-	h.proxy.lose(&h.x, h.up, f)
-	h.up.leave(h.pool)
-	h.x.release()
+	h.proxy.lose(&h.attempt, f)
 }
 
-// lose tells of an attempt with which its exchange does not go on, and draws the conclusion.
-func (p *Proxy) lose(x *Exchange, u *Upstream, f Fault) {
-	p.tell(x, u, f)
-	if !x.outdated(f) {
-		u.home.Load().judge(u, f, x.answer.Status, x.began)
+// lose draws the conclusion from an attempt with which its exchange does not go on, and ends it.
+func (p *Proxy) lose(a *attempt, f Fault) {
+	if a.conn != nil {
+		_ = a.conn.Close()
 	}
+	p.tell(a, f)
+	if !a.outdated(f) {
+		a.upstream.home.Load().judge(a.upstream, f, a.response.Status, a.began)
+	}
+	a.upstream.leave(a.pool)
+	a.free()
 }
 
 // stop ends the second attempt, as if the client had left.
 func (h *hedge) stop() {
-	h.x.watched.Leave()
+	h.stopped.Store(true)
 	h.cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.conn != nil {
-		h.conn.Interrupt()
+	if h.open != nil {
+		h.open.Interrupt()
 	}
 }
 
@@ -176,7 +175,7 @@ func (h *hedge) Interrupt() {
 func (p *Proxy) settle(x *Exchange, f Fault) Fault {
 	h := x.hedge
 	x.hedge = nil
-	good := f == None && !unavailable(x.answer.Status)
+	good := f == None && !unavailable(x.response.Status)
 	switch {
 	case good && h.won.CompareAndSwap(undecided, byFirst), x.Gone():
 		h.stop()
@@ -188,8 +187,10 @@ func (p *Proxy) settle(x *Exchange, f Fault) Fault {
 	}
 	<-h.done
 	if h.won.Load() == bySecond {
-		p.lose(x, x.Upstream, f)
-		p.adopt(x, h)
+		x.attempt, h.attempt = h.attempt, x.attempt
+		x.UpstreamTime += x.began - h.began
+		x.Upstream = x.upstream
+		p.lose(&h.attempt, f)
 		f = None
 	}
 	p.watch.Replace(&x.watched, x.conn)
@@ -197,17 +198,4 @@ func (p *Proxy) settle(x *Exchange, f Fault) Fault {
 		return ClientGone
 	}
 	return f
-}
-
-// adopt makes the hedge's attempt that of x, whose own has lost.
-func (p *Proxy) adopt(x *Exchange, h *hedge) {
-	y := &h.x
-	_ = x.conn.Close()
-	x.Upstream.leave(x.at)
-	x.UpstreamTime += y.began - x.began
-	x.Upstream, x.began, x.conn, x.used = h.up, y.began, y.conn, y.used
-	x.answer, y.answer = y.answer, x.answer
-	x.down, y.down = y.down, x.down
-	x.from, x.body, x.end, x.heard, x.dirty = y.from, y.body, y.end, y.heard, y.dirty
-	y.release()
 }

@@ -36,26 +36,26 @@ func (p *Proxy) askFor(ctx context.Context, u *Upstream, path string) (f Fault, 
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, conn.Interrupt)() // the gateway ends, or the time is over
-	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, conn: conn}
-	defer x.release()
-	x.head = append(x.head, "GET "+path+" HTTP/1.1\r\nHost: "+u.host+"\r\nUser-Agent: "+wire.Name+"-probe\r\nVia: 1.1 "+p.options.Via+"\r\nConnection: close\r\n\r\n"...)
+	a := &attempt{conn: conn}
+	defer a.free()
+	head := []byte("GET " + path + " HTTP/1.1\r\nHost: " + u.host + "\r\nUser-Agent: " + wire.Name + "-probe\r\nVia: 1.1 " + p.options.Via + "\r\nConnection: close\r\n\r\n")
 	by, _ := ctx.Deadline()
-	if _, err := conn.Send(x.head, time.Until(by)); err == nil {
-		f = p.await(x, max(time.Millisecond, u.pageTime(time.Until(by))))
+	if _, err := conn.Send(head, time.Until(by)); err == nil {
+		f = a.awaitFinal(p.options.MaxHeadBytes, max(time.Millisecond, u.pageTime(time.Until(by))))
 	} else {
-		f = x.readFault(err, TimeoutResponse)
+		f = readFault(err, TimeoutResponse)
 	}
 	switch {
 	case f != None && ctx.Err() != nil:
 		return TimeoutResponse, 0 // or the gateway ends, which is looked at by who asked
 	case f == HeadTooLarge:
 		return BrokenAnswer, 0
-	case f == None && x.answer.Status == fasthttp.StatusLoopDetected:
-		return Looped, x.answer.Status
-	case f == None && x.answer.Status >= 500:
-		return Unavailable, x.answer.Status
+	case f == None && a.response.Status == fasthttp.StatusLoopDetected:
+		return Looped, a.response.Status
+	case f == None && a.response.Status >= 500:
+		return Unavailable, a.response.Status
 	case f == None:
-		return None, x.answer.Status
+		return None, a.response.Status
 	}
 	return f, 0
 }

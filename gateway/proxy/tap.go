@@ -24,14 +24,14 @@ type Tap interface {
 }
 
 // attempted tells the tap of an attempt that began at x.began.
-func (x *Exchange) attempted(u *Upstream, f Fault) {
+func (x *Exchange) attempted(f Fault) {
 	if x.Tap != nil {
-		x.Tap.Attempted(u, f, x.Status, x.began)
+		x.Tap.Attempted(x.upstream, f, x.Status, x.began)
 	}
 }
 
 // tapAnswer tells the tap that an answer is about to go.
-func (x *Exchange) tapAnswer() { x.tapped = x.Tap != nil && x.Tap.Answer(&x.answer) }
+func (x *Exchange) tapAnswer() { x.tapped = x.Tap != nil && x.Tap.Answer(&x.response) }
 
 // tapBody shows the tap a piece of it.
 func (x *Exchange) tapBody(piece []byte) {

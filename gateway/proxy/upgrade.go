@@ -19,7 +19,7 @@ func (x *Exchange) upgrades() bool { return x.Head.WebSocket && x.Taker == nil &
 
 // switched tells whether the upstream has granted it.
 func (x *Exchange) switched() bool {
-	return x.answer.Status == 101 && x.answer.WebSocket && x.upgrades()
+	return x.response.Status == 101 && x.response.WebSocket && x.upgrades()
 }
 
 // Tunnels is how many tunnels are open, and how many there have been.
@@ -37,8 +37,8 @@ type tunnel struct {
 
 // tunnel passes on the upstream's 101, with what has come behind it, and then everything, until both sides have ended.
 // The connections carry nothing else after that.
-func (p *Proxy) tunnel(x *Exchange, u *Upstream) Fault {
-	x.dirty = true
+func (p *Proxy) tunnel(x *Exchange) Fault {
+	x.dirty, x.switchedAt = true, x.HeadAt
 	x.Client.EndAfter()
 	x.head = appendSwitchingHead(x.head[:0], x)
 	if f := x.sendBehindHead(x.down.B, x.body, x.end); f != None {
@@ -49,7 +49,7 @@ func (p *Proxy) tunnel(x *Exchange, u *Upstream) Fault {
 	p.tunnelsEver.Add(1)
 	// Who leaves is noticed by reading from now on, and half of an end is not the whole.
 	p.watch.Detach(&x.watched)
-	t := &tunnel{client: x.Client, conn: x.conn, idle: u.timeouts.Idle}
+	t := &tunnel{client: x.Client, conn: x.conn, idle: x.upstream.timeouts.Idle}
 	t.last.Store(int64(wire.Now()))
 	done := make(chan struct{})
 	go func() {
@@ -116,8 +116,8 @@ func (t *tunnel) end() {
 // appendSwitchingHead appends the 101 that the client gets.
 func appendSwitchingHead(dst []byte, x *Exchange) []byte {
 	dst = wire.AppendStatusLine(dst, 101, "Switching Protocols")
-	dst = x.answer.AppendKept(dst)
-	dst = wire.AppendVia(dst, x.answer.Minor)
+	dst = x.response.AppendKept(dst)
+	dst = wire.AppendVia(dst, x.response.Minor)
 	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = append(dst, x.Fields...)
 	return append(dst, switching+"\r\n"...)

@@ -49,32 +49,23 @@ func bodyFault(err error) Fault {
 	return ClientGone
 }
 
-// send writes the request, or its head and the first part of its body: the pump sends the others. clean tells that
-// nothing was written.
-func (x *Exchange) send(u *Upstream) (f Fault, clean bool) {
+// message is the request as it is sent, or its head and the first part of its body: the pump sends the others.
+func (x *Exchange) message() []byte {
 	h := &x.hold
-	x.head = appendRequestHead(x.head[:0], x, u)
-	message := x.head
-	if h.first != nil {
-		to := h.room + h.short
-		if !h.whole && x.Head.ContentLength == wire.ChunkedBody {
-			x.head = wire.AppendChunkSize(x.head, h.size)
-			if len(h.more) == 0 {
-				to += copy(h.first.B[to:], "\r\n")
-			}
+	x.head = x.appendFraming(appendRequestHead(x.head[:0], &x.Request, x.upstream))
+	if h.first == nil {
+		return x.head
+	}
+	to := h.room + h.short
+	if !h.whole && x.Head.ContentLength == wire.ChunkedBody {
+		x.head = wire.AppendChunkSize(x.head, h.size)
+		if len(h.more) == 0 {
+			to += copy(h.first.B[to:], "\r\n")
 		}
-		from := h.room - len(x.head)
-		copy(h.first.B[from:], x.head)
-		message = h.first.B[from:to]
 	}
-	n, err := x.conn.Send(message, u.timeouts.Idle)
-	if err == nil {
-		return None, false
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return TimeoutIdle, false
-	}
-	return BrokenAnswer, n == 0
+	from := h.room - len(x.head)
+	copy(h.first.B[from:], x.head)
+	return h.first.B[from:to]
 }
 
 // A pump sends the rest of a long body while the exchange waits for the answer, which may come before the
@@ -105,9 +96,9 @@ var pumps = sync.Pool{New: func() any {
 }}
 
 // startPump begins to send what follows the first part.
-func (p *Proxy) startPump(x *Exchange, u *Upstream) {
+func (p *Proxy) startPump(x *Exchange) {
 	m := pumps.Get().(*pump)
-	m.client, m.conn, m.up, m.hold = x.Client, x.conn, u, &x.hold
+	m.client, m.conn, m.up, m.hold = x.Client, x.conn, x.upstream, &x.hold
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
 	m.again = x.repeatable()
 	m.onPanic = p.options.OnPanic
@@ -193,8 +184,8 @@ func (m *pump) stop(f Fault) {
 	m.conn.Interrupt()
 }
 
-// left is how much of a time that begins with the end of the sending is left: all of it while it goes on.
-func (m *pump) left(of time.Duration) time.Duration {
+// remains is how much of a time that begins with the end of the sending remains: all of it while it goes on.
+func (m *pump) remains(of time.Duration) time.Duration {
 	ended := m.ended.Load()
 	if ended == 0 {
 		return of

@@ -196,8 +196,8 @@ func (g *Gateway) fetch(x *exchange) {
 	f := x.cached.Forward
 	x.Prepare(f)
 	f.Fields = x.cached.AppendOutcome(f.Fields)
-	fault := g.proxy.Forward(f)
-	g.conclude(x, fault, f.Status)
+	outcome := g.proxy.Forward(f)
+	g.conclude(x, outcome.Fault(), f.Status)
 }
 
 // Prepare implements [caching.Client]: it tells the proxy what to send where.

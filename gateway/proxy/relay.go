@@ -1,160 +1,50 @@
 package proxy
 
 import (
-	"errors"
 	"io"
-	"os"
-	"time"
 
 	"aigateway/gateway/wire"
 )
 
-// answerRoom is kept free before what the upstream sends, so that the head for the client, which is a little
-// longer than the upstream's, finds its place right before the body.
-const answerRoom = 1024
-
-// await reads the response head, with whatever has come behind it, within that time.
-func (p *Proxy) await(x *Exchange, within time.Duration) Fault {
-	if x.down == nil {
-		x.down = wire.GetBuffer(wire.SmallBuffer) // and a larger one for a head that needs it
-	}
-	x.from, x.end = answerRoom, answerRoom
-	limit := answerRoom + p.options.MaxHeadBytes
-	by := wire.Now() + within
-	wait := within
-	late := x.lateAfter() // and then a hedge may begin, once
-	if late > 0 {
-		wait = min(wait, late)
-	}
-	for looked, interim := 0, 0; ; {
-		if n := wire.FindHeadEnd(x.down.B[x.from:x.end], looked); n > 0 {
-			if x.answer.Scan(x.down.B[x.from:x.from+n]) != wire.None {
-				return BrokenAnswer
-			}
-			if x.answer.Status >= 200 || x.switched() {
-				x.body = x.from + n
-				return None
-			}
-			if interim += n; interim > p.options.MaxHeadBytes {
-				return BrokenAnswer // all of them together may be as long as one head
-			}
-			if f := x.interim(); f != None {
-				return f
-			}
-			x.end = x.from + copy(x.down.B[x.from:], x.down.B[x.from+n:x.end])
-			looked = 0
-			continue
-		}
-		looked = x.end - x.from
-		if x.end >= limit {
-			return HeadTooLarge
-		}
-		if wire.HasBareLF(x.down.B[x.from:x.end]) {
-			return BrokenAnswer // it will never be a good one
-		}
-		if x.heard {
-			if wait = by - wire.Now(); wait <= 0 { // the whole head has one deadline
-				return TimeoutResponse
-			}
-		}
-		if x.end == len(x.down.B)-wire.ChunkTail {
-			x.growDown(min(2*len(x.down.B), limit+wire.ChunkTail))
-		}
-		n, err := x.receive(x.down.B[x.end:min(limit, len(x.down.B)-wire.ChunkTail)], wait)
-		x.end += n
-		x.heard = x.heard || n > 0
-		if err != nil {
-			if late > 0 && !x.heard && errors.Is(err, os.ErrDeadlineExceeded) {
-				late = 0
-				if wait = by - wire.Now(); wait > 0 && !x.Gone() {
-					p.startHedge(x)
-					continue
-				}
-			}
-			// The time for the answer begins when the request is sent, all of it.
-			if x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded) && x.end == x.from {
-				if wait = x.pump.left(within); wait > 0 {
-					by = wire.Now() + wait
-					continue
-				}
-			}
-			return x.readFault(err, TimeoutResponse)
-		}
-	}
-}
-
-// growDown moves what the upstream has sent to a larger buffer.
-func (x *Exchange) growDown(size int) {
-	larger := wire.GetBuffer(size)
-	copy(larger.B[x.from:], x.down.B[x.from:x.end])
-	x.down.Put()
-	x.down = larger
-}
-
-// receive reads what the upstream sends, and only that: an error that comes with bytes comes again.
-func (x *Exchange) receive(p []byte, wait time.Duration) (int, error) {
-	n, err := x.conn.Receive(p, wait)
-	if n > 0 {
-		return n, nil
-	}
-	return 0, err
-}
-
-// readFault says why nothing more comes from the upstream; timeout names the phase.
-func (x *Exchange) readFault(err error, timeout Fault) Fault {
-	if x.Gone() {
-		return ClientGone
-	}
-	if x.pump != nil {
-		if f := Fault(x.pump.fault.Load()); f != None {
-			return f
-		}
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return timeout
-	}
-	return BrokenAnswer
-}
-
 // relay passes the answer on, whose head and perhaps more of it is in x.down.
-func (p *Proxy) relay(x *Exchange, u *Upstream) Fault {
-	length := x.answer.BodyLength(x.toHEAD())
-	if length == 0 && (x.toHEAD() || x.answer.Status == 204 || x.answer.Status == 304) {
+func (p *Proxy) relay(x *Exchange) Fault {
+	length := x.response.BodyLength(x.toHEAD())
+	if length == 0 && (x.toHEAD() || x.response.Status == 204 || x.response.Status == 304) {
 		// Some upstreams send a body here all the same, and late; nobody must get it.
 		x.dirty = true
 	}
-	x.Status, x.HeadAt = x.answer.Status, wire.Now()
-	u.home.Load().heard(u, x.Status, x.began, x.HeadAt)
+	x.Status, x.HeadAt = x.response.Status, wire.Now()
+	x.upstream.home.Load().heard(x.upstream, x.Status, x.began, x.HeadAt)
 	if x.switched() {
-		return p.tunnel(x, u)
+		return p.tunnel(x)
 	}
-	if x.Taker != nil && x.Taker.Take(&x.answer, length) {
+	if x.Taker != nil && x.Taker.Take(&x.response, length) {
 		p.watch.Detach(&x.watched)
-		x.attempted(u, None) // as far as the request goes; its body has a way of its own
-		x.Held, x.length = true, length
+		x.attempted(None) // as far as the request goes; its body has a way of its own
+		x.taken, x.length = true, length
 		return None
 	}
 	x.tapAnswer()
-	if length >= 0 && length <= MaxWhole && !x.answer.EventStream() {
-		return p.relayWhole(x, u, int(length))
+	if length >= 0 && length <= MaxWhole && !x.response.EventStream() {
+		return p.relayWhole(x, int(length))
 	}
-	return p.relayStream(x, u, length)
+	return p.relayStream(x, length)
 }
 
 func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
 
 // relayWhole reads the whole body, frees the upstream's connection and answers with one write.
-func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
+func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 	b, body, end := x.down.B, x.body, x.end
 	if body+length > len(b) {
-		body = x.body - x.from + answerRoom
+		body = x.body - x.from + responseRoom
 		x.large = wire.GetBuffer(body + length)
 		b = x.large.B
 		end = body + copy(b[body:], x.down.B[x.body:x.end])
 	}
 	to := body + length
 	for end < to {
-		n, err := x.receive(b[end:to], u.timeouts.Idle)
+		n, err := x.receive(b[end:to], x.upstream.timeouts.Idle)
 		end += n
 		if err != nil {
 			return x.readFault(err, TimeoutIdle)
@@ -162,7 +52,7 @@ func (p *Proxy) relayWhole(x *Exchange, u *Upstream, length int) Fault {
 	}
 	x.dirty = x.dirty || end > to // bytes behind the answer belong to nobody
 	p.endClient(x)
-	p.finish(x, u)
+	p.finish(x)
 	x.tapBody(b[body:to])
 	x.head = appendAnswerHead(x.head[:0], x, int64(length))
 	return x.sendBehindHead(b, body, to)
@@ -206,7 +96,7 @@ type stream struct {
 }
 
 // relayStream passes the answer on as it arrives: a read is a write, so a slow client slows the upstream.
-func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
+func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	s := stream{length: length, left: max(0, length), rechunk: length < 0 && x.Head.Minor > 0}
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
 	outLength := length
@@ -227,7 +117,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 		x.Client.Reset() // until the end is there, a close must not look like it
 	}
 	for !s.ended {
-		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], u.timeouts.Idle)
+		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], x.upstream.timeouts.Idle)
 		// While the request is still being sent, its reset may have been reported to the sender already, and
 		// what looks like an end here is none.
 		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() {
@@ -248,7 +138,7 @@ func (p *Proxy) relayStream(x *Exchange, u *Upstream, length int64) Fault {
 	if untilClose {
 		x.Client.Complete()
 	}
-	p.finish(x, u)
+	p.finish(x)
 	return None
 }
 
@@ -317,24 +207,23 @@ func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) 
 // Receive reads the body of an answer that was taken and gives it to sink, in pieces that are borrowed until it
 // returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
 func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
-	u := x.Upstream
-	f := p.receiveAll(x, u, sink)
-	x.Held = false
+	f := p.receiveAll(x, sink)
+	x.taken = false
 	if f == None {
-		p.finish(x, u)
+		p.finish(x)
 	} else {
-		p.abandon(x, u)
+		p.abandon(x)
 	}
-	p.observe(x, u, f)
+	p.observe(x, f)
 	if f != None {
-		u.home.Load().judge(u, f, x.answer.Status, x.began)
+		x.upstream.home.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
-	u.leave(x.at)
-	x.release()
+	x.upstream.leave(x.pool)
+	x.free()
 	return f
 }
 
-func (p *Proxy) receiveAll(x *Exchange, u *Upstream, sink func(piece []byte) error) Fault {
+func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
 	s := stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
 	x.dirty = x.dirty || x.length == wire.UntilClose
 	from, to := x.body, x.end
@@ -350,7 +239,7 @@ func (p *Proxy) receiveAll(x *Exchange, u *Upstream, sink func(piece []byte) err
 			return None
 		}
 		from = x.from
-		n, err := x.receive(x.down.B[from:], u.timeouts.Idle)
+		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
 		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
 			return None
 		}

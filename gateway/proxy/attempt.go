@@ -1,0 +1,170 @@
+package proxy
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"aigateway/gateway/wire"
+)
+
+// An attempt is one try of a request at one upstream: its connection, and what has come of the response.
+type attempt struct {
+	upstream   *Upstream
+	pool       *Pool              // that the place at upstream was taken for
+	conn       *wire.UpstreamConn // nil: none yet, or none any more
+	began      time.Duration      // as wire.Now
+	switchedAt time.Duration      // when it became a tunnel, as wire.Now; 0: it is none
+	response   wire.ResponseHead
+	down       *wire.Buffer // what the upstream has sent; nil: nothing
+	from       int          // first byte of the response head in down
+	body       int          // first byte after the head
+	end        int          // first free byte of down
+	used       bool         // conn has carried another request before
+	heard      bool         // a byte of the response has come
+	dirty      bool         // conn must not be used again
+}
+
+// begin readies a for a try at an upstream that has a place for it.
+func (a *attempt) begin(u *Upstream, pool *Pool) {
+	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
+	a.used, a.heard, a.dirty, a.response.Status = false, false, false, 0
+}
+
+// outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.
+func (a *attempt) outdated(f Fault) bool { return f == BrokenAnswer && a.used && !a.heard }
+
+// send writes the request, or the beginning of it. unsent tells that the upstream has got nothing.
+func (a *attempt) send(message []byte) (f Fault, unsent bool) {
+	n, err := a.conn.Send(message, a.upstream.timeouts.Idle)
+	if err == nil {
+		return None, false
+	}
+	return readFault(err, TimeoutIdle), n == 0 && !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// receive reads what the upstream sends, and only that: an error that comes with bytes comes again.
+func (a *attempt) receive(p []byte, wait time.Duration) (int, error) {
+	n, err := a.conn.Receive(p, wait)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
+// readFault says what it means that nothing more comes from an upstream; timeout names the phase.
+func readFault(err error, timeout Fault) Fault {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return timeout
+	}
+	return BrokenAnswer
+}
+
+// free gives the buffer back.
+func (a *attempt) free() {
+	if a.down != nil {
+		a.down.Put()
+		a.down = nil
+	}
+}
+
+// responseRoom is kept free before what the upstream sends, so that the head for the client, which is a little
+// longer than the upstream's, finds its place right before the body.
+const responseRoom = 1024
+
+// A headWait is how long a response head is waited for, and how much of it.
+type headWait struct {
+	most    int           // bytes of a head, and of all interim ones together
+	within  time.Duration // from the end of the request
+	by      time.Duration // when that time is over, as wire.Now
+	wait    time.Duration // for the next bytes
+	looked  int           // bytes behind from in which no head ends
+	interim int           // bytes of interim heads
+	hedges  bool          // wait ends when a hedge may begin, and not with by
+}
+
+// waitForHead begins to wait for a response.
+func (a *attempt) waitForHead(most int, within time.Duration) headWait {
+	if a.down == nil {
+		a.down = wire.GetBuffer(wire.SmallBuffer) // and a larger one for a head that needs it
+	}
+	a.from, a.end = responseRoom, responseRoom
+	return headWait{most: most, within: within, by: wire.Now() + within, wait: within}
+}
+
+// readHead reads the next head, with whatever comes behind it; it may be an interim one. A fault is a verdict on what has
+// come, an error says why nothing more did.
+func (a *attempt) readHead(w *headWait) (Fault, error) {
+	limit := responseRoom + w.most
+	for {
+		if n := wire.FindHeadEnd(a.down.B[a.from:a.end], w.looked); n > 0 {
+			a.body = a.from + n
+			return a.scan(w), nil
+		}
+		w.looked = a.end - a.from
+		if a.end >= limit {
+			return HeadTooLarge, nil
+		}
+		if wire.HasBareLF(a.down.B[a.from:a.end]) {
+			return BrokenAnswer, nil // it will never be a good one
+		}
+		if a.heard {
+			if w.wait = w.by - wire.Now(); w.wait <= 0 { // the whole head has one deadline
+				return TimeoutResponse, nil
+			}
+		}
+		if a.end == len(a.down.B)-wire.ChunkTail {
+			a.grow(min(2*len(a.down.B), limit+wire.ChunkTail))
+		}
+		n, err := a.receive(a.down.B[a.end:min(limit, len(a.down.B)-wire.ChunkTail)], w.wait)
+		a.end += n
+		a.heard = a.heard || n > 0
+		if err != nil {
+			return None, err
+		}
+	}
+}
+
+// scan reads a head that is whole.
+func (a *attempt) scan(w *headWait) Fault {
+	if a.response.Scan(a.down.B[a.from:a.body]) != wire.None {
+		return BrokenAnswer
+	}
+	if a.response.Status < 200 && a.response.Status != 101 {
+		if w.interim += a.body - a.from; w.interim > w.most {
+			return BrokenAnswer // all of them together may be as long as one head
+		}
+	}
+	return None
+}
+
+// dropHead makes room for the head that follows an interim one.
+func (a *attempt) dropHead(w *headWait) {
+	a.end = a.from + copy(a.down.B[a.from:], a.down.B[a.body:a.end])
+	w.looked = 0
+}
+
+// grow moves what the upstream has sent to a larger buffer.
+func (a *attempt) grow(size int) {
+	larger := wire.GetBuffer(size)
+	copy(larger.B[a.from:], a.down.B[a.from:a.end])
+	a.down.Put()
+	a.down = larger
+}
+
+// awaitFinal reads the head of the final response, where nobody is there for the interim ones.
+func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
+	w := a.waitForHead(most, within)
+	for {
+		f, err := a.readHead(&w)
+		switch {
+		case err != nil:
+			return readFault(err, TimeoutResponse)
+		case f != None, a.response.Status >= 200:
+			return f
+		case a.response.Status == 101: // a protocol that nobody chose
+			return BrokenAnswer
+		}
+		a.dropHead(&w)
+	}
+}

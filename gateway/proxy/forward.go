@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"aigateway/gateway/wire"
+)
+
+// Forward sends x's request to an upstream, and passes its response to x.Client or x.Taker. A fault means that the client has
+// no response yet, so that the caller replies, unless x.Client.Answered(): then the connection is at its end.
+func (p *Proxy) Forward(x *Exchange) Outcome {
+	defer func() {
+		if !x.taken {
+			x.free()
+		}
+	}()
+	f := p.collect(x)
+	if f != None {
+		return Outcome(f)
+	}
+	first, second := x.Pool, x.Fallback
+	if second != nil && first.Sick() && second.Healthy() {
+		first, second = second, first
+	}
+	x.failing = second != nil && second.Healthy()
+	f = p.offer(x, first)
+	if second != nil && f.elsewhere() && !x.Gone() {
+		if f == Unavailable {
+			p.retry(x, RetryUnavailable)
+		}
+		x.failing = false
+		if g := p.offer(x, second); g != NoUpstream || f == Unavailable {
+			f = g
+		}
+	}
+	if x.taken {
+		return Taken
+	}
+	return Outcome(f)
+}
+
+// offer sends the request to an upstream of the pool, and to others as long as that is safe and the pool's
+// budget allows it.
+func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
+	pool.budget.earn()
+	x.tried = x.tried[:0]
+	for fault := NoUpstream; ; {
+		u, f := p.place(x, pool)
+		switch {
+		case u != nil:
+		case f != NoUpstream || len(x.tried) == 0:
+			return f
+		case x.Retried == RetryReused && fault == BrokenAnswer && x.Upstream.take(pool):
+			u = x.Upstream // there is no other; what broke one idle connection broke the rest
+			u.conns.dropAll()
+		default:
+			return fault
+		}
+		again := NoRetry
+		if fault, again = p.try(x, pool, u); again == NoRetry || x.Gone() {
+			return fault
+		}
+		if again == RetryReused && (x.Retried == RetryReused || x.Retried == RetryHedge) || !pool.budget.spend() {
+			return fault
+		}
+		x.tried = append(x.tried, u)
+		p.retry(x, again)
+	}
+}
+
+// retry notes that the request is sent again.
+func (p *Proxy) retry(x *Exchange, why Retry) {
+	x.Retried = why
+	if p.options.OnRetry != nil {
+		p.options.OnRetry(why)
+	}
+}
+
+// place finds the request a place at an upstream, if need be by waiting for it.
+func (p *Proxy) place(x *Exchange, pool *Pool) (*Upstream, Fault) {
+	u, f := (*Upstream)(nil), Busy
+	if pool.queue.length.Load() == 0 { // who is in the queue goes first
+		u, f = pool.pick(x.hashKey(pool), x.tried)
+	}
+	if f == Busy {
+		u, f = p.waitFor(x, pool)
+	}
+	if f == NoUpstream {
+		x.RetryAfter = pool.untilProbe(wire.Now())
+	}
+	return u, f
+}
+
+// try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
+func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry) {
+	x.begin(u, pool)
+	x.Upstream = u
+	defer func() {
+		if !x.taken {
+			x.upstream.leave(pool) // that of the hedge, if it was faster
+		}
+	}()
+	if f, again = p.roundTrip(x); x.taken {
+		return f, again // Receive tells
+	}
+	x.attempted(f)
+	p.observe(x, f)
+	if f != None && again != RetryReused {
+		x.upstream.home.Load().judge(x.upstream, f, x.response.Status, x.began)
+	}
+	return f, again
+}
+
+// observe tells of an attempt that has come to its end.
+func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.tell(&x.attempt, f) }
+
+// tell tells of an attempt, and returns how long it took.
+func (p *Proxy) tell(a *attempt, f Fault) (all time.Duration) {
+	took := wire.Now() - a.began
+	all = took
+	if p.options.Observe != nil {
+		if a.switchedAt > 0 {
+			took = a.switchedAt - a.began // how long the peers talk says nothing about the upstream
+		}
+		p.options.Observe(a.upstream, f, a.response.Status, took)
+	}
+	return all
+}
+
+// connect gives x a connection that is fit for a request: one that is open and silent, or a new one. The client is watched
+// meanwhile.
+func (p *Proxy) connect(x *Exchange) Fault {
+	u := x.upstream
+	if x.conn = u.idleConn(wire.Now()); x.conn != nil {
+		return None
+	}
+	ctx, cancel := context.WithCancel(p.running)
+	defer cancel()
+	p.watch.Add(&x.watched, x.Client, interrupt(cancel), stayer(x.Taker))
+	conn, err := u.connect(ctx)
+	p.watch.Remove(&x.watched)
+	switch {
+	case x.Gone() || err == nil && x.hungUp():
+		if err == nil {
+			_ = conn.Close()
+		}
+		return ClientGone
+	case err != nil:
+		return dialFault(err)
+	}
+	x.conn = conn
+	return None
+}
+
+// interrupt is an attempt to connect, as the watch sees it.
+type interrupt context.CancelFunc
+
+// Interrupt ends the attempt.
+func (i interrupt) Interrupt() { i() }
+
+// roundTrip sends the request over one connection and passes the response on. again tells that nobody has seen the request, or
+// that the connection, used before, broke under it before a byte of a response, and that nothing of the request was written
+// or it is idempotent.
+func (p *Proxy) roundTrip(x *Exchange) (f Fault, again Retry) {
+	switch f = p.connect(x); f {
+	case None:
+	case Unreachable, TimeoutConnect, TLSFailed:
+		return f, RetryConnect
+	default:
+		return f, NoRetry
+	}
+	defer p.abandon(x)
+	x.used = x.conn.Used()
+	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
+	f, unsent := x.send(x.message())
+	switch {
+	case x.Gone():
+		return ClientGone, NoRetry
+	case f != None && x.used && unsent:
+		return f, RetryReused
+	case f != None:
+		return f, NoRetry
+	}
+	if !x.hold.whole || len(x.hold.more) > 0 {
+		p.startPump(x)
+	} else if !x.repeatable() {
+		x.hold.release() // a generation may take a minute
+	}
+	if f = p.await(x); x.hedge != nil {
+		f = p.settle(x, f)
+	}
+	switch {
+	case f != None && x.outdated(f) && x.repeatable():
+		return f, RetryReused
+	case f != None:
+		return f, NoRetry
+	case x.declined():
+		return Unavailable, NoRetry
+	}
+	return p.relay(x), NoRetry
+}
+
+// hungUp tells whether the client has left and nobody else wants the answer.
+func (x *Exchange) hungUp() bool {
+	return x.Client != nil && x.Client.HungUp() && (x.Taker == nil || !x.Taker.ClientLeft())
+}
+
+// stayer is what a taker is for the watch; no taker is none.
+func stayer(t Taker) wire.Stayer {
+	if t == nil {
+		return nil
+	}
+	return t
+}
+
+// declined tells whether the answer is one that the fallback may better, of which the client has seen nothing: a
+// 502, 503 or 504 to a request that may be repeated.
+func (x *Exchange) declined() bool {
+	return x.failing && unavailable(x.response.Status) && x.repeatable() && x.pool.budget.spend()
+}
+
+// finish ends the exchange with the upstream after a whole response: its connection goes back to the pool if
+// nothing speaks against it.
+func (p *Proxy) finish(x *Exchange) {
+	x.stopPump()
+	p.watch.Remove(&x.watched)
+	if x.dirty || x.response.Close || x.Gone() {
+		_ = x.conn.Close()
+	} else {
+		x.upstream.release(x.conn)
+	}
+	x.conn = nil
+}
+
+// abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
+// waits any more.
+func (p *Proxy) abandon(x *Exchange) {
+	if x.hedge != nil { // a panic is on its way
+		x.hedge.stop()
+		_ = p.settle(x, ClientGone)
+	}
+	if x.conn == nil || x.taken {
+		return
+	}
+	x.dirty = true
+	p.finish(x)
+}
