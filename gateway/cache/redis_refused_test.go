@@ -114,6 +114,29 @@ func TestRedisFull(t *testing.T) {
 	eventually(t, "the other finds it", func() bool { return a.tier(t, "/again") != Nowhere })
 }
 
+// TestRedisBehind: what comes faster than Redis takes it stays in memory.
+func TestRedisBehind(t *testing.T) {
+	r := startServer(t)
+	w := startDetour(t, r.addr)
+	noLeak(t)
+	s := openSelecting(t, w.addr)
+	w.delay.Store(int64(50 * time.Millisecond))
+	eventually(t, "everything that came while redis was behind is found", func() bool {
+		s.ready(t)
+		before := s.Stats().Redis.Alone
+		found := 0
+		for i := range 2 * queueRecords {
+			name := fmt.Sprint("/", i)
+			if s.set(name, 10) && s.tier(t, name) != Nowhere {
+				found++
+			}
+		}
+		t.Logf("%d found, %d of them only in memory", found, s.Stats().Redis.Alone-before)
+		return found == 2*queueRecords && s.Stats().Redis.Alone-before > queueRecords/2
+	})
+	w.delay.Store(0)
+}
+
 // TestRedisReadOnly: a gateway at a replica keeps what it fetches, hears what is done through the master, and says that it
 // cannot be heard itself.
 func TestRedisReadOnly(t *testing.T) {

@@ -8,12 +8,30 @@ import (
 )
 
 func (r *remote) put(st Stamp, rec []byte, now int64) bool {
-	if len(rec) > r.maxRecord || !r.trusted(now) || !r.memory.valid(&st) || !r.queue.put(st, rec, r.memory.holds(&st.key)) {
+	if len(rec) > r.maxRecord || !r.trusted(now) || !r.memory.valid(&st) {
 		r.unwritten.Add(1)
 		return false
 	}
+	if !r.queue.put(st, rec, r.memory.holds(&st.key)) {
+		r.unwritten.Add(1)
+		return r.putAlone(&st, rec)
+	}
 	r.memory.drop(&st.key) // the new one is found in the queue
 	return true
+}
+
+// putAlone takes into memory what comes faster than Redis takes it. If an older record is still on its way there, that would
+// take its place when it has arrived; so this one is not kept.
+func (r *remote) putAlone(st *Stamp, rec []byte) bool {
+	if older, _, _ := r.queue.find(st.key); older != nil {
+		return false
+	}
+	r.alone.Store(true)
+	kept := r.memory.put(st, rec)
+	if kept {
+		r.keptAlone.Add(1)
+	}
+	return kept
 }
 
 // delete is first for the queue: until it is done, nobody reads k from Redis. Who is reading it already may not keep it.
