@@ -152,34 +152,49 @@ func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemet
 		go func() { served <- g.ServeAdmin(admin) }()
 	}
 	go func() { served <- g.Serve(socket) }()
+	running := run{gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
+	return running.untilEnd(&reloader{in: in, gateway: g, log: log, level: level, notify: process.NewNotifier(in.Environ)}, s, hangUp)
+}
+
+// A run is a gateway that serves.
+type run struct {
+	gateway *server.Gateway
+	socket  *process.Socket
+	log     *slog.Logger
+	lines   *telemetry.Lines
+	signals <-chan os.Signal // SIGTERM and SIGINT
+	served  <-chan error
+}
+
+// untilEnd tells the outside that the gateway serves, follows its files, and ends it in order at the first signal.
+func (r *run) untilEnd(reloads *reloader, s *config.Settings, hangUp <-chan os.Signal) int {
+	g, socket, log := r.gateway, r.socket, r.log
 	if err := socket.Serving(); err != nil {
 		log.Warn(err.Error())
 	}
 	defer socket.EndOffer()
-	notify := process.NewNotifier(in.Environ)
-	notify.Ready()
+	reloads.notify.Ready()
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
-	r := &reloader{in: in, gateway: g, log: log, level: level, notify: notify}
-	r.settings.Store(s)
-	go r.run(running, hangUp)
+	reloads.settings.Store(s)
+	go reloads.run(running, hangUp)
 
 	select {
-	case err := <-served:
+	case err := <-r.served:
 		g.Close()
 		log.Error("cannot serve any longer", "error", fmt.Sprint(err))
 		return exitFailed
-	case sig := <-signals:
-		notify.Stopping()
-		log.Info("shutting down", "signal", sig.String(), "grace", r.settings.Load().ShutdownGrace.String())
+	case sig := <-r.signals:
+		reloads.notify.Stopping()
+		log.Info("shutting down", "signal", sig.String(), "grace", reloads.settings.Load().ShutdownGrace.String())
 	}
 	go func() {
-		<-signals
+		<-r.signals
 		log.Warn("second signal, ending at once")
-		lines.Close()
+		r.lines.Close()
 		os.Exit(exitFailed)
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), r.settings.Load().ShutdownGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), reloads.settings.Load().ShutdownGrace)
 	defer cancel()
 	if socket.Taken() || socket.Inherited() {
 		g.Leave()

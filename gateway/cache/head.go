@@ -15,13 +15,14 @@ func (r *Response) AppendHead(dst []byte, h *wire.ResponseHead) []byte {
 			dst = appendLine(dst, name, value)
 		}
 	}
-	return r.appendMissingDate(dst, dated)
+	if !dated {
+		dst = r.appendDate(dst)
+	}
+	return dst
 }
 
-func (r *Response) appendMissingDate(dst []byte, dated bool) []byte {
-	if dated {
-		return dst
-	}
+// appendDate appends when the response came, for one that does not say.
+func (r *Response) appendDate(dst []byte) []byte {
 	dst = append(dst, "Date: "...)
 	dst = appendDate(dst, r.times.Response/1000)
 	return append(dst, "\r\n"...)
@@ -80,7 +81,10 @@ func (r *Response) Freshen(dst, stored []byte, h *wire.ResponseHead) []byte {
 			dst = appendLine(dst, name, value)
 		}
 	}
-	return r.appendMissingDate(dst, dated)
+	if !dated {
+		dst = r.appendDate(dst)
+	}
+	return dst
 }
 
 // updates tells whether a field of a freshening answer replaces the stored one.

@@ -30,8 +30,8 @@ func TestRedisFaults(t *testing.T) {
 	f("")
 	f("REDIS_ADDR=rediss://a:1 REDIS_USERNAME=u REDIS_PASSWORD=p REDIS_PREFIX=blue-1:x_y.z")
 	f("REDIS_ADDR=a:1,b:1 REDIS_MASTER=main REDIS_DB=3 REDIS_SENTINEL_USERNAME=u REDIS_SENTINEL_PASSWORD=p")
-	f("REDIS_PREFIX={a}", `REDIS_PREFIX: "{a}" is not a prefix: at most 64 of letters, digits, - _ . :`)
-	f("REDIS_PREFIX=a*", `REDIS_PREFIX: "a*" is not a prefix: at most 64 of letters, digits, - _ . :`)
+	f("REDIS_PREFIX={a}", `REDIS_PREFIX: "{a}" is not a prefix: letters, digits and any of -_.: make one, 64 at most`)
+	f("REDIS_PREFIX=a*", `REDIS_PREFIX: "a*" is not a prefix: letters, digits and any of -_.: make one, 64 at most`)
 	f("REDIS_ADDR=a:1,b:1 REDIS_DB=3",
 		"REDIS_DB: several addresses are a cluster, and a cluster has database 0 only; 3 does not count. To keep deployments apart there is REDIS_PREFIX")
 	f("REDIS_SENTINEL_PASSWORD=p REDIS_SENTINEL_USERNAME=u",

@@ -154,7 +154,7 @@ func keyPrefix(text string) (string, error) {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.:", c)
 	}
 	if len(text) > 64 || strings.ContainsFunc(text, odd) {
-		return "", fmt.Errorf("%q is not a prefix: at most 64 of letters, digits, - _ . :", text)
+		return "", fmt.Errorf("%q is not a prefix: letters, digits and any of -_.: make one, 64 at most", text)
 	}
 	return text, nil
 }

@@ -205,7 +205,7 @@ func unhex(c byte) int {
 
 // isPlain tells whether appendPlain leaves a path as it is. It may be wrong about one that it would leave.
 func isPlain(path []byte) bool {
-	return bytes.IndexByte(path, '%') < 0 && bytes.Index(path, slashDot) < 0 && bytes.Index(path, twoSlashes) < 0
+	return bytes.IndexByte(path, '%') < 0 && !bytes.Contains(path, slashDot) && !bytes.Contains(path, twoSlashes)
 }
 
 var slashDot, twoSlashes = []byte("/."), []byte("//")
