@@ -152,12 +152,12 @@ func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemet
 		go func() { served <- g.ServeAdmin(admin) }()
 	}
 	go func() { served <- g.Serve(socket) }()
-	running := run{gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
+	running := service{gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
 	return running.untilEnd(&reloader{in: in, gateway: g, log: log, level: level, notify: process.NewNotifier(in.Environ)}, s, hangUp)
 }
 
-// A run is a gateway that serves.
-type run struct {
+// A service is a gateway that serves.
+type service struct {
 	gateway *server.Gateway
 	socket  *process.Socket
 	log     *slog.Logger
@@ -167,7 +167,7 @@ type run struct {
 }
 
 // untilEnd tells the outside that the gateway serves, follows its files, and ends it in order at the first signal.
-func (r *run) untilEnd(reloads *reloader, s *config.Settings, hangUp <-chan os.Signal) int {
+func (r *service) untilEnd(reloads *reloader, s *config.Settings, hangUp <-chan os.Signal) int {
 	g, socket, log := r.gateway, r.socket, r.log
 	if err := socket.Serving(); err != nil {
 		log.Warn(err.Error())
