@@ -102,14 +102,15 @@ type remote struct {
 	nodes  map[string]bool
 	conns  map[*conn]bool
 
-	blind    atomic.Bool // Redis cannot tell us what changes
-	redial   bool        // for watch alone, as the next three
-	emptied  time.Time   // memory, because of blind
-	state    RedisState  // that was told
-	next     RedisState  // that was seen by the last heartbeat
-	lacks    atomic.Pointer[error]
-	alone    atomic.Bool // memory has, or had, what Redis has not
-	purgings chan string // of other replicas, to be done in memory
+	blind    atomic.Bool           // Redis cannot tell us what changes
+	redial   bool                  // for watch alone, as the next three
+	emptied  time.Time             // memory, because of blind
+	state    RedisState            // that was told
+	next     RedisState            // that was seen by the last heartbeat
+	lacks    atomic.Pointer[error] // why it cannot
+	refusal  atomic.Pointer[error] // the last
+	alone    atomic.Bool           // memory has, or had, what Redis has not
+	purgings chan string           // of other replicas, to be done in memory
 
 	refuses     atomic.Int32 // a RedisState: what Redis said to the last write
 	refusedAt   atomic.Int64 // Unix milliseconds

@@ -39,7 +39,7 @@ func (r *remote) refuse(err error) {
 	case isReadOnly(err):
 		state = RedisReadOnly
 	}
-	r.lacks.Store(&err)
+	r.refusal.Store(&err)
 	r.refusedAt.Store(time.Now().UnixMilli())
 	r.refuses.Store(int32(state))
 }
@@ -76,7 +76,11 @@ func (r *remote) tellState(err error) {
 		return
 	}
 	r.state = now
-	if why := r.lacks.Load(); err == nil && why != nil && now != RedisOK && now != RedisSlow {
+	why := r.refusal.Load()
+	if now == RedisNoPush {
+		why = r.lacks.Load()
+	}
+	if err == nil && why != nil && now != RedisOK && now != RedisSlow {
 		err = *why
 	}
 	r.o.OnState(now, err)
