@@ -79,7 +79,7 @@ func (o *Ops) adminHandler() fasthttp.RequestHandler {
 	r.HandleOPTIONS = false
 	r.SaveMatchedRoutePath = false
 	for _, page := range append(o.Pages(), o.AdminPages()...) {
-		r.ANY(page.Path, func(ctx *fasthttp.RequestCtx) { write(ctx, answer(ctx, &page)) })
+		r.ANY(page.Path, func(ctx *fasthttp.RequestCtx) { write(ctx, reply(ctx, &page)) })
 	}
 	r.GET("/debug/pprof/{profile:*}", pprofhandler.PprofHandler)
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
@@ -88,15 +88,15 @@ func (o *Ops) adminHandler() fasthttp.RequestHandler {
 	return r.Handler
 }
 
-// answer asks a page, if it answers the method.
-func answer(ctx *fasthttp.RequestCtx, page *Route) Page {
+// reply asks a page, if it answers the method.
+func reply(ctx *fasthttp.RequestCtx, page *Route) Page {
 	if !page.Takes(string(ctx.Method())) {
 		p := faulty(405, Fault{"method_not_allowed", "this path does not answer that method; see the Allow field"})
 		p.Fields = []Field{{"Allow", Allow(page.Methods)}}
 		return p
 	}
 	h := &ctx.Request.Header
-	return page.Answer(&Request{
+	return page.Reply(&Request{
 		Method: h.Method(), Target: h.RequestURI(), Operator: true,
 		Field: func(lower string) ([]byte, bool) {
 			v := h.Peek(lower)

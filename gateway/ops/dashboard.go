@@ -45,7 +45,7 @@ func (o *Ops) dashboardPages() []Route {
 	}
 }
 
-// figures are the last answer of /dashboard/data: however many look, the counters are read about once a second.
+// figures are the last reply of /dashboard/data: however many look, the counters are read about once a second.
 type figures struct {
 	mu   sync.Mutex
 	read time.Duration // when, as wire.Now
@@ -54,7 +54,7 @@ type figures struct {
 
 const figuresAge = 900 * time.Millisecond
 
-// at returns the answer as of now, from read if there is none that is young enough.
+// at returns the reply as of now, from read if there is none that is young enough.
 func (f *figures) at(now time.Duration, read func() []byte) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +64,7 @@ func (f *figures) at(now time.Duration, read func() []byte) []byte {
 	return f.body
 }
 
-// readFigures is the answer of /dashboard/data.
+// readFigures is the reply of /dashboard/data.
 func (o *Ops) readFigures() []byte {
 	urls := o.view.Load().URLs
 	now := time.Now()

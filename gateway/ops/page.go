@@ -16,7 +16,7 @@ type Request struct {
 	Operator       bool                                       // it came by the admin listener
 }
 
-// A Page is an answer as a value, whoever writes it.
+// A Page is a reply as a value, whoever writes it.
 type Page struct {
 	Status int
 	Type   string  // Content-Type
@@ -35,7 +35,7 @@ type Fault struct{ Code, Message string }
 type Route struct {
 	Path    string
 	Methods []string // GET implies HEAD
-	Answer  func(*Request) Page
+	Reply   func(*Request) Page
 }
 
 // Takes tells whether the page answers the method.
@@ -89,7 +89,7 @@ func (o *Ops) metrics(*Request) Page {
 	return Page{Status: 200, Type: "text/plain; version=0.0.4; charset=utf-8", Body: b.Bytes()}
 }
 
-func get(path string, answer func(*Request) Page) Route { return Route{path, []string{"GET"}, answer} }
+func get(path string, reply func(*Request) Page) Route { return Route{path, []string{"GET"}, reply} }
 
 // state is a page about this moment.
 func state(status int, body []byte) Page {

@@ -8,7 +8,7 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// An exchange is one request and its answer, from the handler's first line to its last. It is pooled; each
+// An exchange is one request and its reply, from the handler's first line to its last. It is pooled; each
 // field says which step sets it.
 type exchange struct {
 	gateway *Gateway
@@ -39,7 +39,7 @@ type exchange struct {
 	rateLimit []byte // the RateLimit field, if the route is limited
 
 	// check, limit, fetch
-	seen sight
+	observed observation
 
 	// recall; fetch
 	cached caching.Request // with the proxy's exchange
@@ -70,6 +70,6 @@ func (x *exchange) reset() {
 	x.rateLimit = x.rateLimit[:0]
 	x.cached.Reset()
 	x.worked = 0
-	x.seen = sight{}
+	x.observed = observation{}
 	x.openAI, x.fault = false, proxy.None
 }

@@ -16,10 +16,10 @@ import (
 )
 
 // handle is a request's way. Each step answers, or leaves the request to the next. It tells whether the connection
-// ends with the answer.
+// ends with the reply.
 func (g *Gateway) handle(x *exchange) (ended bool) {
 	defer func() { ended = g.end(x, recover()) }()
-	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.answer(x) {
+	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.replyItself(x) {
 		return false
 	}
 	g.fetch(x)
@@ -134,7 +134,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 	if v.OK {
 		return false
 	}
-	x.seen.refused = v.Scope
+	x.observed.refused = v.Scope
 	x.say("RateLimit-Scope", v.Scope.String())
 	x.sayInt("RateLimit-Remaining", v.Remaining)
 	x.sayInt("Retry-After", v.RetryAfter())
@@ -181,13 +181,13 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	return true
 }
 
-// answer replies to what the gateway answers itself.
-func (g *Gateway) answer(x *exchange) (done bool) {
-	if x.route.answer == nil {
+// replyItself replies to what the gateway answers itself.
+func (g *Gateway) replyItself(x *exchange) (done bool) {
+	if x.route.reply == nil {
 		return false
 	}
 	x.extra = x.cached.AppendOutcome(x.extra)
-	x.route.answer(x)
+	x.route.reply(x)
 	return true
 }
 
@@ -297,7 +297,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	x.conn.Linger()
 	g.replyFault(x, &f)
 	g.noRoute.Done(nil, f.status, 0, 0)
-	g.tellOfRefusal(x, f.status)
+	g.logRefusal(x, f.status)
 }
 
 // slowWork is what /slow simulates.
@@ -314,15 +314,15 @@ func (g *Gateway) slow(x *exchange) {
 // slowly is its work.
 func slowly() []byte {
 	time.Sleep(slowWork)
-	return slowAnswer
+	return slowReply
 }
 
-var slowAnswer = []byte(`{"ok":true,"path":"/slow"}` + "\n")
+var slowReply = []byte(`{"ok":true,"path":"/slow"}` + "\n")
 
 // limited is the demo route of a service that is limited and never cached.
 func (g *Gateway) limited(x *exchange) {
 	x.say("Cache-Control", "no-store")
-	g.replyJSON(x, 200, limitedAnswer)
+	g.replyJSON(x, 200, limitedReply)
 }
 
-var limitedAnswer = []byte(`{"ok":true}` + "\n")
+var limitedReply = []byte(`{"ok":true}` + "\n")

@@ -19,23 +19,23 @@ type limit interface {
 
 // A limiter is where the limits of the routes come from. The zero limiter limits nothing.
 type limiter struct {
-	recipe limiterRecipe
-	own    *ratelimit.Limiter // nil if it is shared
-	class  func(i int) limit
-	state  func() telemetry.RateLimit
-	close  func()
+	spec  limiterSpec
+	own   *ratelimit.Limiter // nil if it is shared
+	class func(i int) limit
+	state func() telemetry.RateLimit
+	close func()
 }
 
-// A limiterRecipe is all that a limiter is made from: limiters of equal recipes are the same.
-type limiterRecipe struct {
+// A limiterSpec is all that a limiter is made from: limiters of equal recipes are the same.
+type limiterSpec struct {
 	options ratelimit.Options
 	backend string
 	redis   config.Redis
 }
 
-// endUnless closes the limiter, if the other one is not the same.
-func (l limiter) endUnless(other limiter) {
-	if l.close != nil && !reflect.DeepEqual(l.recipe, other.recipe) {
+// closeUnless closes the limiter, if the other one is not the same.
+func (l limiter) closeUnless(other limiter) {
+	if l.close != nil && !reflect.DeepEqual(l.spec, other.spec) {
 		l.close()
 	}
 }
@@ -61,17 +61,17 @@ func (g *Gateway) limitsOf(s *config.Settings, old *plan) (map[config.Rate]limit
 			classes[rate] = len(o.Routes)
 		}
 	}
-	recipe := limiterRecipe{options: o, backend: r.Backend}
+	spec := limiterSpec{options: o, backend: r.Backend}
 	var l limiter
 	var err error
 	if r.Backend == "redis" {
-		recipe.redis = g.settings.Redis // where it is needs a restart: the cache is there too
+		spec.redis = g.settings.Redis // where it is needs a restart: the cache is there too
 	}
 	switch {
-	case old != nil && old.limiter.close != nil && reflect.DeepEqual(old.limiter.recipe, recipe):
+	case old != nil && old.limiter.close != nil && reflect.DeepEqual(old.limiter.spec, spec):
 		l = old.limiter
 	case r.Backend == "redis":
-		l, err = g.newSharedLimiter(o, recipe.redis)
+		l, err = g.newSharedLimiter(o, spec.redis)
 	case old != nil && old.limiter.own != nil:
 		l, err = ownLimiter(old.limiter.own.With(o))
 	default:
@@ -80,7 +80,7 @@ func (g *Gateway) limitsOf(s *config.Settings, old *plan) (map[config.Rate]limit
 	if err != nil {
 		return nil, limiter{}, err
 	}
-	l.recipe = recipe
+	l.spec = spec
 	limits := make(map[config.Rate]limit)
 	for rate, class := range classes {
 		limits[rate] = l.class(class)

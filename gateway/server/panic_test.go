@@ -11,12 +11,12 @@ func TestPanicCostsOneRequest(t *testing.T) {
 	g := startChanged(t, Options{}, func(g *Gateway) {
 		p := g.plan.Load()
 		p.prefixes = append([]*route{
-			{path: "/panic/*", prefix: "/panic/", answer: func(*exchange) { panic("FOREIGN bug") }},
-			{path: "/later/*", prefix: "/later/", answer: func(x *exchange) {
+			{path: "/panic/*", prefix: "/panic/", reply: func(*exchange) { panic("FOREIGN bug") }},
+			{path: "/later/*", prefix: "/later/", reply: func(x *exchange) {
 				_ = x.conn.Send([]byte("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
 				panic("FOREIGN bug")
 			}},
-			{path: "/v1/panic/*", prefix: "/v1/panic/", openAI: true, answer: func(*exchange) { panic("FOREIGN bug") }},
+			{path: "/v1/panic/*", prefix: "/v1/panic/", openAI: true, reply: func(*exchange) { panic("FOREIGN bug") }},
 		}, p.prefixes...)
 	}, "PY_SERVICE_URL="+up.URL)
 	other := g.client(true)

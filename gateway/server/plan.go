@@ -34,7 +34,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	}
 	retire, err := g.proxy.Reload(s.Pools)
 	if err != nil {
-		l.endUnless(old.limiter)
+		l.closeUnless(old.limiter)
 		return err
 	}
 	g.proxy.Holds().Set(s.BodyBuffer, s.BodyBufferTotal)
@@ -54,7 +54,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	}
 	g.mu.Unlock()
 	retire()
-	old.limiter.endUnless(l)
+	old.limiter.closeUnless(l)
 	return nil
 }
 

@@ -11,11 +11,11 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// measureWith makes the metrics of what the settings name.
-func (g *Gateway) measureWith(version string) {
+// makeMetrics makes the metrics of what the settings name.
+func (g *Gateway) makeMetrics(version string) {
 	o := telemetry.Options{
 		Version:       version,
-		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelAnswer},
+		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelReply},
 		UpstreamState: g.upstreamState,
 		QueueState:    g.queueState,
 		RateLimit:     g.limiterState,
@@ -41,7 +41,7 @@ func (g *Gateway) measureWith(version string) {
 const (
 	cancelUpload  = "upload"
 	cancelWaiting = "waiting"
-	cancelAnswer  = "answer"
+	cancelReply   = "answer"
 )
 
 // limiterState is what the limiter in force tells about itself.
@@ -122,7 +122,7 @@ func (g *Gateway) record(x *exchange) {
 	case x.fault == proxy.ClientGone:
 		g.metrics.Cancel(x.leftIn())
 	}
-	g.tell(x, total, own)
+	g.observeEnd(x, total, own)
 }
 
 // leftIn tells when the request's client has left.
@@ -130,7 +130,7 @@ func (x *exchange) leftIn() (phase string) {
 	f := x.cached.Forward
 	switch {
 	case f.HeadAt > 0 || x.status != statusClientGone:
-		return cancelAnswer
+		return cancelReply
 	case f.Upstream != nil || f.Queued || x.cached.Collapsed(): // or for another request's fetch
 		return cancelWaiting
 	}

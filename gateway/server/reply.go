@@ -36,7 +36,7 @@ func (g *Gateway) replyJSON(x *exchange, status int, body []byte) {
 	g.reply(x, status, "application/json", body)
 }
 
-// say adds a line to the answer.
+// say adds a line to the reply.
 func (x *exchange) say(name, value string) {
 	x.extra = wire.AppendField(append(append(x.extra, name...), ": "...), "", value)
 }
@@ -75,10 +75,10 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 	}
 }
 
-// mostKept is how much memory an exchange keeps for its next answer.
+// mostKept is how much memory an exchange keeps for its next reply.
 const mostKept = 16 << 10
 
-// A dateCache holds the Date field of the second: writing it costs more than the rest of a short answer's head.
+// A dateCache holds the Date field of the second: writing it costs more than the rest of a short reply's head.
 type dateCache struct{ last atomic.Pointer[date] }
 
 type date struct {

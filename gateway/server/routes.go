@@ -27,7 +27,7 @@ type route struct {
 	maxBody  int64  // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
-	answer   func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
+	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
 	work     func() []byte   // makes the body of a demo route that may be cached
 	caching  *caching.Rule   // nil: its responses are not kept
 	ops      bool            // never limited, cached or counted as traffic
@@ -52,12 +52,12 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	}
 	switch c.Local {
 	case "slow":
-		r.answer, r.work = g.slow, slowly
+		r.reply, r.work = g.slow, slowly
 		if r.caching != nil {
 			r.caching.Local = slowly
 		}
 	case "limited":
-		r.answer = g.limited
+		r.reply = g.limited
 	default:
 		if r.pool = g.proxy.Pool(c.Pool); r.pool == nil {
 			r.missing = &noLLM

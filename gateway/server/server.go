@@ -42,9 +42,9 @@ type Gateway struct {
 	bodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
 
 	started   time.Time
-	token     []byte // what it knows its own requests by
-	crowded   outcry // connections closed to make room
-	crowds    outcry // connections refused
+	token     []byte           // what it knows its own requests by
+	crowded   throttledWarning // connections closed to make room
+	crowds    throttledWarning // connections refused
 	log       *slog.Logger
 	proxy     *proxy.Proxy
 	ops       *ops.Ops
@@ -96,7 +96,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	if !o.Blind {
-		g.measureWith(o.Version)
+		g.makeMetrics(o.Version)
 	}
 	g.proxy, err = proxy.New(s.Pools, proxy.Options{
 		MaxHeadBytes: s.MaxHeaderBytes,
@@ -112,14 +112,14 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		BodyBuffer: s.BodyBuffer, BodyBufferTotal: s.BodyBufferTotal,
 	})
 	if err != nil {
-		l.endUnless(limiter{})
+		l.closeUnless(limiter{})
 		return nil, err
 	}
 	g.caching = caching.New(caching.Options{
 		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
 	})
 	g.upstreams.Store(g.upstreamSeries(s))
-	g.openEyes(o.Lines, o.Version)
+	g.openTelemetry(o.Lines, o.Version)
 	g.ops = ops.New(ops.Options{
 		Started: g.started, Version: o.Version, Draining: g.draining.Load, Inflight: g.inflight, Cache: s.Cache, Store: g.store,
 		Metrics: g.metrics, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
@@ -264,7 +264,7 @@ func (g *Gateway) Leave() {
 	}
 }
 
-// lastWord is how long a client may keep silent behind Leave until it is told, with its next answer, to connect anew.
+// lastWord is how long a client may keep silent behind Leave until it is told, with its next reply, to connect anew.
 // Nothing waits for this process any more. A connection that is closed while its client is about to ask is a request
 // lost, and there is no way to tell.
 const lastWord = 5 * time.Second
@@ -335,8 +335,8 @@ func (g *Gateway) Close() {
 	g.caching.Wait()
 	g.proxy.Close()
 	g.store.Close()
-	g.closeEyes()
-	g.plan.Load().limiter.endUnless(limiter{})
+	g.closeTelemetry()
+	g.plan.Load().limiter.closeUnless(limiter{})
 }
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator.

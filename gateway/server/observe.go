@@ -11,10 +11,10 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// What a request tells of itself beside its counters: a line in the access log, spans, and what passes of its answer.
+// What a request tells of itself beside its counters: a line in the access log, spans, and what passes of its reply.
 
-// openEyes starts the access log and the tracer that the settings want. Lines may be nil.
-func (g *Gateway) openEyes(lines *telemetry.Lines, version string) {
+// openTelemetry starts the access log and the tracer that the settings want. Lines may be nil.
+func (g *Gateway) openTelemetry(lines *telemetry.Lines, version string) {
 	s := g.settings
 	if s.AccessLog.Enabled && lines != nil {
 		g.access = telemetry.NewAccessLog(telemetry.AccessLogOptions{Lines: lines, Sample: s.AccessLog.Sample})
@@ -33,11 +33,11 @@ func (g *Gateway) openEyes(lines *telemetry.Lines, version string) {
 	g.genAI = g.metrics.GenAI()
 }
 
-// closeEyes ends the tracer, when the last request has.
-func (g *Gateway) closeEyes() { g.tracer.Close() }
+// closeTelemetry ends the tracer, when the last request has.
+func (g *Gateway) closeTelemetry() { g.tracer.Close() }
 
-// sight is what is noted of a request while it is on its way, part of its exchange.
-type sight struct {
+// observation is what is noted of a request while it is on its way, part of its exchange.
+type observation struct {
 	refused ratelimit.Scope // whose limit refused it
 
 	sampled  bool // it has spans
@@ -46,7 +46,7 @@ type sight struct {
 	parent   [8]byte
 	attempts int
 
-	stream     bool // its answer is an event stream
+	stream     bool // its reply is an event stream
 	events     telemetry.Events
 	generation telemetry.Generation
 }
@@ -57,7 +57,7 @@ func (g *Gateway) joinTrace(x *exchange) {
 	if g.tracer == nil {
 		return
 	}
-	s := &x.seen
+	s := &x.observed
 	_, _ = hex.Decode(s.trace[:], x.trace[3:35])
 	if bytes.Equal(x.trace, x.head.TraceParent) { // the client's
 		flags := hexDigit(x.trace[54])
@@ -95,23 +95,23 @@ type tap exchange
 // Attempted implements [proxy.Tap]: a sampled request has a span for each attempt.
 func (t *tap) Attempted(u *proxy.Upstream, f proxy.Fault, status int, began time.Duration) {
 	x := (*exchange)(t)
-	if !x.seen.sampled {
+	if !x.observed.sampled {
 		return
 	}
 	s := telemetry.Span{
-		Trace: x.seen.trace, Parent: x.seen.span, Client: true, Began: began, Took: wire.Now() - began,
-		Method: telemetry.MethodName(x.head.Method), URL: u.URL, Status: status, Fault: f.String(), Resend: x.seen.attempts,
+		Trace: x.observed.trace, Parent: x.observed.span, Client: true, Began: began, Took: wire.Now() - began,
+		Method: telemetry.MethodName(x.head.Method), URL: u.URL, Status: status, Fault: f.String(), Resend: x.observed.attempts,
 	}
 	_, _ = hex.Decode(s.ID[:], x.trace[36:52])
 	x.gateway.tracer.Record(&s)
-	x.seen.attempts++
+	x.observed.attempts++
 	x.nextAttempt()
 }
 
 // Answer implements [proxy.Tap].
 func (t *tap) Answer(h *wire.ResponseHead) (body bool) {
 	x := (*exchange)(t)
-	s := &x.seen
+	s := &x.observed
 	if s.stream = h.EventStream(); s.stream {
 		x.gateway.metrics.BeginStream()
 	}
@@ -123,7 +123,7 @@ func (t *tap) Answer(h *wire.ResponseHead) (body bool) {
 
 // Body implements [proxy.Tap].
 func (t *tap) Body(piece []byte) {
-	s := &t.seen
+	s := &t.observed
 	if s.stream {
 		s.events.Pass(piece)
 	}
@@ -133,8 +133,8 @@ func (t *tap) Body(piece []byte) {
 }
 
 // tell is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
-func (g *Gateway) tell(x *exchange, total, own time.Duration) {
-	s, code, now := &x.seen, x.status, x.began+total
+func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
+	s, code, now := &x.observed, x.status, x.began+total
 	failed := code >= 400 || x.fault != proxy.None
 	if s.stream {
 		g.metrics.EndStream(now-x.cached.Forward.HeadAt, s.events.N)
@@ -168,8 +168,8 @@ func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 // limitOutcome is what the limiter said: whose limit refused the request, or that it was let in.
 func (x *exchange) limitOutcome() string {
 	switch {
-	case x.seen.refused != ratelimit.None:
-		return x.seen.refused.String()
+	case x.observed.refused != ratelimit.None:
+		return x.observed.refused.String()
 	case len(x.rateLimit) > 0:
 		return "admitted"
 	}
@@ -179,7 +179,7 @@ func (x *exchange) limitOutcome() string {
 // recordSpan leaves the span of the request.
 func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	s := telemetry.Span{
-		Trace: x.seen.trace, ID: x.seen.span, Parent: x.seen.parent, Began: x.began, Took: total,
+		Trace: x.observed.trace, ID: x.observed.span, Parent: x.observed.parent, Began: x.began, Took: total,
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
 		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}
@@ -210,8 +210,8 @@ func (x *exchange) appendTiming(dst []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// tellOfRefusal leaves a line about a request that could not be read.
-func (g *Gateway) tellOfRefusal(x *exchange, status int) {
+// logRefusal leaves a line about a request that could not be read.
+func (g *Gateway) logRefusal(x *exchange, status int) {
 	if !g.access.Wants(g.plan.Load().settings.LogLevel, status, "") {
 		return
 	}
