@@ -20,12 +20,15 @@ import (
 // Nothing imports the top floor: it is there to test and measure the rest.
 var floors = [][]string{
 	{"config", "process", "wire"},
-	{"cache", "inference", "proxy", "ratelimit", "simulator", "telemetry"},
+	{"cache", "inference", "proxy", "ratelimit", "simulator", "telemetry", "testkit"},
 	{"caching", "ops"},
 	{"server"},
 	{"main"},
-	{"bench", "integration"},
+	{"behaviour", "bench", "integration"},
 }
+
+// testsOnly is the room that tests of every room may import, and nothing else may.
+const testsOnly = "testkit"
 
 // homes says which rooms may import a library. The top floor may import all of them, as rivals and as yardsticks.
 var homes = map[string][]string{
@@ -76,6 +79,18 @@ func TestLayerFaults(t *testing.T) {
 	f("gateway/integration/stream_test.go", "aigateway/gateway/simulator", "")
 	f("bench/gateway_test.go", "aigateway/gateway/server", "")
 
+	// to what tests share
+	f("gateway/proxy/pool_test.go", "aigateway/gateway/testkit", "")
+	f("gateway/wire/wire_test.go", "aigateway/gateway/testkit", "")
+	f("gateway/server/kit_test.go", "aigateway/gateway/testkit", "")
+	f("gateway/behaviour/kit_test.go", "aigateway/gateway/testkit", "")
+	f("gateway/behaviour/kit_test.go", "aigateway/gateway/server", "")
+	f("gateway/testkit/running.go", "aigateway/gateway/config", "")
+	f("gateway/server/server.go", "aigateway/gateway/testkit", "testkit is for tests")
+	f("gateway/wire/wire.go", "aigateway/gateway/testkit", "testkit is for tests")
+	f("bench/load/main.go", "aigateway/gateway/testkit", "testkit is for tests")
+	f("gateway/testkit/running.go", "aigateway/gateway/proxy", "testkit may import only config, process, wire")
+
 	// inside a room
 	f("gateway/cache/cache.go", "aigateway/gateway/cache/internal/flat", "")
 	f("gateway/cache/internal/flat/flat.go", "aigateway/gateway/config", "")
@@ -91,6 +106,7 @@ func TestLayerFaults(t *testing.T) {
 	f("gateway/server/server.go", "aigateway/gateway/integration", "server may import only")
 	f("gateway/main.go", "aigateway/bench", "main may import only")
 	f("gateway/main.go", "aigateway/gateway/integration", "main may import only")
+	f("gateway/main.go", "aigateway/gateway/behaviour", "main may import only")
 
 	// sideways, in tests and in packages within a room too
 	f("gateway/wire/wire.go", "aigateway/gateway/config", "wire may import no other room")
@@ -173,7 +189,7 @@ func layerFaults(t *testing.T, tree fs.FS) (faults []string, files int) {
 			return nil
 		}
 		for _, imported := range imports {
-			if why := cmp.Or(wrongArrow(room, imported), wrongHome(room, imported)); why != "" {
+			if why := cmp.Or(wrongArrow(file, imported), wrongHome(room, imported)); why != "" {
 				faults = append(faults, fmt.Sprintf("%s imports %s: %s", file, imported, why))
 			}
 		}
@@ -235,13 +251,19 @@ func floorOf(room string) int {
 	return slices.IndexFunc(floors, func(rooms []string) bool { return slices.Contains(rooms, room) })
 }
 
-// wrongArrow says why room may not import a package of this module; it is empty if it may.
-func wrongArrow(room, imported string) string {
+// wrongArrow says why a file may not import a package of this module; it is empty if it may.
+func wrongArrow(file, imported string) string {
 	dir, ok := strings.CutPrefix(imported, "aigateway/")
 	if !ok {
 		return ""
 	}
-	other := roomOf(dir)
+	room, other := roomOf(path.Dir(file)), roomOf(dir)
+	if other == testsOnly && room != testsOnly {
+		if strings.HasSuffix(file, "_test.go") {
+			return ""
+		}
+		return other + " is for tests; only a _test.go file may import it"
+	}
 	floor := floorOf(room)
 	switch otherFloor := floorOf(other); {
 	case otherFloor < 0:
@@ -274,7 +296,8 @@ func wrongHome(room, imported string) string {
 }
 
 func roomsBelow(floor int) string {
-	return strings.Join(slices.Sorted(slices.Values(slices.Concat(floors[:floor]...))), ", ")
+	rooms := slices.Sorted(slices.Values(slices.Concat(floors[:floor]...)))
+	return strings.Join(slices.DeleteFunc(rooms, func(room string) bool { return room == testsOnly }), ", ")
 }
 
 func arrows() string {

@@ -81,12 +81,14 @@ type Options struct {
 	Blind   bool                                // counts nothing: to measure what counting costs
 	Lines   *telemetry.Lines                    // where the access log goes, if the settings want one; not the gateway's to close
 	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
+
+	BodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
 }
 
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
 // ends it.
 func New(s *config.Settings, o Options) (*Gateway, error) {
-	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken()}
+	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken(), bodyWindow: o.BodyWindow}
 	g.exchanges.New = func() any { return newExchange(g) }
 	limits, l, err := g.limitsOf(s, nil)
 	if err != nil {

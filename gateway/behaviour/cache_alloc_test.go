@@ -1,0 +1,81 @@
+package behaviour
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"aigateway/gateway/testkit"
+)
+
+// A hit in memory allocates nothing, whatever part of the stored answer is asked for.
+func TestAllocHit(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	get := func(lines ...string) string {
+		return "GET /infer/python?prompt=x HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nUser-Agent: test\r\n" + joined(lines) + "\r\n"
+	}
+	stored := func(n int, lines ...string) string {
+		return with(strings.Repeat("y", n-7)+"result!", append(lines, `ETag: "v1"`, "Content-Type: text/plain")...)
+	}
+	small := stored(2<<10, fresh)
+	f := func(name, response, request, end, outcome string) {
+		t.Run(name, func(t *testing.T) {
+			up := startCannedUpstream(t, response)
+			g := startGateway(t, "CACHE_ENABLED=true", "PY_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true",
+				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")
+			if m := g.Do(get(afterHead(request)...)); m.Field("X-Cache") != "MISS" || m.Field("RateLimit") == "" {
+				t.Fatalf("%s %s", m.First, m.Head)
+			}
+			c := g.Dial()
+			got := make([]byte, 256<<10)
+			last, req := []byte(end), []byte(request)
+			exchange := func() {
+				if _, err := c.Conn.Write(req); err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				for n == 0 || !bytes.HasSuffix(got[:n], last) {
+					m, err := c.Conn.Read(got[n:])
+					if err != nil {
+						t.Fatalf("after %q: %v", got[:n], err)
+					}
+					n += m
+				}
+				if !bytes.Contains(got[:min(n, 4096)], []byte(outcome)) {
+					t.Fatalf("no %q in %.600q", outcome, got[:n])
+				}
+			}
+			for range 200 {
+				exchange()
+			}
+			allocatesNothing(t, exchange)
+		})
+	}
+	f("2 KB", small, get(), "result!", "X-Cache: HIT")
+	f("60 KB", stored(60<<10, fresh), get(), "result!", "X-Cache: HIT")
+	f("304", small, get(`If-None-Match: "v1"`), "\r\n\r\n", "304 Not Modified")
+	f("HEAD", small, strings.Replace(get(), "GET", "HEAD", 1), "\r\n\r\n", "X-Cache: HIT")
+	f("206", small, get("Range: bytes=1000-"), "result!", "206 Partial Content")
+	f("206 of 60 KB", stored(60<<10, fresh), get("Range: bytes=1000-"), "result!", "206 Partial Content")
+	f("416", small, get("Range: bytes=9000-"), "\r\n\r\n", "416 Requested")
+	f("Vary", stored(2<<10, fresh, "Vary: Accept-Encoding, Accept-Language"), get("Accept-Encoding: gzip, br", "Accept-Language: de"), "result!", "X-Cache: HIT")
+	f("stale by the client's leave", stored(2<<10, fresh, "Age: 100"), get("Cache-Control: max-stale"), "result!", "X-Cache: STALE")
+	f("the route's own time", stored(2<<10), get(), "result!", "X-Cache: HIT")
+	f("the route's own time, and fields", stored(2<<10), get("Accept-Language: de, en;q=0.5", "Accept-Charset: utf-8"), "result!", "X-Cache: HIT")
+	f("the route's own time, and Vary", stored(2<<10, "Vary: Accept-Language, User-Agent"), get("Accept-Language: de"), "result!", "X-Cache: HIT")
+	post := fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\n%s", strings.Repeat("x", 1000))
+	f("POST, with something stored", small, post, "result!", "X-Cache: BYPASS")
+}
+
+// afterHead are the lines of a GET that stand behind the ones all of these requests have, without those that select.
+func afterHead(request string) (lines []string) {
+	for _, line := range strings.Split(request, "\r\n") {
+		if strings.HasPrefix(line, "Accept-") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}

@@ -1,0 +1,80 @@
+package behaviour
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"aigateway/gateway/testkit"
+)
+
+// The page loads nothing from anywhere else, and may not.
+func TestDashboard(t *testing.T) {
+	g := startGateway(t)
+	elsewhere := regexp.MustCompile(`(?i)https?:|//[a-z]|@import|<style|<script>|\son[a-z]+=|style="|url\(|eval\(|innerHTML`)
+	f := func(path, kind string) {
+		t.Helper()
+		r := g.Do("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		if r.Status() != 200 || r.Field("Content-Type") != kind || !strings.HasPrefix(r.Field("Content-Security-Policy"), "default-src 'none'; script-src 'self';") {
+			t.Errorf("%s: %q\n%s", path, r.First, r.Head)
+		}
+		if found := elsewhere.FindString(r.Body); found != "" || len(r.Body) < 500 || len(r.Body) > 20_000 {
+			t.Errorf("%s: %d bytes with %q", path, len(r.Body), found)
+		}
+	}
+	f("/dashboard", "text/html; charset=utf-8")
+	f("/dashboard/app.js", "text/javascript; charset=utf-8")
+	f("/dashboard/app.css", "text/css; charset=utf-8")
+	if r := g.Do("POST /dashboard/data HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); r.Status() != 405 {
+		t.Errorf("POST: %q", r.First)
+	}
+}
+
+// The figures are those of /metrics.
+func TestDashboardData(t *testing.T) {
+	up := mixedUpstream(t)
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "CACHE_ENABLED=true")
+	for range 3 {
+		g.Do("GET /infer/python?x HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	g.Do("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	r := g.Do("GET /dashboard/data HTTP/1.1\r\nHost: a\r\n\r\n")
+	var d struct {
+		Now      int64 `json:"now_ms"`
+		Uptime   *int64
+		Inflight int64
+		Requests struct {
+			Total uint64
+			Class []uint64
+		}
+		Duration, Overhead struct {
+			Bounds []float64
+			Counts []uint64
+		}
+		Cache struct {
+			Tiers  []string
+			Hits   []uint64
+			Misses uint64
+		}
+		Upstreams []struct {
+			Pool, URL string
+			Healthy   bool
+			Answers   struct{ Total uint64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Body), &d); err != nil {
+		t.Fatalf("%v: %s", err, r.Body)
+	}
+	if d.Requests.Total != 4 || d.Requests.Class[2] != 3 || d.Requests.Class[4] != 1 || d.Inflight != 0 || d.Cache.Hits[0] != 2 || d.Cache.Misses != 1 {
+		t.Errorf("%+v", d)
+	}
+	if len(d.Upstreams) != 1 || d.Upstreams[0].URL != up.URL || !d.Upstreams[0].Healthy || d.Upstreams[0].Answers.Total != 1 {
+		t.Errorf("upstreams: %+v", d.Upstreams)
+	}
+	if at := time.UnixMilli(d.Now); time.Since(at) > time.Minute || r.Field("Cache-Control") != "no-store" || strings.Contains(r.Head, "Set-Cookie") {
+		t.Errorf("at %v, %s", at, r.Head)
+	}
+}

@@ -1,0 +1,68 @@
+package behaviour
+
+import (
+	"testing"
+
+	"aigateway/gateway/testkit"
+)
+
+// /health and /ping say that the gateway lives, where nobody else has a say; the engines' paths outside of /v1 lead to them.
+func TestDoors(t *testing.T) {
+	up := testkit.StartRecorder(t)
+	bare := startGateway(t)
+	for _, path := range []string{"/health", "/ping"} {
+		if m := bare.get(path); m.Status() != 200 || m.Body != `{"ok":true}`+"\n" {
+			t.Errorf("%s: %q %s", path, m.First, m.Body)
+		}
+		if m := bare.Do("POST " + path + " HTTP/1.1\r\nHost: a\r\n\r\n"); m.Status() != 405 {
+			t.Errorf("POST %s: %q", path, m.First)
+		}
+	}
+	engine := []string{"/tokenize", "/detokenize", "/version", "/rerank", "/score"}
+	for _, path := range engine {
+		m := bare.get(path)
+		testkit.WantFault(t, m, 404, "not_found", true)
+	}
+	g := startGateway(t, "LLM_SERVICE_URL="+up.URL)
+	for _, path := range engine {
+		if m := g.get(path); m.Body != "GET "+path+" HTTP/1.1" {
+			t.Errorf("%s: %q %s", path, m.First, m.Body)
+		}
+	}
+	for _, file := range []string{
+		`routes: [{path: "/*", pool: p}]`,
+		`routes: [{path: /health, pool: p}, {path: /ping, pool: p}, {path: /version, pool: p}]`,
+	} {
+		g := startGatewayFile(t, "pools: {p: {upstreams: [{url: \""+up.URL+"\"}]}}\n"+file)
+		for _, path := range []string{"/health", "/ping", "/version"} {
+			if m := g.get(path); m.Body != "GET "+path+" HTTP/1.1" && m.Body != "ok" { // as for a probe
+				t.Errorf("%s: %s: %q %s", file, path, m.First, m.Body)
+			}
+		}
+	}
+}
+
+// Generations may be long in coming, and recordings are large: below /v1 the limits are others unless they are set.
+func TestLimitsOfGenerations(t *testing.T) {
+	up := testkit.StartRecorder(t)
+	ask := func(path string, length int) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: " + itoa(length) + "\r\n\r\n"
+	}
+	f := func(path string, length, status int, environ ...string) {
+		t.Helper()
+		g := startGateway(t, append(environ, "LLM_SERVICE_URL="+up.URL, "PY_SERVICE_URL="+up.URL)...)
+		c := g.Dial()
+		c.Send("%s", ask(path, length))
+		if m := c.ReadHead(); m.Status() != status {
+			t.Errorf("%s with %d bytes: %q", path, length, m.First)
+		}
+	}
+	f("/v1/audio/transcriptions", 64<<20, 100)
+	f("/v1/audio/transcriptions", 64<<20+1, 413)
+	f("/rerank", 64<<20, 100)
+	f("/infer/python", 16<<20+1, 413)
+	f("/v1/audio/transcriptions", 101, 413, "MAX_BODY_BYTES=100")
+	if s := testkit.Settings(t, "", []string{"LLM_SERVICE_URL=" + up.URL, "PY_SERVICE_URL=" + up.URL}); s.Pools[0].Name != "llm" || s.Pools[0].Timeouts.Response.Minutes() != 10 || s.Pools[2].Timeouts.Response.Minutes() != 1 {
+		t.Errorf("%+v", s.Pools)
+	}
+}

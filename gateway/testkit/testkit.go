@@ -1,0 +1,69 @@
+// Package testkit is what the tests of several rooms share: clients, upstreams and a Redis that speak bytes and follow a script.
+// Only tests import it, and it imports no room but config, whose settings a gateway under test is started with.
+package testkit
+
+import (
+	"bytes"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// Patience bounds every wait of a test: long enough for a slow machine, short of the test runner's own.
+const Patience = 20 * time.Second
+
+// Eventually waits until the condition holds.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if condition() {
+			return
+		}
+	}
+	t.Fatalf("it did not come about that %s", what)
+}
+
+// WantQuick checks that something took less than that.
+func WantQuick(t testing.TB, what string, begun time.Time, most time.Duration) {
+	t.Helper()
+	if d := time.Since(begun); d > most {
+		t.Errorf("%s took %v, want at most %v", what, d.Round(time.Millisecond), most)
+	}
+}
+
+// Spin gives the gateway a moment to read what was sent before more comes. Nothing depends on whether it did.
+func Spin() { time.Sleep(200 * time.Microsecond) }
+
+// Log is a log that may be written and read at once.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Logger is a logger that writes to l, a line of JSON each.
+func (l *Log) Logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
+
+// VerifyNoLeaks is the TestMain of a package in which no goroutine may outlive its test.
+func VerifyNoLeaks(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp's janitors look at a flag once in ten seconds, and once in the time connections may idle.
+		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+	)
+}
