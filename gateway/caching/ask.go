@@ -9,18 +9,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// A step of a request that leads a flight does its part and names the next one; nil: it was the last. After Varnish's
-// fetch, which is steps of this kind (cache_fetch.c).
-//
-//	ask ──► store          a response for all: shared and stored
-//	    ├─► freshen        a 304: what is stored is good again
-//	    ├─► replace        a failed response, and what is stored may stand in for it: serveOnError
-//	    ├─► serveOnError   a failure without a response, likewise
-//	    ├─► askAgain       a 304 about something else: once more, without validators
-//	    ├─► discard        a response for a client that is not there
-//	    └─► (none)         it has gone to the client, or there is a fault
-type step func(*Request) step
-
 // lead fetches for all who wait in the flight. Whatever happens, the flight learns how it ended.
 func (r *Request) lead(f *Flight) {
 	r.flight = f

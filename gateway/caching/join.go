@@ -2,7 +2,6 @@ package caching
 
 import (
 	"bytes"
-	"slices"
 	"time"
 
 	"aigateway/gateway/cache"
@@ -76,25 +75,6 @@ func (r *Request) foundMeanwhile(f *Flight) bool {
 	c.metrics.Coalesced()
 	r.reply(time.Now().UnixMilli())
 	return true
-}
-
-// A sharing is why what is stored is shown to those who wait in a flight.
-type sharing uint8
-
-const (
-	asStored sharing = iota
-	onError          // the upstream has failed
-)
-
-// share shows what is stored to those who wait in a flight.
-func (r *Request) share(f *Flight, why sharing) {
-	record := slices.Clone(r.full[recordRoom:])
-	e, _ := cache.Decode(record)
-	f.Fill(Response{
-		Meta: e.Meta, OnError: why == onError, Names: slices.Clone(r.names), Variant: e.Variant, Lines: storedLines(&e),
-		Length: int64(len(e.Body)), Body: e.Body,
-	})
-	f.End(record)
 }
 
 // next is what a request does after it has waited for another one's fetch.

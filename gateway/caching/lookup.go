@@ -22,44 +22,28 @@ func (r *Request) bypass(why cache.Reason) {
 	}
 }
 
-// lookup replies with what is stored, if that may be used.
-func (r *Request) lookup() (done bool) {
+// lookup looks for what is stored, and says whether it may be the reply. Nowhere is that there is none.
+func (r *Request) lookup(now int64) (cache.Tier, cache.Verdict) {
 	c := r.caching
 	r.appendKey(r.Head.Target)
 	r.url = len(r.text)
 	r.primary = cache.Hash(r.text)
 	r.key = r.primary
 	r.stamp, r.ended = c.store.Stamp(r.primary), c.flights.Ended(r.primary)
-	now := time.Now().UnixMilli()
 	tier := r.find(now)
 	if tier == cache.Nowhere {
 		r.noteMiss(cache.None)
-		return false
+		return cache.Nowhere, cache.Unsuitable
 	}
 	verdict, why := cache.Reuse(&r.stored.Meta, &r.request, now)
 	if verdict.Serves() {
-		r.hit(tier, verdict, now)
-		return true
+		return tier, verdict
 	}
 	r.noteMiss(why)
 	if r.unsuitable = verdict == cache.Unsuitable; r.unsuitable {
 		r.stored = cache.Entry{} // for this client nothing is
 	}
-	return false
-}
-
-// hit replies with what is stored.
-func (r *Request) hit(tier cache.Tier, verdict cache.Verdict, now int64) {
-	r.outcome = outcomeHit
-	if verdict != cache.Fresh {
-		r.outcome = outcomeStale
-	}
-	r.status = cache.CacheStatus{TTL: r.stored.TTL(now), Timed: true}
-	r.caching.metrics.Hit(int(tier - cache.Memory))
-	if verdict == cache.ServeWhileRevalidate {
-		r.refresh()
-	}
-	r.reply(now)
+	return tier, verdict
 }
 
 // noteMiss notes why what is stored, if anything, is not the reply.
@@ -129,12 +113,6 @@ func (r *Request) seekOwn(tier cache.Tier) cache.Tier {
 	r.key, r.listed = cache.Hash(r.text), true
 	return cache.Nowhere
 }
-
-// recordRoom is kept free before a record: the lines that are new with every reply go there.
-const recordRoom = 1024
-
-// RecordOverhead is what a record may need besides its body and head, in bytes.
-const RecordOverhead = recordRoom
 
 // read reads one record.
 func (r *Request) read(k cache.Key, now int64) (tier cache.Tier) {

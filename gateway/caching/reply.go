@@ -10,14 +10,6 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// A reader is whom a fetch is for: the client that asks or, behind a stale reply, only the cache.
-type reader interface {
-	prepare(*proxy.Exchange)
-	owns() bool           // a response that others must not get goes to the reader
-	readRecord(now int64) // what is in Request.full
-	readFlight(f *Flight) // what it has, as it comes
-}
-
 // A client is a request as its own reader.
 type client Request
 

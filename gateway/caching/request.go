@@ -1,11 +1,13 @@
 package caching
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"aigateway/gateway/cache"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
 
@@ -175,3 +177,95 @@ func (r *Request) mayServeOnError() bool {
 	return r.stored.Status != 0 && r.stored.Flags&cache.Varies == 0 && r.caching.store.Valid(r.stamp) &&
 		cache.MayServeOnError(&r.stored.Meta, &r.request, time.Now().UnixMilli())
 }
+
+// recordRoom is kept free before a record: the lines that are new with every reply go there.
+const recordRoom = 1024
+
+// RecordOverhead is what a record may need besides its body and head, in bytes.
+const RecordOverhead = recordRoom
+
+// A reader is whom a fetch is for: the client that asks or, behind a stale reply, only the cache.
+type reader interface {
+	prepare(*proxy.Exchange)
+	owns() bool           // a response that others must not get goes to the reader
+	readRecord(now int64) // what is in Request.full
+	readFlight(f *Flight) // what it has, as it comes
+}
+
+// A fill is a response on its way into the cache and to those who wait for it. It outlives the request that led.
+type fill struct {
+	caching  *Caching
+	forward  *proxy.Exchange
+	flight   *Flight
+	next     step // what is done with it
+	response Response
+	text     []byte // of the URL's key
+	primary  cache.Key
+	key      cache.Key
+	stamp    cache.Stamp // of primary, from before the request went out
+	own      cache.Stamp // of key
+	keeps    bool        // the response may be stored
+	sole     bool        // under the URL's key: no other one is known for the URL, although others would get another
+}
+
+// A step of a request that leads a flight does its part and names the next one; nil: it was the last. After Varnish's
+// fetch, which is steps of this kind (cache_fetch.c).
+//
+//	ask ──► store          a response for all: shared and stored
+//	    ├─► freshen        a 304: what is stored is good again
+//	    ├─► replace        a failed response, and what is stored may stand in for it: serveOnError
+//	    ├─► serveOnError   a failure without a response, likewise
+//	    ├─► askAgain       a 304 about something else: once more, without validators
+//	    ├─► discard        a response for a client that is not there
+//	    └─► (none)         it has gone to the client, or there is a fault
+type step func(*Request) step
+
+// Options are what New needs.
+type Options struct {
+	Store    *cache.Store
+	MaxBody  int64 // bytes; a longer body is not kept
+	Proxy    *proxy.Proxy
+	Metrics  *telemetry.Cache
+	Draining func() bool // whether the gateway is on its way out: nothing is refreshed then
+	OnPanic  func(any)
+}
+
+// A Caching is the cache's step of one gateway.
+type Caching struct {
+	options   Options
+	store     *cache.Store
+	proxy     *proxy.Proxy
+	metrics   *telemetry.Cache
+	flights   *Flights
+	long      [1024]atomic.Bool // by a part of the key: a record did not fit a large buffer
+	refreshes sync.Pool
+	behind    sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes
+}
+
+// A Rule is what a route does with responses.
+type Rule struct {
+	Policy cache.Policy
+	Fields *cache.Fields // what the operator says about request fields; nil: nothing
+	Wait   time.Duration // for another request's fetch: as long as for an upstream
+	Local  func() []byte // makes the body of a JSON response without an upstream; nil: one is asked
+}
+
+// A Client is a request as its caller has it.
+type Client interface {
+	// Prepare tells the proxy what to send where.
+	Prepare(*proxy.Exchange)
+
+	// AppendOwn appends the lines that are new with every reply, in the caller's words.
+	AppendOwn(dst []byte) []byte
+}
+
+// An Outcome is what became of a request.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Passed    Outcome = iota // the cache has no part in it: the caller goes on
+	Done                     // there was a reply, or there is Request.Fault
+	NotStored                // only-if-cached was asked for, and nothing is stored that may be used: RFC 9111 §5.2.1.7
+	Panicked                 // those who fetched for it did
+)
