@@ -5,6 +5,8 @@ import (
 
 	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
 
@@ -72,4 +74,19 @@ func (x *exchange) reset() {
 	x.worked = 0
 	x.observed = observation{}
 	x.openAI, x.fault = false, proxy.None
+}
+
+// observation is what is noted of a request while it is on its way, part of its exchange.
+type observation struct {
+	refused ratelimit.Scope // whose limit refused it
+
+	sampled  bool // it has spans
+	trace    [16]byte
+	span     [8]byte // of the request
+	parent   [8]byte
+	attempts int
+
+	stream     bool // its reply is an event stream
+	events     telemetry.Events
+	generation telemetry.Generation
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
-	"time"
 
 	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
@@ -299,30 +298,3 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, err error) {
 	g.noRoute.Done(nil, f.status, 0, 0)
 	g.logRefusal(x, f.status)
 }
-
-// slowWork is what /slow simulates.
-const slowWork = 120 * time.Millisecond
-
-// slow is the demo route of a slow service.
-func (g *Gateway) slow(x *exchange) {
-	began := wire.Now()
-	body := x.route.work()
-	x.worked = wire.Now() - began
-	g.replyJSON(x, 200, body)
-}
-
-// slowly is its work.
-func slowly() []byte {
-	time.Sleep(slowWork)
-	return slowReply
-}
-
-var slowReply = []byte(`{"ok":true,"path":"/slow"}` + "\n")
-
-// limited is the demo route of a service that is limited and never cached.
-func (g *Gateway) limited(x *exchange) {
-	x.say("Cache-Control", "no-store")
-	g.replyJSON(x, 200, limitedReply)
-}
-
-var limitedReply = []byte(`{"ok":true}` + "\n")

@@ -10,29 +10,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// A limit is what package ratelimit has for a route: of this replica, or of all together.
-type limit interface {
-	Admit(now time.Duration, client []byte, cost int) ratelimit.Verdict
-	AppendPolicy(dst []byte) []byte
-	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
-}
-
-// A limiter is where the limits of the routes come from. The zero limiter limits nothing.
-type limiter struct {
-	spec  limiterSpec
-	own   *ratelimit.Limiter // nil if it is shared
-	class func(i int) limit
-	state func() telemetry.RateLimit
-	close func()
-}
-
-// A limiterSpec is all that a limiter is made from: limiters of equal recipes are the same.
-type limiterSpec struct {
-	options ratelimit.Options
-	backend string
-	redis   config.Redis
-}
-
 // closeUnless closes the limiter, if the other one is not the same.
 func (l limiter) closeUnless(other limiter) {
 	if l.close != nil && !reflect.DeepEqual(l.spec, other.spec) {

@@ -36,21 +36,6 @@ func (g *Gateway) openTelemetry(lines *telemetry.Lines, version string) {
 // closeTelemetry ends the tracer, when the last request has.
 func (g *Gateway) closeTelemetry() { g.tracer.Close() }
 
-// observation is what is noted of a request while it is on its way, part of its exchange.
-type observation struct {
-	refused ratelimit.Scope // whose limit refused it
-
-	sampled  bool // it has spans
-	trace    [16]byte
-	span     [8]byte // of the request
-	parent   [8]byte
-	attempts int
-
-	stream     bool // its reply is an event stream
-	events     telemetry.Events
-	generation telemetry.Generation
-}
-
 // joinTrace gives a request that is sampled its spans' ids. What goes upstream names the span of the attempt as its parent.
 // Without a tracer a trace passes as it came.
 func (g *Gateway) joinTrace(x *exchange) {

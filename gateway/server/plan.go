@@ -2,15 +2,6 @@ package server
 
 import "aigateway/gateway/config"
 
-// A plan is all that a reload may change. A request gets the plan of its beginning and keeps it to its end.
-type plan struct {
-	settings *config.Settings
-	exact    map[string]*route // by path
-	prefixes []*route          // longest first
-	limits   map[config.Rate]limit
-	limiter  limiter
-}
-
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
 	p := &plan{settings: s, limits: limits, limiter: l}
@@ -56,21 +47,4 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	retire()
 	old.limiter.closeUnless(l)
 	return nil
-}
-
-// measured names what telemetry has series for.
-func measured(s *config.Settings) (routes []string, pools map[string][]string) {
-	pools = make(map[string][]string)
-	for _, r := range s.Routes {
-		routes = append(routes, r.Path)
-	}
-	for _, p := range s.Pools {
-		if !p.Explicit {
-			continue // nobody has named it, so it says nothing to anybody
-		}
-		for _, u := range p.Upstreams {
-			pools[p.Name] = append(pools[p.Name], u.URL.String())
-		}
-	}
-	return routes, pools
 }

@@ -149,3 +149,20 @@ func (g *Gateway) noteHealth(u *proxy.Upstream, healthy bool) {
 		g.log.Warn("upstream is not healthy", "pool", u.Pool, "upstream", u.URL, "state", state, "reason", reason)
 	}
 }
+
+// measured names what telemetry has series for.
+func measured(s *config.Settings) (routes []string, pools map[string][]string) {
+	pools = make(map[string][]string)
+	for _, r := range s.Routes {
+		routes = append(routes, r.Path)
+	}
+	for _, p := range s.Pools {
+		if !p.Explicit {
+			continue // nobody has named it, so it says nothing to anybody
+		}
+		for _, u := range p.Upstreams {
+			pools[p.Name] = append(pools[p.Name], u.URL.String())
+		}
+	}
+	return routes, pools
+}

@@ -4,35 +4,10 @@ import (
 	"bytes"
 	"strings"
 
-	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
-	"aigateway/gateway/telemetry"
 )
-
-// A route is where a path leads. Provisioned once; read by every request.
-type route struct {
-	path     string // as configured: the label of metrics and logs
-	prefix   string // what a prefix route's paths begin with, "" for an exact one
-	methods  []string
-	allow    string // the Allow field of a 405
-	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
-	pool     *proxy.Pool
-	fallback *proxy.Pool
-	byClient bool   // one of them wants to know who asks
-	limit    limit  // of one client and of all; nil: none
-	policy   []byte // the RateLimit-Policy field
-	cost     int    // tokens a request costs
-	maxBody  int64  // bytes; a longer request body is refused. 0: the settings' limit
-	openAI   bool
-	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
-	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
-	work     func() []byte   // makes the body of a demo route that may be cached
-	caching  *caching.Rule   // nil: its responses are not kept
-	ops      bool            // never limited, cached or counted as traffic
-	metrics  *telemetry.Route
-}
 
 // newRoute provisions a configured route.
 func (g *Gateway) newRoute(p *plan, c config.Route) *route {

@@ -5,20 +5,15 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
-	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
@@ -30,60 +25,6 @@ const (
 	maxConnections = 65536
 	writeBuffer    = 2 << 10 // for the gateway's own short answers; what is proxied does not go through it
 )
-
-// A Gateway serves clients on a listener.
-type Gateway struct {
-	settings  *config.Settings // of the start: what needs a restart is as it is there
-	plan      atomic.Pointer[plan]
-	reloading sync.Mutex // one at a time
-
-	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
-
-	bodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
-
-	started   time.Time
-	token     []byte           // what it knows its own requests by
-	crowded   throttledWarning // connections closed to make room
-	crowds    throttledWarning // connections refused
-	log       *slog.Logger
-	proxy     *proxy.Proxy
-	ops       *ops.Ops
-	server    *fasthttp.Server
-	exchanges sync.Pool
-	date      dateCache
-	panics    atomic.Int64
-	metrics   *telemetry.Metrics
-	genAI     *telemetry.GenAI
-	access    *telemetry.AccessLog
-	tracer    *telemetry.Tracer
-	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
-
-	store   *cache.Store // nil: there is no cache
-	caching *caching.Caching
-
-	noRoute *telemetry.Route // what found no route
-
-	draining atomic.Bool // the gateway is on its way out: answers end their connections
-
-	// Requests under way, by epoch: those that began before the shutdown, and those after.
-	epoch atomic.Uint32
-	open  [2]atomic.Int64
-
-	mu       sync.Mutex
-	listener *wire.Listener
-	ended    bool
-}
-
-// Options are what a gateway needs besides its settings.
-type Options struct {
-	Log     *slog.Logger
-	Version string                              // of the build, for metrics
-	Blind   bool                                // counts nothing: to measure what counting costs
-	Lines   *telemetry.Lines                    // where the access log goes, if the settings want one; not the gateway's to close
-	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
-
-	BodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
-}
 
 // New makes a gateway from settings that were checked. It begins to probe the upstreams; Close or Shutdown
 // ends it.

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/caching"
+	"aigateway/gateway/config"
+	"aigateway/gateway/ops"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A Gateway serves clients on a listener.
+type Gateway struct {
+	settings  *config.Settings // of the start: what needs a restart is as it is there
+	plan      atomic.Pointer[plan]
+	reloading sync.Mutex // one at a time
+
+	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
+
+	bodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
+
+	started   time.Time
+	token     []byte           // what it knows its own requests by
+	crowded   throttledWarning // connections closed to make room
+	crowds    throttledWarning // connections refused
+	log       *slog.Logger
+	proxy     *proxy.Proxy
+	ops       *ops.Ops
+	server    *fasthttp.Server
+	exchanges sync.Pool
+	date      dateCache
+	panics    atomic.Int64
+	metrics   *telemetry.Metrics
+	genAI     *telemetry.GenAI
+	access    *telemetry.AccessLog
+	tracer    *telemetry.Tracer
+	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
+
+	store   *cache.Store // nil: there is no cache
+	caching *caching.Caching
+
+	noRoute *telemetry.Route // what found no route
+
+	draining atomic.Bool // the gateway is on its way out: answers end their connections
+
+	// Requests under way, by epoch: those that began before the shutdown, and those after.
+	epoch atomic.Uint32
+	open  [2]atomic.Int64
+
+	mu       sync.Mutex
+	listener *wire.Listener
+	ended    bool
+}
+
+// Options are what a gateway needs besides its settings.
+type Options struct {
+	Log     *slog.Logger
+	Version string                              // of the build, for metrics
+	Blind   bool                                // counts nothing: to measure what counting costs
+	Lines   *telemetry.Lines                    // where the access log goes, if the settings want one; not the gateway's to close
+	Dial    func(addr string) (net.Conn, error) // how to reach upstreams; nil: by TCP
+
+	BodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
+}
+
+// A plan is all that a reload may change. A request gets the plan of its beginning and keeps it to its end.
+type plan struct {
+	settings *config.Settings
+	exact    map[string]*route // by path
+	prefixes []*route          // longest first
+	limits   map[config.Rate]limit
+	limiter  limiter
+}
+
+// A route is where a path leads. Provisioned once; read by every request.
+type route struct {
+	path     string // as configured: the label of metrics and logs
+	prefix   string // what a prefix route's paths begin with, "" for an exact one
+	methods  []string
+	allow    string // the Allow field of a 405
+	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
+	pool     *proxy.Pool
+	fallback *proxy.Pool
+	byClient bool   // one of them wants to know who asks
+	limit    limit  // of one client and of all; nil: none
+	policy   []byte // the RateLimit-Policy field
+	cost     int    // tokens a request costs
+	maxBody  int64  // bytes; a longer request body is refused. 0: the settings' limit
+	openAI   bool
+	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
+	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
+	work     func() []byte   // makes the body of a demo route that may be cached
+	caching  *caching.Rule   // nil: its responses are not kept
+	ops      bool            // never limited, cached or counted as traffic
+	metrics  *telemetry.Route
+}
+
+// A limit is what package ratelimit has for a route: of this replica, or of all together.
+type limit interface {
+	Admit(now time.Duration, client []byte, cost int) ratelimit.Verdict
+	AppendPolicy(dst []byte) []byte
+	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
+}
+
+// A limiter is where the limits of the routes come from. The zero limiter limits nothing.
+type limiter struct {
+	spec  limiterSpec
+	own   *ratelimit.Limiter // nil if it is shared
+	class func(i int) limit
+	state func() telemetry.RateLimit
+	close func()
+}
+
+// A limiterSpec is all that a limiter is made from: limiters of equal recipes are the same.
+type limiterSpec struct {
+	options ratelimit.Options
+	backend string
+	redis   config.Redis
+}
