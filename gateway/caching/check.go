@@ -24,7 +24,7 @@ func (r *Request) check() Outcome {
 	switch {
 	case outcome == proxy.Taken:
 		r.refuseBody()
-	case r.Fault == proxy.None, r.Fault == proxy.ClientGone, r.Conn.Answered(), !r.mayServeOnError():
+	case r.Fault == proxy.None, r.Fault == proxy.ClientGone, r.Conn.Replied(), !r.mayServeOnError():
 		return Done
 	}
 	r.replyOnError()

@@ -234,8 +234,8 @@ func (r *Request) cut(err error) {
 	switch {
 	case err == ErrNobody:
 		r.Fault = proxy.ClientGone
-	case !r.Conn.Answered():
-		r.Fault = proxy.BrokenAnswer
+	case !r.Conn.Replied():
+		r.Fault = proxy.BrokenResponse
 	default:
 		r.Fault = proxy.Truncated
 	}

@@ -32,7 +32,7 @@ func (a *attempt) begin(u *Upstream, pool *Pool) {
 }
 
 // outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.
-func (a *attempt) outdated(f Fault) bool { return f == BrokenAnswer && a.used && !a.heard }
+func (a *attempt) outdated(f Fault) bool { return f == BrokenResponse && a.used && !a.heard }
 
 // send writes the request, or the beginning of it. unsent tells that the upstream has got nothing.
 func (a *attempt) send(message []byte) (f Fault, unsent bool) {
@@ -57,7 +57,7 @@ func readFault(err error, timeout Fault) Fault {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return timeout
 	}
-	return BrokenAnswer
+	return BrokenResponse
 }
 
 // free gives the buffer back.
@@ -106,7 +106,7 @@ func (a *attempt) readHead(w *headWait) (Fault, error) {
 			return HeadTooLarge, nil
 		}
 		if wire.HasBareLF(a.down.B[a.from:a.end]) {
-			return BrokenAnswer, nil // it will never be a good one
+			return BrokenResponse, nil // it will never be a good one
 		}
 		if a.heard {
 			if w.wait = w.by - wire.Now(); w.wait <= 0 { // the whole head has one deadline
@@ -128,11 +128,11 @@ func (a *attempt) readHead(w *headWait) (Fault, error) {
 // scan reads a head that is whole.
 func (a *attempt) scan(w *headWait) Fault {
 	if a.response.Scan(a.down.B[a.from:a.body]) != wire.None {
-		return BrokenAnswer
+		return BrokenResponse
 	}
 	if a.response.Status < 200 && a.response.Status != 101 {
 		if w.interim += a.body - a.from; w.interim > w.most {
-			return BrokenAnswer // all of them together may be as long as one head
+			return BrokenResponse // all of them together may be as long as one head
 		}
 	}
 	return None
@@ -163,7 +163,7 @@ func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
 		case f != None, a.response.Status >= 200:
 			return f
 		case a.response.Status == 101: // a protocol that nobody chose
-			return BrokenAnswer
+			return BrokenResponse
 		}
 		a.dropHead(&w)
 	}

@@ -69,7 +69,7 @@ func (x *Exchange) readFault(err error, timeout Fault) Fault {
 func (x *Exchange) interim() Fault {
 	switch x.response.Status {
 	case 101:
-		return BrokenAnswer
+		return BrokenResponse
 	case 100: // the gateway's own, sent when the body was first read
 		return None
 	}
@@ -78,7 +78,7 @@ func (x *Exchange) interim() Fault {
 	}
 	x.head = appendInterimHead(x.head[:0], x)
 	if x.Client.SendInterim(x.head) != nil && x.Taker == nil {
-		return x.left()
+		return x.clientGone()
 	}
 	return None
 }

@@ -17,56 +17,56 @@ const (
 // Choosing must cost next to nothing with a hundred upstreams, so what can be computed when the roster
 // changes is: a draw by weight, a turn and a hash's place are one step each.
 const (
-	scanned   = 16   // least_requests looks at all of so many upstreams, and
-	sampled   = 6    // at so many drawn by weight of more, which is within a few percent of the least busy
-	mostTurns = 4096 // of a round, however the weights relate
-	fullSeat  = 64   // a weight of 1 in the roster, so that a slow start has steps
+	scanAtMost  = 16   // least_requests looks at all of so many upstreams, and
+	sampleSize  = 6    // at so many drawn by weight of more, which is within a few percent of the least busy
+	maxRotation = 4096 // of a round, however the weights relate
+	weightUnit  = 64   // a weight of 1 in the roster, so that a slow start has steps
 )
 
-// A roster is who gets requests now. It never changes: a change of health makes another one.
-type roster struct {
-	balance string
-	seats   []seat
-	total   int64       // of the seats' weights
-	draws   []draw      // one a seat
-	turns   []uint16    // seats in the order of their turns
-	slots   []uint16    // the seat of each slot that a hash may fall into
-	rest    []*Upstream // who look sick, but not as if they were not there: the last resort
+// A picker is who gets requests now. It never changes: a change of health makes another one.
+type picker struct {
+	balance    string
+	candidates []candidate
+	total      int64       // of the seats' weights
+	columns    []column    // one a seat
+	rotation   []uint16    // seats in the order of their turns
+	slots      []uint16    // the seat of each slot that a hash may fall into
+	lastResort []*Upstream // who look sick, but not as if they were not there: the last resort
 }
 
-type seat struct {
+type candidate struct {
 	*Upstream
 	weight int64 // by fullSeat
 }
 
-// draw is one column of Vose's alias table: its own seat below the bar, the alias above.
-type draw struct {
-	bar   uint32
-	alias uint16
+// column is one column of Vose's alias table: its own seat below the bar, the alias above.
+type column struct {
+	threshold uint32
+	alias     uint16
 }
 
-// newRoster makes the roster of these seats.
-func newRoster(balance string, seats []seat) *roster {
-	r := &roster{balance: balance, seats: seats}
+// newPicker makes the roster of these seats.
+func newPicker(balance string, seats []candidate) *picker {
+	r := &picker{balance: balance, candidates: seats}
 	for _, s := range seats {
 		r.total += s.weight
 	}
 	if len(seats) == 0 {
 		return r
 	}
-	r.draws = newDraws(seats, r.total)
+	r.columns = newColumns(seats, r.total)
 	switch balance {
 	case roundRobin:
-		r.turns = newTurns(seats, r.total)
+		r.rotation = newRotation(seats, r.total)
 	case hashed:
 		r.slots = newSlots(seats)
 	}
 	return r
 }
 
-// newDraws builds the alias table: each column holds one mean weight, of its own seat and of one other.
-func newDraws(seats []seat, total int64) []draw {
-	draws := make([]draw, len(seats))
+// newColumns builds the alias table: each column holds one mean weight, of its own seat and of one other.
+func newColumns(seats []candidate, total int64) []column {
+	draws := make([]column, len(seats))
 	left := make([]float64, len(seats))
 	var poor, rich []int
 	for i, s := range seats {
@@ -80,25 +80,25 @@ func newDraws(seats []seat, total int64) []draw {
 	for len(poor) > 0 && len(rich) > 0 {
 		p, r := poor[len(poor)-1], rich[len(rich)-1]
 		poor = poor[:len(poor)-1]
-		draws[p] = draw{bar: uint32(left[p] * math.MaxUint32), alias: uint16(r)}
+		draws[p] = column{threshold: uint32(left[p] * math.MaxUint32), alias: uint16(r)}
 		if left[r] -= 1 - left[p]; left[r] < 1 {
 			rich = rich[:len(rich)-1]
 			poor = append(poor, r)
 		}
 	}
 	for _, i := range append(poor, rich...) {
-		draws[i] = draw{bar: math.MaxUint32, alias: uint16(i)}
+		draws[i] = column{threshold: math.MaxUint32, alias: uint16(i)}
 	}
 	return draws
 }
 
-// newTurns spreads each seat's turns evenly over the round: a seat of twice the weight has two, not in a row.
-func newTurns(seats []seat, total int64) []uint16 {
+// newRotation spreads each seat's turns evenly over the round: a seat of twice the weight has two, not in a row.
+func newRotation(seats []candidate, total int64) []uint16 {
 	unit := seats[0].weight
 	for _, s := range seats {
 		unit = gcd(unit, s.weight)
 	}
-	unit = max(unit, (total+mostTurns-1)/mostTurns)
+	unit = max(unit, (total+maxRotation-1)/maxRotation)
 	type turn struct {
 		at   float64
 		seat uint16
@@ -126,62 +126,62 @@ func gcd(a, b int64) int64 {
 }
 
 // choose names the seat for a request. key is what hash goes by, 0 if the request has nothing to go by.
-func (r *roster) choose(p *Pool, key uint64) *seat {
-	if len(r.seats) == 1 {
-		return &r.seats[0]
+func (r *picker) choose(p *Pool, key uint64) *candidate {
+	if len(r.candidates) == 1 {
+		return &r.candidates[0]
 	}
 	switch {
 	case r.balance == roundRobin:
-		return &r.seats[r.turns[p.turn.Add(1)%uint32(len(r.turns))]]
+		return &r.candidates[r.rotation[p.next.Add(1)%uint32(len(r.rotation))]]
 	case r.balance == leastRequests:
-		return r.least()
+		return r.leastBusy()
 	case r.balance == hashed && key != 0:
-		return r.place(p, key)
+		return r.byHash(p, key)
 	}
-	return r.lessBusy()
+	return r.lessBusyOfTwo()
 }
 
-// drawn is the number of a seat drawn by weight.
-func (r *roster) drawn() int {
+// drawByWeight is the number of a seat drawByWeight by weight.
+func (r *picker) drawByWeight() int {
 	n := rand.Uint64()
-	i := int(n >> 32 * uint64(len(r.draws)) >> 32)
-	if uint32(n) <= r.draws[i].bar {
+	i := int(n >> 32 * uint64(len(r.columns)) >> 32)
+	if uint32(n) <= r.columns[i].threshold {
 		return i
 	}
-	return int(r.draws[i].alias)
+	return int(r.columns[i].alias)
 }
 
-// lessBusy takes the less busy of two seats drawn by weight: close to the best of all, and no herd.
-func (r *roster) lessBusy() *seat {
-	a := r.drawn()
-	b := r.drawn()
+// lessBusyOfTwo takes the less busy of two seats drawn by weight: close to the best of all, and no herd.
+func (r *picker) lessBusyOfTwo() *candidate {
+	a := r.drawByWeight()
+	b := r.drawByWeight()
 	for again := 0; b == a; again++ {
-		if again == 3 || len(r.seats) == 2 { // two of a heavy one in a row are likely
-			b = (a + 1) % len(r.seats)
+		if again == 3 || len(r.candidates) == 2 { // two of a heavy one in a row are likely
+			b = (a + 1) % len(r.candidates)
 		} else {
-			b = r.drawn()
+			b = r.drawByWeight()
 		}
 	}
-	if r.seats[b].busier(&r.seats[a]) < 0 {
-		return &r.seats[b]
+	if r.candidates[b].busier(&r.candidates[a]) < 0 {
+		return &r.candidates[b]
 	}
-	return &r.seats[a]
+	return &r.candidates[a]
 }
 
-// least takes the least busy seat, and of equals one drawn by weight.
-func (r *roster) least() *seat {
-	first := r.drawn()
-	best := &r.seats[first]
-	if len(r.seats) <= scanned {
-		for i := 1; i < len(r.seats); i++ {
-			if s := &r.seats[(first+i)%len(r.seats)]; s.busier(best) < 0 {
+// leastBusy takes the leastBusy busy seat, and of equals one drawn by weight.
+func (r *picker) leastBusy() *candidate {
+	first := r.drawByWeight()
+	best := &r.candidates[first]
+	if len(r.candidates) <= scanAtMost {
+		for i := 1; i < len(r.candidates); i++ {
+			if s := &r.candidates[(first+i)%len(r.candidates)]; s.busier(best) < 0 {
 				best = s
 			}
 		}
 		return best
 	}
-	for range sampled - 1 {
-		if s := &r.seats[r.drawn()]; s.busier(best) < 0 {
+	for range sampleSize - 1 {
+		if s := &r.candidates[r.drawByWeight()]; s.busier(best) < 0 {
 			best = s
 		}
 	}
@@ -189,6 +189,6 @@ func (r *roster) least() *seat {
 }
 
 // busier compares what two seats have to do, by their weights: negative if s has less than t.
-func (s *seat) busier(t *seat) int64 {
+func (s *candidate) busier(t *candidate) int64 {
 	return s.inflight.Load()*t.weight - t.inflight.Load()*s.weight
 }

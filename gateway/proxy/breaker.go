@@ -12,17 +12,17 @@ import (
 // who cannot be reached, or answers nobody and not its page, is shut. Who fails its requests while its page answers is passed by
 // as long as somebody else of its pool fares better.
 const (
-	leastAttempts = 10                     // in the window say anything; half of them failed accuse
-	maxStrikes    = 3                      // attempts and probes in a row without connection or page open the breaker
-	trials        = 3                      // good answers, of requests or probes, close one that is half open
-	minBackoff    = time.Second            // between two probes of an open one, and the first time that one is passed by
-	maxBackoff    = 3 * time.Second        // what the latter grows to, doubling; a fifth of jitter comes on top
-	accusedAgain  = time.Second            // after its page has answered
-	slowStart     = 5 * time.Second        // for which an upstream that comes back gets a growing share
-	rampStep      = slowStart / 10         // between two steps of it
-	firstShare    = 0.1                    // with which it begins
-	goodGrain     = time.Millisecond       // by which the time of the last good head is known
-	askInterval   = 250 * time.Millisecond // between two probes of one that is accused
+	minAttempts     = 10                     // in the window say anything; half of them failed accuse
+	maxInRow        = 3                      // attempts and probes in a row without connection or page open the breaker
+	trials          = 3                      // good answers, of requests or probes, close one that is half open
+	minBackoff      = time.Second            // between two probes of an open one, and the first time that one is passed by
+	maxBackoff      = 3 * time.Second        // what the latter grows to, doubling; a fifth of jitter comes on top
+	suspectedAgain  = time.Second            // after its page has answered
+	slowStart       = 5 * time.Second        // for which an upstream that comes back gets a growing share
+	rampStep        = slowStart / 10         // between two steps of it
+	firstShare      = 0.1                    // with which it begins
+	headGrain       = time.Millisecond       // by which the time of the last good head is known
+	suspectInterval = 250 * time.Millisecond // between two probes of one that is accused
 )
 
 // State is what a breaker lets through.
@@ -42,134 +42,136 @@ func (s State) String() string { return states[s] }
 
 // A breaker keeps requests from an upstream that fails them. Times are as wire.Now.
 type breaker struct {
-	state   atomic.Uint32
-	mild    atomic.Bool  // when it was opened the last time, the health page answered
-	accused atomic.Bool  // its attempts speak against it: the health page is to be asked
-	strikes atomic.Int32 // in a row: no connection, or no head of the health page
-	good    atomic.Int64 // when the last good head came, to goodGrain
-	heard   atomic.Int64 // when the last head of any answer to a request came, likewise
-	page    atomic.Int64 // when the health page was well the last time
+	state       atomic.Uint32
+	ejected     atomic.Bool  // when it was opened the last time, the health page answered
+	suspected   atomic.Bool  // its attempts speak against it: the health page is to be asked
+	inRow       atomic.Int32 // in a row: no connection, or no head of the health page
+	lastGood    atomic.Int64 // when the last good head came, to goodGrain
+	lastHead    atomic.Int64 // when the last head of any answer to a request came, likewise
+	lastProbeOK atomic.Int64 // when the health page was well the last time
 
-	fine    window // attempts with a good head
-	failed  window // all others that speak of the upstream
-	refused window // those of them with a head: 502, 503 and 504
+	successes  window // attempts with a good head
+	failures   window // all others that speak of the upstream
+	rejections window // those of them with a head: 502, 503 and 504
 
-	mu        sync.Mutex
-	since     time.Duration // when the state changed
-	until     time.Duration // while it is open: when to probe
-	acquitted time.Duration // when the page answered for it
-	opened    int           // how often it was passed by, since it was closed
-	passed    int           // trials
-	reason    Fault         // of the last failure
+	mu           sync.Mutex
+	changedAt    time.Duration // when the state changed
+	retryAt      time.Duration // while it is open: when to probe
+	clearedAt    time.Duration // when the page answered for it
+	ejections    int           // how often it was passed by, since it was closed
+	trialsPassed int           // trials
+	lastFault    Fault         // of the last failure
 }
 
 // State returns what the breaker lets through now.
 func (b *breaker) State() State { return State(b.state.Load()) }
 
-// praise notes a good head. changed tells that the breaker has closed with it.
-func (b *breaker) praise(now time.Duration) (changed bool) {
-	b.fine.add(now)
-	if int64(now)-b.good.Load() >= int64(goodGrain) {
-		b.good.Store(int64(now))
-		b.heard.Store(int64(now))
+// success notes a good head. changed tells that the breaker has closed with it.
+func (b *breaker) success(now time.Duration) (changed bool) {
+	b.successes.add(now)
+	if int64(now)-b.lastGood.Load() >= int64(headGrain) {
+		b.lastGood.Store(int64(now))
+		b.lastHead.Store(int64(now))
 	}
-	if b.strikes.Load() != 0 {
-		b.strikes.Store(0)
+	if b.inRow.Load() != 0 {
+		b.inRow.Store(0)
 	}
 	if b.State() == Closed {
 		return false
 	}
-	return b.pass(now)
+	return b.trialPassed(now)
 }
 
-// pass notes a trial that went well.
-func (b *breaker) pass(now time.Duration) (changed bool) {
+// trialPassed notes a trial that went well.
+func (b *breaker) trialPassed(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.State() != HalfOpen {
 		return false // an answer to a question from before says little
 	}
-	if b.passed++; b.passed < trials {
+	if b.trialsPassed++; b.trialsPassed < trials {
 		return false
 	}
-	b.opened = 0
-	b.turn(Closed, now)
+	b.ejections = 0
+	b.change(Closed, now)
 	return true
 }
 
-// strike notes an attempt that began at that time and failed. changed tells that the breaker has opened with it: because
+// failure notes an attempt that began at that time and failed. changed tells that the breaker has opened with it: because
 // nobody is there, or mildly, because it was a trial. An upstream that is accused now is to be asked for its page.
-func (b *breaker) strike(now, began time.Duration, why Fault) (changed bool) {
+func (b *breaker) failure(now, began time.Duration, why Fault) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if began < b.since || b.State() == Open {
+	if began < b.changedAt || b.State() == Open {
 		return false // what was asked before the last change is known by now
 	}
-	b.reason = why
-	b.failed.add(now)
+	b.lastFault = why
+	b.failures.add(now)
 	if why == Unavailable {
-		b.refused.add(now)
-		b.heard.Store(int64(now))
+		b.rejections.add(now)
+		b.lastHead.Store(int64(now))
 	}
 	switch {
-	case why.unreached() && b.strikes.Add(1) >= maxStrikes:
-		b.open(now, askInterval) // no client can write that; but it may be over soon
+	case why.unreachable() && b.inRow.Add(1) >= maxInRow:
+		b.open(now, suspectInterval) // no client can write that; but it may be over soon
 		return true
-	case b.State() == HalfOpen && b.mild.Load():
-		b.passBy(now)
+	case b.State() == HalfOpen && b.ejected.Load():
+		b.eject(now)
 		return true
 	case b.State() == HalfOpen:
 		b.open(now, minBackoff)
 		return true
-	case b.accused.Load(): // and it is being seen to
-	case b.strikes.Load() > 0, now-b.acquitted >= accusedAgain && b.failing(now):
-		b.accused.Store(true)
+	case b.suspected.Load(): // and it is being seen to
+	case b.inRow.Load() > 0, now-b.clearedAt >= suspectedAgain && b.failing(now):
+		b.suspected.Store(true)
 	}
 	return false
 }
 
 // failing tells whether the window speaks against the upstream.
 func (b *breaker) failing(now time.Duration) bool {
-	failed := b.failed.sum(now)
-	all := failed + b.fine.sum(now)
-	return all >= leastAttempts && 2*failed >= all
+	failed := b.failures.sum(now)
+	all := failed + b.successes.sum(now)
+	return all >= minAttempts && 2*failed >= all
 }
 
 // share is the share of attempts in the window that failed.
 func (b *breaker) share(now time.Duration) float64 {
-	failed := b.failed.sum(now)
+	failed := b.failures.sum(now)
 	if failed == 0 {
 		return 0
 	}
-	return float64(failed) / float64(failed+b.fine.sum(now))
+	return float64(failed) / float64(failed+b.successes.sum(now))
 }
 
 // answersNobody tells whether there were attempts in the window and none of them has got the head of any answer.
 func (b *breaker) answersNobody(now time.Duration) bool {
-	return b.failed.sum(now) > 0 && b.fine.sum(now) == 0 && b.refused.sum(now) == 0
+	return b.failures.sum(now) > 0 && b.successes.sum(now) == 0 && b.rejections.sum(now) == 0
 }
 
 // silent tells whether there were enough of them to take that for what it is.
 func (b *breaker) silent(now time.Duration) bool {
-	return b.answersNobody(now) && b.failed.sum(now) >= leastAttempts
+	return b.answersNobody(now) && b.failures.sum(now) >= minAttempts
 }
 
 // heardSince tells whether the head of any answer to a request has come since then.
-func (b *breaker) heardSince(then time.Duration) bool { return time.Duration(b.heard.Load()) >= then }
+func (b *breaker) heardSince(then time.Duration) bool {
+	return time.Duration(b.lastHead.Load()) >= then
+}
 
 // wellSince tells whether a good answer, also of the health page, has come since then.
 func (b *breaker) wellSince(then time.Duration) bool {
-	return time.Duration(max(b.good.Load(), b.page.Load())) >= then
+	return time.Duration(max(b.lastGood.Load(), b.lastProbeOK.Load())) >= then
 }
 
-// answered notes that the health page answered; well tells that it did not say otherwise. It ends the open state at once,
+// probeOK notes that the health page probeOK; well tells that it did not say otherwise. It ends the open state at once,
 // unless the page was never the trouble: then it is worth a few trials, after a while. closed tells that everything gets
 // through again.
-func (b *breaker) answered(now time.Duration, well bool) (closed bool) {
+func (b *breaker) probeOK(now time.Duration, well bool) (closed bool) {
 	if well {
-		b.page.Store(int64(now))
+		b.lastProbeOK.Store(int64(now))
 	}
-	b.strikes.Store(0)
+	b.inRow.Store(0)
 	if b.State() != Open {
 		return false
 	}
@@ -177,117 +179,117 @@ func (b *breaker) answered(now time.Duration, well bool) (closed bool) {
 	defer b.mu.Unlock()
 	switch {
 	case b.State() != Open:
-	case !b.mild.Load():
-		b.turn(Closed, now)
+	case !b.ejected.Load():
+		b.change(Closed, now)
 		return true
-	case now >= b.until:
-		b.turn(HalfOpen, now)
+	case now >= b.retryAt:
+		b.change(HalfOpen, now)
 	}
 	return false
 }
 
-// acquit notes that the page answered for an upstream whose attempts accused it.
-func (b *breaker) acquit(now time.Duration) {
+// clear notes that the page answered for an upstream whose attempts accused it.
+func (b *breaker) clear(now time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.acquitted = now
+	b.clearedAt = now
 }
 
-// shun has the upstream passed by. changed tells that it was not before.
-func (b *breaker) shun(now time.Duration) (changed bool) {
+// ejectClosed has the upstream passed by. changed tells that it was not before.
+func (b *breaker) ejectClosed(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.State() != Closed {
 		return false
 	}
-	b.passBy(now)
+	b.eject(now)
 	return true
 }
 
-// passBy opens mildly, for longer each time. b.mu is held.
-func (b *breaker) passBy(now time.Duration) {
-	wait := min(minBackoff<<min(b.opened, 8), maxBackoff)
-	b.opened++
-	b.mild.Store(true)
-	b.until = now + wait + rand.N(wait/5)
-	b.turn(Open, now)
+// eject opens mildly, for longer each time. b.mu is held.
+func (b *breaker) eject(now time.Duration) {
+	wait := min(minBackoff<<min(b.ejections, 8), maxBackoff)
+	b.ejections++
+	b.ejected.Store(true)
+	b.retryAt = now + wait + rand.N(wait/5)
+	b.change(Open, now)
 }
 
-// missed notes that a probe that began at that time got no head of an answer. An upstream that answers requests meanwhile
+// probeFailed notes that a probe that began at that time got no head of an answer. An upstream that answers requests meanwhile
 // is only slow to say that it is well; one whose page is broken, and of which nothing else is known, is for requests to try.
-func (b *breaker) missed(now, began time.Duration, why Fault) (changed bool) {
+func (b *breaker) probeFailed(now, began time.Duration, why Fault) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	shut := b.State() == Open && !b.mild.Load()
+	shut := b.State() == Open && !b.ejected.Load()
 	switch {
-	case shut && !why.unreached():
-		if now >= b.until {
-			b.turn(HalfOpen, now)
+	case shut && !why.unreachable():
+		if now >= b.retryAt {
+			b.change(HalfOpen, now)
 		}
 		return b.State() == HalfOpen
 	case shut:
-	case b.heardSince(began), !why.unreached() && !b.answersNobody(now):
+	case b.heardSince(began), !why.unreachable() && !b.answersNobody(now):
 		return false
-	case b.strikes.Add(1) < maxStrikes && !b.silent(now):
-		b.reason = why
+	case b.inRow.Add(1) < maxInRow && !b.silent(now):
+		b.lastFault = why
 		return false
 	}
-	b.reason = why
+	b.lastFault = why
 	b.open(now, minBackoff)
 	return !shut
 }
 
 // open keeps all requests away until the next probe, which is due after that time.
 func (b *breaker) open(now, wait time.Duration) {
-	b.mild.Store(false)
-	b.until = now + wait + rand.N(wait/10) // replicas need not come back in step
+	b.ejected.Store(false)
+	b.retryAt = now + wait + rand.N(wait/10) // replicas need not come back in step
 	if b.State() != Open {
-		b.opened = 0
+		b.ejections = 0
 	}
-	b.turn(Open, now)
+	b.change(Open, now)
 }
 
 // retry closes the breaker of an upstream whose page nobody asks when its time is over: one more failure opens it.
 func (b *breaker) retry(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.State() != Open || now < b.until {
+	if b.State() != Open || now < b.retryAt {
 		return false
 	}
-	b.turn(Closed, now)
-	b.strikes.Store(maxStrikes - 1)
+	b.change(Closed, now)
+	b.inRow.Store(maxInRow - 1)
 	return true
 }
 
-// turn changes the state. b.mu is held.
-func (b *breaker) turn(to State, now time.Duration) {
+// change changes the state. b.mu is held.
+func (b *breaker) change(to State, now time.Duration) {
 	b.state.Store(uint32(to))
-	b.since, b.passed = now, 0
-	b.strikes.Store(0)
-	b.accused.Store(false)
-	b.fine.clear()
-	b.failed.clear()
-	b.refused.clear()
+	b.changedAt, b.trialsPassed = now, 0
+	b.inRow.Store(0)
+	b.suspected.Store(false)
+	b.successes.clear()
+	b.failures.clear()
+	b.rejections.clear()
 }
 
-// shut tells until when the breaker lets nothing through; false if it does.
-func (b *breaker) shut() (until time.Duration, ok bool) {
+// openUntil tells until when the breaker lets nothing through; false if it does.
+func (b *breaker) openUntil() (until time.Duration, ok bool) {
 	if b.State() != Open {
 		return 0, false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.until, true
+	return b.retryAt, true
 }
 
-// passedBy tells whether the breaker is open mildly.
-func (b *breaker) passedBy() bool { return b.State() == Open && b.mild.Load() }
+// isEjected tells whether the breaker is open mildly.
+func (b *breaker) isEjected() bool { return b.State() == Open && b.ejected.Load() }
 
-// why is the reason of the last failure.
-func (b *breaker) why() Fault {
+// reason is the reason of the last failure.
+func (b *breaker) reason() Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.reason
+	return b.lastFault
 }
 
 // rampShare is the share of its weight that an upstream has which came back at that time; 1 in the end.

@@ -22,12 +22,12 @@ func TestAttemptsAccuse(t *testing.T) {
 		var b breaker
 		at := time.Minute
 		for range good {
-			b.praise(at)
+			b.success(at)
 		}
 		for range failed {
-			b.strike(at, at, BrokenAnswer)
+			b.failure(at, at, BrokenResponse)
 		}
-		if got := b.accused.Load(); got != want {
+		if got := b.suspected.Load(); got != want {
 			t.Errorf("%d good, %d failed: accused is %v", good, failed, got)
 		}
 		wantState(t, &b, Closed)
@@ -47,9 +47,9 @@ func TestWindowForgets(t *testing.T) {
 	var b breaker
 	for i := range 60 {
 		at := time.Minute + time.Duration(i)*1200*time.Millisecond
-		b.strike(at, at, TimeoutResponse)
+		b.failure(at, at, TimeoutResponse)
 	}
-	if b.accused.Load() {
+	if b.suspected.Load() {
 		t.Error("eight in ten seconds accuse")
 	}
 	var w window
@@ -70,34 +70,34 @@ func TestWindowForgets(t *testing.T) {
 func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	b.strike(at, at, Unreachable)
-	if !b.accused.Load() {
+	b.failure(at, at, Unreachable)
+	if !b.suspected.Load() {
 		t.Error("not accused by a failure to connect")
 	}
-	b.strike(at, at, TimeoutConnect)
+	b.failure(at, at, TimeoutConnect)
 	wantState(t, &b, Closed)
-	if !b.strike(at, at, Unreachable) {
+	if !b.failure(at, at, Unreachable) {
 		t.Error("the opening is not told")
 	}
 	wantState(t, &b, Open)
-	if until, _ := b.shut(); until > at+time.Second/2 {
+	if until, _ := b.openUntil(); until > at+time.Second/2 {
 		t.Errorf("its page is asked for only after %v", until-at)
 	}
-	if b.passedBy() || b.why() != Unreachable {
-		t.Errorf("mild is %v, the reason %v", b.passedBy(), b.why())
+	if b.isEjected() || b.reason() != Unreachable {
+		t.Errorf("mild is %v, the reason %v", b.isEjected(), b.reason())
 	}
 	b = breaker{}
-	b.strike(at, at, Unreachable)
-	b.missed(at, at, Unreachable)
-	if !b.missed(at, at, Unreachable) {
+	b.failure(at, at, Unreachable)
+	b.probeFailed(at, at, Unreachable)
+	if !b.probeFailed(at, at, Unreachable) {
 		t.Error("the opening is not told")
 	}
 	b = breaker{}
 	for range 100 {
 		at += 10 * time.Millisecond
-		b.strike(at, at, Unreachable)
-		b.praise(at) // others get through
-		b.missed(at, at-time.Millisecond, TimeoutResponse)
+		b.failure(at, at, Unreachable)
+		b.success(at) // others get through
+		b.probeFailed(at, at-time.Millisecond, TimeoutResponse)
 	}
 	wantState(t, &b, Closed)
 }
@@ -106,17 +106,17 @@ func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 func TestBreakerOpensWhenNobodyIsAnswered(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	for range leastAttempts {
-		b.strike(at, at, TimeoutResponse)
+	for range minAttempts {
+		b.failure(at, at, TimeoutResponse)
 	}
-	b.missed(at+1, at+1, TimeoutResponse)
+	b.probeFailed(at+1, at+1, TimeoutResponse)
 	wantState(t, &b, Open)
 	b = breaker{}
-	b.strike(at, at, Unavailable) // which is an answer
-	for range leastAttempts {
-		b.strike(at, at, TimeoutResponse)
+	b.failure(at, at, Unavailable) // which is an answer
+	for range minAttempts {
+		b.failure(at, at, TimeoutResponse)
 	}
-	b.missed(at+1, at+1, TimeoutResponse)
+	b.probeFailed(at+1, at+1, TimeoutResponse)
 	wantState(t, &b, Closed)
 }
 
@@ -128,20 +128,20 @@ func TestBreakerCountsProbes(t *testing.T) {
 		var b breaker
 		at := time.Minute
 		for range attempts {
-			b.strike(at, at, BrokenAnswer)
+			b.failure(at, at, BrokenResponse)
 		}
-		for range maxStrikes {
+		for range maxInRow {
 			wantState(t, &b, Closed)
-			b.missed(at, at, why)
+			b.probeFailed(at, at, why)
 		}
 		wantState(t, &b, want)
 	}
 	f(0, Unreachable, Open)
 	f(0, TimeoutConnect, Open)
 	f(0, TimeoutResponse, Closed)
-	f(0, BrokenAnswer, Closed)
+	f(0, BrokenResponse, Closed)
 	f(1, TimeoutResponse, Open)
-	f(1, BrokenAnswer, Open)
+	f(1, BrokenResponse, Open)
 }
 
 // Where there is a connection again but no page, requests are to find out.
@@ -149,20 +149,20 @@ func TestABrokenPageIsTried(t *testing.T) {
 	var b breaker
 	at := time.Minute
 	openBreaker(&b, at)
-	until, _ := b.shut()
-	b.missed(until-1, until-1, BrokenAnswer)
+	until, _ := b.openUntil()
+	b.probeFailed(until-1, until-1, BrokenResponse)
 	wantState(t, &b, Open)
-	b.missed(until, until, BrokenAnswer)
+	b.probeFailed(until, until, BrokenResponse)
 	wantState(t, &b, HalfOpen)
-	b.strike(until+1, until+1, BrokenAnswer)
+	b.failure(until+1, until+1, BrokenResponse)
 	wantState(t, &b, Open)
-	if b.passedBy() {
+	if b.isEjected() {
 		t.Error("it is let through")
 	}
-	until, _ = b.shut()
-	b.missed(until, until, BrokenAnswer)
+	until, _ = b.openUntil()
+	b.probeFailed(until, until, BrokenResponse)
 	for range trials {
-		b.praise(until)
+		b.success(until)
 	}
 	wantState(t, &b, Closed)
 }
@@ -173,10 +173,10 @@ func TestAnAnsweredProbeCloses(t *testing.T) {
 		var b breaker
 		at := time.Minute
 		openBreaker(&b, at)
-		if until, shut := b.shut(); !shut || until < at+time.Second || until > at+1100*time.Millisecond {
+		if until, shut := b.openUntil(); !shut || until < at+time.Second || until > at+1100*time.Millisecond {
 			t.Errorf("shut is %v, for %v", shut, until-at)
 		}
-		if !b.answered(at+1, well) {
+		if !b.probeOK(at+1, well) {
 			t.Error("not told")
 		}
 		wantState(t, &b, Closed)
@@ -187,22 +187,22 @@ func TestAnAnsweredProbeCloses(t *testing.T) {
 func TestBreakerIgnoresOldEvidence(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	b.shun(at)
-	until, _ := b.shut()
+	b.ejectClosed(at)
+	until, _ := b.openUntil()
 	for range 10 { // of those that were under way
-		b.strike(at+time.Second/2, at-time.Second, TimeoutResponse)
-		b.praise(at + time.Second/2)
+		b.failure(at+time.Second/2, at-time.Second, TimeoutResponse)
+		b.success(at + time.Second/2)
 	}
-	if again, _ := b.shut(); again != until {
+	if again, _ := b.openUntil(); again != until {
 		t.Error("old strikes keep it open for longer")
 	}
 	wantState(t, &b, Open)
-	b.answered(until, true)
+	b.probeOK(until, true)
 	for range 10 {
-		b.strike(until+1, at, TimeoutResponse)
+		b.failure(until+1, at, TimeoutResponse)
 	}
 	wantState(t, &b, HalfOpen)
-	if !b.strike(until+1, until, BrokenAnswer) {
+	if !b.failure(until+1, until, BrokenResponse) {
 		t.Error("a failed trial does not open it")
 	}
 	wantState(t, &b, Open)
@@ -212,17 +212,17 @@ func TestBreakerIgnoresOldEvidence(t *testing.T) {
 func TestBreakerComesBackByTrials(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	b.shun(at)
-	until, _ := b.shut()
-	b.answered(until-1, true)
+	b.ejectClosed(at)
+	until, _ := b.openUntil()
+	b.probeOK(until-1, true)
 	wantState(t, &b, Open) // not before its time
-	if !b.passedBy() {
+	if !b.isEjected() {
 		t.Error("it is shut")
 	}
-	b.answered(until, true)
+	b.probeOK(until, true)
 	wantState(t, &b, HalfOpen)
 	for i := range trials {
-		if closed := b.praise(until + 1); closed != (i == trials-1) {
+		if closed := b.success(until + 1); closed != (i == trials-1) {
 			t.Fatalf("trial %d: closed is %v", i, closed)
 		}
 	}
@@ -234,10 +234,10 @@ func TestBreakerComesBackByTrials(t *testing.T) {
 func TestBreakerBacksOff(t *testing.T) {
 	var b breaker
 	at := time.Minute
-	b.shun(at)
+	b.ejectClosed(at)
 	f := func(least, most time.Duration) {
 		t.Helper()
-		until, shut := b.shut()
+		until, shut := b.openUntil()
 		if wait := until - at; !shut || wait < least || wait > most {
 			t.Errorf("shut is %v, for %v; want %v to %v", shut, wait, least, most)
 		}
@@ -245,8 +245,8 @@ func TestBreakerBacksOff(t *testing.T) {
 	}
 	f(time.Second, 1200*time.Millisecond)
 	again := func() {
-		b.answered(at, true)
-		b.strike(at, at, BrokenAnswer)
+		b.probeOK(at, true)
+		b.failure(at, at, BrokenResponse)
 	}
 	again()
 	f(2*time.Second, 2400*time.Millisecond)
@@ -254,23 +254,23 @@ func TestBreakerBacksOff(t *testing.T) {
 		again()
 		f(3*time.Second, 3600*time.Millisecond)
 	}
-	b.answered(at, true)
+	b.probeOK(at, true)
 	for range trials {
-		b.praise(at)
+		b.success(at)
 	}
-	b.shun(at)
+	b.ejectClosed(at)
 	f(time.Second, 1200*time.Millisecond)
 	openBreaker(&b, at)
 	for range 10 {
-		b.missed(at, at, Unreachable)
+		b.probeFailed(at, at, Unreachable)
 		f(time.Second, 1100*time.Millisecond)
 	}
 }
 
 // openBreaker opens a breaker as one that nobody answers behind.
 func openBreaker(b *breaker, at time.Duration) {
-	for range maxStrikes {
-		b.missed(at, at+1, Unreachable)
+	for range maxInRow {
+		b.probeFailed(at, at+1, Unreachable)
 	}
 }
 
@@ -295,8 +295,8 @@ func TestBudget(t *testing.T) {
 	for range 100000 {
 		b.earn()
 	}
-	if n := spent(); n != mostRetries {
-		t.Errorf("%d retries were saved, want %d", n, mostRetries)
+	if n := spent(); n != maxRetries {
+		t.Errorf("%d retries were saved, want %d", n, maxRetries)
 	}
 }
 

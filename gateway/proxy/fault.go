@@ -22,7 +22,7 @@ const (
 	TimeoutConnect  // no connection in time
 	TimeoutResponse // no response head in time
 	TimeoutIdle     // silence inside the body, or an upstream that stopped reading the request
-	BrokenAnswer    // closed, cut or malformed
+	BrokenResponse  // closed, cut or malformed
 	HeadTooLarge    // a response head over the limit
 	UpstreamFailed  // one answer after the other was an error; only the cache's followers are told so
 	TLSFailed       // no TLS with it: its certificate, or no TLS at all
@@ -48,7 +48,7 @@ var faults = [...]string{
 	TimeoutConnect:  "timeout_connect",
 	TimeoutResponse: "timeout_response",
 	TimeoutIdle:     "timeout_idle",
-	BrokenAnswer:    "bad_upstream_response",
+	BrokenResponse:  "bad_upstream_response",
 	HeadTooLarge:    "upstream_header_too_large",
 	UpstreamFailed:  "upstream_failed",
 	TLSFailed:       "upstream_tls",
@@ -64,9 +64,9 @@ func (f Fault) String() string { return faults[f] }
 // OfClient tells whether it is the client's doing, and says nothing about an upstream.
 func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodySlow }
 
-// elsewhere tells whether another pool may be asked after the fault: nobody has seen the request, or it may be
+// allowsFallback tells whether another pool may be asked after the fault: nobody has seen the request, or it may be
 // seen again.
-func (f Fault) elsewhere() bool {
+func (f Fault) allowsFallback() bool {
 	switch f {
 	case NoUpstream, Busy, Unreachable, TimeoutConnect, TLSFailed, Unavailable:
 		return true
@@ -74,5 +74,5 @@ func (f Fault) elsewhere() bool {
 	return false
 }
 
-// unreached tells whether no connection came about.
-func (f Fault) unreached() bool { return f == Unreachable || f == TimeoutConnect || f == TLSFailed }
+// unreachable tells whether no connection came about.
+func (f Fault) unreachable() bool { return f == Unreachable || f == TimeoutConnect || f == TLSFailed }

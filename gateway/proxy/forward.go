@@ -25,7 +25,7 @@ func (p *Proxy) Forward(x *Exchange) Outcome {
 	}
 	x.failing = second != nil && second.Healthy()
 	f = p.offer(x, first)
-	if second != nil && f.elsewhere() && !x.Gone() {
+	if second != nil && f.allowsFallback() && !x.Gone() {
 		if f == Unavailable {
 			p.retry(x, RetryUnavailable)
 		}
@@ -46,12 +46,12 @@ func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
 	pool.budget.earn()
 	x.tried = x.tried[:0]
 	for fault := NoUpstream; ; {
-		u, f := p.place(x, pool)
+		u, f := p.acquire(x, pool)
 		switch {
 		case u != nil:
 		case f != NoUpstream || len(x.tried) == 0:
 			return f
-		case x.Retried == RetryReused && fault == BrokenAnswer && x.Upstream.take(pool):
+		case x.Retried == RetryReused && fault == BrokenResponse && x.Upstream.acquire(pool):
 			u = x.Upstream // there is no other; what broke one idle connection broke the rest
 			u.conns.dropAll()
 		default:
@@ -77,8 +77,8 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 	}
 }
 
-// place finds the request a place at an upstream, if need be by waiting for it.
-func (p *Proxy) place(x *Exchange, pool *Pool) (*Upstream, Fault) {
+// acquire finds the request a acquire at an upstream, if need be by waiting for it.
+func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
 	u, f := (*Upstream)(nil), Busy
 	if pool.queue.length.Load() == 0 { // who is in the queue goes first
 		u, f = pool.pick(x.hashKey(pool), x.tried)
@@ -87,7 +87,7 @@ func (p *Proxy) place(x *Exchange, pool *Pool) (*Upstream, Fault) {
 		u, f = p.waitFor(x, pool)
 	}
 	if f == NoUpstream {
-		x.RetryAfter = pool.untilProbe(wire.Now())
+		x.RetryAfter = pool.untilReopen(wire.Now())
 	}
 	return u, f
 }
@@ -98,7 +98,7 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 	x.Upstream = u
 	defer func() {
 		if !x.taken {
-			x.upstream.leave(pool) // that of the hedge, if it was faster
+			x.upstream.release(pool) // that of the hedge, if it was faster
 		}
 	}()
 	if f, again = p.roundTrip(x); x.taken {
@@ -107,16 +107,16 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 	x.attempted(f)
 	p.observe(x, f)
 	if f != None && again != RetryReused {
-		x.upstream.home.Load().judge(x.upstream, f, x.response.Status, x.began)
+		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
 	return f, again
 }
 
 // observe tells of an attempt that has come to its end.
-func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.tell(&x.attempt, f) }
+func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.report(&x.attempt, f) }
 
-// tell tells of an attempt, and returns how long it took.
-func (p *Proxy) tell(a *attempt, f Fault) (all time.Duration) {
+// report tells of an attempt, and returns how long it took.
+func (p *Proxy) report(a *attempt, f Fault) (all time.Duration) {
 	took := wire.Now() - a.began
 	all = took
 	if p.options.Observe != nil {
@@ -132,7 +132,7 @@ func (p *Proxy) tell(a *attempt, f Fault) (all time.Duration) {
 // meanwhile.
 func (p *Proxy) connect(x *Exchange) Fault {
 	u := x.upstream
-	if x.conn = u.idleConn(wire.Now()); x.conn != nil {
+	if x.conn = u.takeIdle(wire.Now()); x.conn != nil {
 		return None
 	}
 	ctx, cancel := context.WithCancel(p.running)
@@ -228,7 +228,7 @@ func (p *Proxy) finish(x *Exchange) {
 	if x.dirty || x.response.Close || x.Gone() {
 		_ = x.conn.Close()
 	} else {
-		x.upstream.release(x.conn)
+		x.upstream.keepIdle(x.conn)
 	}
 	x.conn = nil
 }

@@ -25,12 +25,12 @@ const (
 )
 
 // newSlots holds the rendezvous of each slot: the highest of -w/ln(h), h in (0,1) by upstream and slot.
-func newSlots(seats []seat) []uint16 {
+func newSlots(seats []candidate) []uint16 {
 	slots := make([]uint16, hashSlots)
 	for slot := range slots {
 		best := math.Inf(-1)
 		for i := range seats {
-			h := float64(mix(seats[i].seed^mix(uint64(slot)+1))>>11|1) / (1 << 53)
+			h := float64(mix(seats[i].hashSeed^mix(uint64(slot)+1))>>11|1) / (1 << 53)
 			if score := -float64(seats[i].weight) / math.Log(h); score > best {
 				best, slots[slot] = score, uint16(i)
 			}
@@ -39,18 +39,18 @@ func newSlots(seats []seat) []uint16 {
 	return slots
 }
 
-// place is the seat of a key, or the next of its seats that is not over its bound.
-func (r *roster) place(p *Pool, key uint64) *seat {
+// byHash is the seat of a key, or the next of its seats that is not over its bound.
+func (r *picker) byHash(p *Pool, key uint64) *candidate {
 	all := p.inflight.Load() + 1
 	at := key
 	for range 8 {
-		s := &r.seats[r.slots[at%hashSlots]]
+		s := &r.candidates[r.slots[at%hashSlots]]
 		if n := s.inflight.Load(); n < spareLoad || 4*n*r.total < loadQuarters*all*s.weight {
 			return s
 		}
 		at = mix(at)
 	}
-	return r.lessBusy()
+	return r.lessBusyOfTwo()
 }
 
 // hashKey is what the pool hashes x by; 0 if it does not, or x has no such thing.

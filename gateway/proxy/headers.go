@@ -86,9 +86,9 @@ func appendForwarded(dst []byte, r *Request) []byte {
 	return dst
 }
 
-// appendAnswerHead appends the head that goes to the client, for a body of length bytes (or ChunkedBody, or
+// appendReplyHead appends the head that goes to the client, for a body of length bytes (or ChunkedBody, or
 // UntilClose for a client that knows no chunks).
-func appendAnswerHead(dst []byte, x *Exchange, length int64) []byte {
+func appendReplyHead(dst []byte, x *Exchange, length int64) []byte {
 	a := &x.response
 	dst = wire.AppendStatusLine(dst, a.Status, a.Reason)
 	dst = a.AppendKept(dst)

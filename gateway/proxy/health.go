@@ -19,10 +19,10 @@ const sickInterval = time.Second
 // and was not heard of between two looks is asked at once, and is not asked for more by others' requests while its page takes
 // much longer than it did before.
 const (
-	lookEvery    = 250 * time.Millisecond
-	quietAgain   = 500 * time.Millisecond // between two such probes
-	leastPatient = 400 * time.Millisecond
-	pagesLonger  = 4
+	checkEvery  = 250 * time.Millisecond
+	quietAgain  = 500 * time.Millisecond // between two such probes
+	minPatience = 400 * time.Millisecond
+	pagesLonger = 4
 )
 
 // watchOver looks after an upstream until ctx ends: it probes it at once and then every interval, more
@@ -37,23 +37,23 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	for {
 		if now := wire.Now(); now >= next || q.hear(u, now) && now >= last+quietAgain {
 			last = now
-			p.look(ctx, u)
+			p.check(ctx, u)
 			q = quiet{begun: u.begun(), last: wire.Now()}
 			next = u.nextProbe(wire.Now(), last)
 		}
-		if !u.names.fixed() && wire.Now() >= lookup && (u.home.Load().Explicit || u.names.known.Load() != nil) {
-			lookup = u.lookAgain(ctx)
+		if !u.resolver.fixed() && wire.Now() >= lookup && (u.owner.Load().Explicit || u.resolver.addrs.Load() != nil) {
+			lookup = u.resolveAgain(ctx)
 		}
 		now := wire.Now()
 		u.conns.expire(now)
-		wake := min(next, now+lookEvery)
-		if u.back.Load() > 0 {
-			u.home.Load().refresh(now) // the next step of its slow start
+		wake := min(next, now+checkEvery)
+		if u.recoveredAt.Load() > 0 {
+			u.owner.Load().refresh(now) // the next step of its slow start
 			if u.ramping(now) {
 				wake = min(wake, now+rampStep)
 			} else {
-				u.back.Store(0)
-				u.home.Load().refresh(now)
+				u.recoveredAt.Store(0)
+				u.owner.Load().refresh(now)
 			}
 		}
 		timer.Reset(max(0, wake-now))
@@ -61,9 +61,9 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-u.nudged:
+		case <-u.probeNow:
 			again := u.nextProbe(wire.Now(), last)
-			if _, shut := u.breaker.shut(); !shut {
+			if _, shut := u.breaker.openUntil(); !shut {
 				again = min(next, again)
 			}
 			next = again
@@ -90,7 +90,7 @@ func (q *quiet) hear(u *Upstream, now time.Duration) bool {
 	case came && q.since == 0:
 		q.since = now
 	}
-	return q.since > 0 && now-q.since >= lookEvery && u.home.Load().Explicit
+	return q.since > 0 && now-q.since >= checkEvery && u.owner.Load().Explicit
 }
 
 // begun is how many requests have got a place at the upstream so far.
@@ -98,13 +98,13 @@ func (u *Upstream) begun() int64 { return u.served.Load() + u.inflight.Load() }
 
 // nextProbe is when to probe again after a probe that began at last.
 func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
-	if until, shut := u.breaker.shut(); shut {
+	if until, shut := u.breaker.openUntil(); shut {
 		return max(now, until)
 	}
-	wait := u.probing.Interval
+	wait := u.healthCheck.Interval
 	switch {
-	case !u.Probed() || u.breaker.accused.Load() || u.breaker.strikes.Load() > 0:
-		wait = min(wait, askInterval)
+	case !u.Probed() || u.breaker.suspected.Load() || u.breaker.inRow.Load() > 0:
+		wait = min(wait, suspectInterval)
 	case !u.Healthy() || u.breaker.State() != Closed:
 		wait = min(wait, sickInterval)
 	}
@@ -112,12 +112,12 @@ func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
 	return max(now, last+wait+rand.N(wait/10+1))
 }
 
-// look probes an upstream, if the operator has named it.
-func (p *Proxy) look(ctx context.Context, u *Upstream) {
-	if u.home.Load().Explicit {
+// check probes an upstream, if the operator has named it.
+func (p *Proxy) check(ctx context.Context, u *Upstream) {
+	if u.owner.Load().Explicit {
 		p.probeOnce(ctx, u)
 	} else if now := wire.Now(); u.breaker.retry(now) {
-		u.home.Load().refresh(now)
+		u.owner.Load().refresh(now)
 	}
 }
 
@@ -129,10 +129,10 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 		}
 	}()
 	began := wire.Now()
-	accused := u.breaker.accused.Swap(false)
+	accused := u.breaker.suspected.Swap(false)
 	var late atomic.Bool
-	timer := time.AfterFunc(u.patience(), func() { late.Store(u.setAside(began)) })
-	f, status := p.ask(ctx, u)
+	timer := time.AfterFunc(u.patience(), func() { late.Store(u.sideline(began)) })
+	f, status := p.probe(ctx, u)
 	timer.Stop()
 	if f == Exhausted || ctx.Err() != nil {
 		return // which says nothing about the upstream
@@ -141,42 +141,42 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 	if f == TimeoutResponse && u.breaker.heardSince(began) && u.Probed() {
 		return // it answers requests, so it is there, and busy
 	}
-	u.finding.Store(uint32(f) | uint32(status)<<pageStatusAt)
+	u.lastFailure.Store(uint32(f) | uint32(status)<<pageStatusAt)
 	was, known := u.Healthy() || late.Load(), u.probed.Swap(true)
 	u.healthy.Store(f == None)
-	home := u.home.Load()
+	home := u.owner.Load()
 	switch f {
 	case None, Unavailable, Looped:
-		u.pageTook.Store(int64(now - began))
-		u.breaker.answered(now, f == None)
-		if f == None && u.breaker.State() == HalfOpen && u.inflight.Load() == 0 && u.breaker.pass(now) {
+		u.probeTook.Store(int64(now - began))
+		u.breaker.probeOK(now, f == None)
+		if f == None && u.breaker.State() == HalfOpen && u.inflight.Load() == 0 && u.breaker.trialPassed(now) {
 			was = false // as good as a trial, when nobody asks
 		}
-		if accused && !(home.fares(u, now) && u.breaker.shun(now)) {
-			u.breaker.acquit(now)
+		if accused && !(home.peersFareBetter(u, now) && u.breaker.ejectClosed(now)) {
+			u.breaker.clear(now)
 		}
 	default:
-		u.breaker.missed(now, began, f)
+		u.breaker.probeFailed(now, began, f)
 	}
 	if f == None && !was && known && u.breaker.State() == Closed {
-		u.back.Store(int64(now))
+		u.recoveredAt.Store(int64(now))
 	}
 	home.refresh(now)
 }
 
 // patience is how long the page of an upstream may take.
 func (u *Upstream) patience() time.Duration {
-	return min(probeTimeout, max(leastPatient, pagesLonger*time.Duration(u.pageTook.Load())))
+	return min(probeTimeout, max(minPatience, pagesLonger*time.Duration(u.probeTook.Load())))
 }
 
-// setAside leaves out an upstream that has requests, while neither they nor the probe that began then have got an answer and
+// sideline leaves out an upstream that has requests, while neither they nor the probe that began then have got an answer and
 // somebody else is well. It tells whether it did.
-func (u *Upstream) setAside(began time.Duration) bool {
-	home := u.home.Load()
-	if u.inflight.Load() == 0 || u.breaker.heardSince(began-lookEvery) || !home.others(u) || !u.healthy.Swap(false) {
+func (u *Upstream) sideline(began time.Duration) bool {
+	home := u.owner.Load()
+	if u.inflight.Load() == 0 || u.breaker.heardSince(began-checkEvery) || !home.hasHealthyPeer(u) || !u.healthy.Swap(false) {
 		return false
 	}
-	u.finding.Store(uint32(TimeoutResponse))
+	u.lastFailure.Store(uint32(TimeoutResponse))
 	home.refresh(wire.Now())
 	return true
 }

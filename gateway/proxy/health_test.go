@@ -13,7 +13,7 @@ func TestQuiet(t *testing.T) {
 	q := quiet{begun: u.begun(), last: at}
 	f := func(what string, want bool) {
 		t.Helper()
-		at += lookEvery
+		at += checkEvery
 		if got := q.hear(u, at); got != want {
 			t.Fatalf("%s: silent is %v", what, got)
 		}
@@ -23,13 +23,13 @@ func TestQuiet(t *testing.T) {
 	f("a new request", false)
 	f("a turn later", true)
 	f("and then", true)
-	u.breaker.praise(at + 1)
+	u.breaker.success(at + 1)
 	f("a head", false)
 	f("its stream goes on", false)
 	f("its stream goes on", false)
 	u.inflight.Add(1)
 	f("another request", false)
-	u.breaker.praise(at + 1)
+	u.breaker.success(at + 1)
 	f("answered at once", false)
 	f("both go on", false)
 	u.inflight.Add(1)

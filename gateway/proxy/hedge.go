@@ -54,7 +54,7 @@ func (p *Proxy) startHedge(x *Exchange) {
 	if pool.queue.length.Load() > 0 || !pool.budget.spend() {
 		return
 	}
-	u := pool.pickWell(x)
+	u := pool.pickHealthy(x)
 	if u == nil {
 		pool.budget.refund()
 		return
@@ -68,8 +68,8 @@ func (p *Proxy) startHedge(x *Exchange) {
 	go h.run()
 }
 
-// pickWell takes a place at an upstream that is well, and neither the one that x waits for nor one it has tried.
-func (p *Pool) pickWell(x *Exchange) *Upstream {
+// pickHealthy takes a place at an upstream that is well, and neither the one that x waits for nor one it has tried.
+func (p *Pool) pickHealthy(x *Exchange) *Upstream {
 	not := append(x.tried, x.Upstream)
 	for _, u := range p.Upstreams {
 		if !u.Healthy() && !slices.Contains(not, u) {
@@ -105,7 +105,7 @@ func (h *hedge) run() {
 
 // try sends the request and waits for the head of the response.
 func (h *hedge) try() Fault {
-	if h.conn = h.upstream.idleConn(wire.Now()); h.conn == nil {
+	if h.conn = h.upstream.takeIdle(wire.Now()); h.conn == nil {
 		conn, err := h.upstream.connect(h.ctx)
 		if err != nil {
 			return dialFault(err)
@@ -145,11 +145,11 @@ func (p *Proxy) lose(a *attempt, f Fault) {
 	if a.conn != nil {
 		_ = a.conn.Close()
 	}
-	p.tell(a, f)
+	p.report(a, f)
 	if !a.outdated(f) {
-		a.upstream.home.Load().judge(a.upstream, f, a.response.Status, a.began)
+		a.upstream.owner.Load().judge(a.upstream, f, a.response.Status, a.began)
 	}
-	a.upstream.leave(a.pool)
+	a.upstream.release(a.pool)
 	a.free()
 }
 

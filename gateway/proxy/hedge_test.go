@@ -16,19 +16,19 @@ func TestPickWell(t *testing.T) {
 	b.healthy.Store(false)
 	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, Result: Result{Upstream: a}, tried: []*Upstream{d}}
 	for range 100 {
-		if u := p.pickWell(x); u != c {
+		if u := p.pickHealthy(x); u != c {
 			t.Fatalf("picked %v", u)
 		}
-		c.leave(p)
+		c.release(p)
 	}
 	if len(x.tried) != 1 || x.tried[0] != d {
 		t.Errorf("tried is %v", x.tried)
 	}
 	c.limit.Store(1)
-	if !c.take(p) {
+	if !c.acquire(p) {
 		t.Fatal("no place")
 	}
-	if u := p.pickWell(x); u != nil {
+	if u := p.pickHealthy(x); u != nil {
 		t.Errorf("picked %v, but nobody has a place", u)
 	}
 	for _, u := range []*Upstream{a, b, d} {
@@ -42,7 +42,7 @@ func TestPickWellAlloc(t *testing.T) {
 	p := poolOf("round_robin", 1, 1, 1)
 	p.Upstreams[1].healthy.Store(false)
 	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, Result: Result{Upstream: p.Upstreams[0]}, tried: make([]*Upstream, 0, 4)}
-	if n := testing.AllocsPerRun(100, func() { p.pickWell(x).leave(p) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { p.pickHealthy(x).release(p) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -62,7 +62,7 @@ func TestBudgetRefund(t *testing.T) {
 // Upstreams stay who they are when their pool begins to hedge.
 func TestHedgeIsNoRecipe(t *testing.T) {
 	off, on := config.Pool{Name: "p", MaxInflight: 1}, config.Pool{Name: "p", MaxInflight: 1, Hedge: time.Second}
-	if !reflect.DeepEqual(recipeOf(config.Upstream{}, off), recipeOf(config.Upstream{}, on)) {
+	if !reflect.DeepEqual(specOf(config.Upstream{}, off), specOf(config.Upstream{}, on)) {
 		t.Error("another recipe")
 	}
 }

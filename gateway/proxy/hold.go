@@ -25,8 +25,8 @@ func (h *Holds) Held() int64 { return h.held.Load() }
 // ordinary requests out.
 const shortShare = 8
 
-// take makes room for n bytes more, if there is.
-func (h *Holds) take(n, limit int64) bool {
+// reserve makes room for n bytes more, if there is.
+func (h *Holds) reserve(n, limit int64) bool {
 	if h.held.Add(n) <= limit {
 		return true
 	}
@@ -88,7 +88,7 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 
 // grow makes first large enough for so much of the body.
 func (h *hold) grow(want int, limit int64) bool {
-	if !h.take(int64(want), limit) {
+	if !h.reserve(int64(want), limit) {
 		return false
 	}
 	larger := wire.GetBuffer(h.room + want + wire.ChunkTail)
@@ -103,7 +103,7 @@ func (h *hold) collectMore(c *wire.ClientConn) Fault {
 	each := int(h.holds.each.Load())
 	for at := morePart; h.size < each && !c.BodyDone(); {
 		if at == morePart {
-			if !h.take(int64(min(morePart, each-h.size)), h.holds.total.Load()) {
+			if !h.reserve(int64(min(morePart, each-h.size)), h.holds.total.Load()) {
 				return BodiesFull
 			}
 			h.more = append(h.more, wire.GetBuffer(wire.LargeBuffer))
@@ -120,8 +120,8 @@ func (h *hold) collectMore(c *wire.ClientConn) Fault {
 	return None
 }
 
-func (h *hold) take(n, limit int64) bool {
-	if !h.holds.take(n, limit) {
+func (h *hold) reserve(n, limit int64) bool {
+	if !h.holds.reserve(n, limit) {
 		return false
 	}
 	h.taken += n

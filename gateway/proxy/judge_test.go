@@ -14,17 +14,17 @@ func TestJudge(t *testing.T) {
 		p := poolOf("p2c", 1, 1)
 		u := p.Upstreams[0]
 		if now := wire.Now(); fault == None {
-			p.heard(u, status, now, now)
+			p.judgeHead(u, status, now, now)
 		} else {
 			p.judge(u, fault, status, now)
 		}
-		if got := u.breaker.failed.sum(wire.Now()) > 0; got != failure {
+		if got := u.breaker.failures.sum(wire.Now()) > 0; got != failure {
 			t.Errorf("%v, %d: a failure is %v", fault, status, got)
 		}
 		if u.Healthy() == out {
 			t.Errorf("%v, %d: out is %v", fault, status, !u.Healthy())
 		}
-		if n := len(p.roster.Load().seats); out != (n == 1) {
+		if n := len(p.picker.Load().candidates); out != (n == 1) {
 			t.Errorf("%v, %d: %d seats", fault, status, n)
 		}
 	}
@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 	f(TLSFailed, 0, true, true)
 	f(TimeoutResponse, 0, true, true) // nothing good came meanwhile
 	f(TimeoutIdle, 0, true, false)
-	f(BrokenAnswer, 0, true, false)
+	f(BrokenResponse, 0, true, false)
 	f(Truncated, 200, true, false)
 	f(Unavailable, 503, true, false)
 	f(ClientGone, 0, false, false)
@@ -56,13 +56,13 @@ func TestASlowRequestIsNoHang(t *testing.T) {
 	p := poolOf("p2c", 1, 1)
 	u := p.Upstreams[0]
 	began := time.Minute
-	u.breaker.praise(began + time.Second)
-	if p.judge(u, TimeoutResponse, 0, began); !u.Healthy() || u.breaker.failed.sum(wire.Now()) > 0 {
+	u.breaker.success(began + time.Second)
+	if p.judge(u, TimeoutResponse, 0, began); !u.Healthy() || u.breaker.failures.sum(wire.Now()) > 0 {
 		t.Error("out by one slow request")
 	}
 	p = poolOf("p2c", 1, 1)
 	u = p.Upstreams[0]
-	u.breaker.answered(began+time.Second, true)
+	u.breaker.probeOK(began+time.Second, true)
 	if p.judge(u, TimeoutResponse, 0, began); !u.Healthy() {
 		t.Error("out by one slow request, though the page answers")
 	}
@@ -81,20 +81,20 @@ func TestWhoFailsAloneIsPassedBy(t *testing.T) {
 		now := wire.Now()
 		for i, n := range failed {
 			for range n {
-				p.Upstreams[i].breaker.strike(now, now, BrokenAnswer)
+				p.Upstreams[i].breaker.failure(now, now, BrokenResponse)
 			}
 			for range 10 - n {
-				p.Upstreams[i].breaker.praise(now)
+				p.Upstreams[i].breaker.success(now)
 			}
 		}
 		u := p.Upstreams[0]
-		if got := p.fares(u, now); got != want {
+		if got := p.peersFareBetter(u, now); got != want {
 			t.Errorf("%v failed: somebody fares better is %v", failed, got)
 		}
 		if !want {
 			return
 		}
-		u.breaker.shun(now)
+		u.breaker.ejectClosed(now)
 		p.refresh(now)
 		if got, _ := p.pick(7, nil); got == u {
 			t.Error("passed by, it was asked")
@@ -131,10 +131,10 @@ func TestTrials(t *testing.T) {
 		p := poolOf("p2c", 1, 1)
 		u, other := p.Upstreams[0], p.Upstreams[1:]
 		u.inflight.Store(stuck)
-		u.breaker.shun(0)
+		u.breaker.ejectClosed(0)
 		p.refresh(0)
-		until, _ := u.breaker.shut()
-		u.breaker.answered(until, true)
+		until, _ := u.breaker.openUntil()
+		u.breaker.probeOK(until, true)
 		p.refresh(until)
 		for range trials {
 			if got, f := p.pick(0, other); got != u {
@@ -150,10 +150,10 @@ func TestTrials(t *testing.T) {
 			t.Errorf("alone and half open, it has no place: %v", f)
 		}
 		for range trials {
-			u.breaker.praise(until)
+			u.breaker.success(until)
 		}
 		p.refresh(until)
-		if u.limit.Load() != u.most {
+		if u.limit.Load() != u.maxInflight {
 			t.Error("closed, it may not have what it may")
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// nearlyAll is when a pool panics: with fewer than one in so many of its upstreams well, what finds them sick
+// panicThreshold is when a pool panics: with fewer than one in so many of its upstreams well, what finds them sick
 // is as likely to be wrong, and the few would not bear the load. Those whose breaker is open stay out.
-const nearlyAll = 10
+const panicThreshold = 10
 
 // A Pool is the upstreams of one service.
 type Pool struct {
@@ -24,13 +24,13 @@ type Pool struct {
 	balance  string
 	hashBy   string
 	hashName string // of the field, in lower case, or of the parameter
-	turn     atomic.Uint32
+	next     atomic.Uint32
 	inflight atomic.Int64 // of a pool that hashes
-	roster   atomic.Pointer[roster]
+	picker   atomic.Pointer[picker]
 	budget   budget
 	queue    *queue
 	hedge    time.Duration // after which a GET is sent to another upstream as well; 0: never
-	made     config.Pool   // what it was made from
+	settings config.Pool   // what it was made from
 	onHealth func(u *Upstream, healthy bool)
 
 	mu sync.Mutex // of refresh
@@ -39,7 +39,7 @@ type Pool struct {
 func newPool(c config.Pool) *Pool {
 	p := &Pool{
 		Name: c.Name, Explicit: c.Explicit, balance: c.Balance, hashBy: c.Hash.By, hashName: c.Hash.Name,
-		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, made: c,
+		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, settings: c,
 	}
 	p.budget.start()
 	return p
@@ -63,7 +63,7 @@ func (p *Pool) Healthy() bool {
 // Sick tells whether every upstream of the pool is known to be.
 func (p *Pool) Sick() bool {
 	for _, u := range p.Upstreams {
-		if u.Healthy() || !u.Probed() && u.breaker.State() != Open || u.breaker.passedBy() {
+		if u.Healthy() || !u.Probed() && u.breaker.State() != Open || u.breaker.isEjected() {
 			return false
 		}
 	}
@@ -90,9 +90,9 @@ func (p *Pool) Queue() QueueState {
 // pick takes a place at an upstream for a request that those in tried could not be given. It returns none
 // with Busy if there are some but they are full, and with NoUpstream if nobody is left.
 func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
-	r := p.roster.Load()
-	if len(r.seats) > 0 {
-		if s := r.choose(p, key); !slices.Contains(tried, s.Upstream) && s.take(p) {
+	r := p.picker.Load()
+	if len(r.candidates) > 0 {
+		if s := r.choose(p, key); !slices.Contains(tried, s.Upstream) && s.acquire(p) {
 			return s.Upstream, None
 		}
 	}
@@ -101,14 +101,14 @@ func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 
 // pickAny takes a place at the least busy upstream that has one and was not tried. Those that look sick are
 // the last resort: not for a request that only found the others full, unless it is only requests that they fail.
-func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
+func (r *picker) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 	fault := NoUpstream
-	for range 2 * len(r.seats) { // again if somebody was faster
-		var best *seat
-		from := rand.IntN(len(r.seats))
+	for range 2 * len(r.candidates) { // again if somebody was faster
+		var best *candidate
+		from := rand.IntN(len(r.candidates))
 		fault = NoUpstream
-		for i := range r.seats {
-			s := &r.seats[(from+i)%len(r.seats)]
+		for i := range r.candidates {
+			s := &r.candidates[(from+i)%len(r.candidates)]
 			switch limit := s.limit.Load(); {
 			case limit == 0 || slices.Contains(tried, s.Upstream):
 			case s.inflight.Load() >= limit:
@@ -120,13 +120,13 @@ func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 		if best == nil {
 			break
 		}
-		if best.take(p) {
+		if best.acquire(p) {
 			return best.Upstream, None
 		}
 		fault = Busy
 	}
-	for _, u := range r.rest {
-		if (fault == NoUpstream || u.breaker.passedBy()) && !slices.Contains(tried, u) && u.take(p) {
+	for _, u := range r.lastResort {
+		if (fault == NoUpstream || u.breaker.isEjected()) && !slices.Contains(tried, u) && u.acquire(p) {
 			return u, None
 		}
 	}
@@ -137,19 +137,19 @@ func (r *roster) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 func (p *Pool) refresh(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var well, dubious []seat
+	var well, dubious []candidate
 	known, fit := 0, p.countHealthy()
 	for _, u := range p.Upstreams {
 		healthy, state := u.Healthy(), u.breaker.State()
 		switch {
-		case u.breaker.passedBy(), state == HalfOpen && healthy && fit == 1:
-			u.limit.Store(u.most) // nobody else is there for what it would not get
+		case u.breaker.isEjected(), state == HalfOpen && healthy && fit == 1:
+			u.limit.Store(u.maxInflight) // nobody else is there for what it would not get
 		default:
 			u.limit.Store(u.limitIn(state))
 		}
-		s := seat{u, u.weightNow(now)}
+		s := candidate{u, u.weightNow(now)}
 		switch {
-		case state == Open && !u.breaker.passedBy():
+		case state == Open && !u.breaker.isEjected():
 		case healthy:
 			well = append(well, s)
 		default:
@@ -158,22 +158,22 @@ func (p *Pool) refresh(now time.Duration) {
 		if u.Probed() || state == Open {
 			known++
 		}
-		if u.Probed() && u.told.Swap(toldOf(healthy)) != toldOf(healthy) && p.onHealth != nil {
+		if u.Probed() && u.reported.Swap(reportOf(healthy)) != reportOf(healthy) && p.onHealth != nil {
 			p.onHealth(u, healthy)
 		}
 	}
 	var rest []*Upstream
-	if len(well)*nearlyAll < known || len(well) == 0 {
+	if len(well)*panicThreshold < known || len(well) == 0 {
 		well = append(well, dubious...)
 	} else {
 		for _, s := range dubious {
 			rest = append(rest, s.Upstream)
 		}
 	}
-	r := newRoster(p.balance, well)
-	r.rest = rest
-	p.roster.Store(r)
-	p.queue.call()
+	r := newPicker(p.balance, well)
+	r.lastResort = rest
+	p.picker.Store(r)
+	p.queue.wakeFirst()
 }
 
 // countHealthy is how many upstreams of the pool are healthy.
@@ -194,40 +194,40 @@ func (p *Pool) served() (n int64) {
 	return n
 }
 
-// untilProbe is how long it takes until the first open breaker of the pool lets something through again.
-func (p *Pool) untilProbe(now time.Duration) time.Duration {
+// untilReopen is how long it takes until the first open breaker of the pool lets something through again.
+func (p *Pool) untilReopen(now time.Duration) time.Duration {
 	wait := time.Duration(0)
 	for _, u := range p.Upstreams {
-		if until, shut := u.breaker.shut(); shut && (wait == 0 || until-now < wait) {
+		if until, shut := u.breaker.openUntil(); shut && (wait == 0 || until-now < wait) {
 			wait = until - now
 		}
 	}
 	return wait
 }
 
-// others tells whether the pool has somebody well but u.
-func (p *Pool) others(u *Upstream) bool {
+// hasHealthyPeer tells whether the pool has somebody well but u.
+func (p *Pool) hasHealthyPeer(u *Upstream) bool {
 	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool { return v != u && v.Healthy() })
 }
 
-// fares tells whether an upstream of the pool other than u is well and fails a much smaller share of its requests: then it is u,
+// peersFareBetter tells whether an upstream of the pool other than u is well and fails a much smaller share of its requests: then it is u,
 // and not what is asked of it. Requests that fail wherever they go say nothing about where they went.
-func (p *Pool) fares(u *Upstream, now time.Duration) bool {
+func (p *Pool) peersFareBetter(u *Upstream, now time.Duration) bool {
 	share := u.breaker.share(now)
 	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool {
 		return v != u && v.Healthy() && v.breaker.State() == Closed && v.breaker.share(now) <= share/2
 	})
 }
 
-// heard draws the conclusion from the head of an answer to a request that was sent at that time. It counts as soon as it is there:
+// judgeHead draws the conclusion from the head of an answer to a request that was sent at that time. It counts as soon as it is there:
 // a stream may last for an hour.
-func (p *Pool) heard(u *Upstream, status int, began, now time.Duration) {
+func (p *Pool) judgeHead(u *Upstream, status int, began, now time.Duration) {
 	if unavailable(status) {
 		p.judge(u, Unavailable, status, began)
 		return
 	}
-	if u.breaker.praise(now) {
-		u.back.Store(int64(now))
+	if u.breaker.success(now) {
+		u.recoveredAt.Store(int64(now))
 		p.refresh(now)
 	}
 }
@@ -242,28 +242,28 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	changed := false
 	switch f {
 	case Unreachable, TimeoutConnect, TLSFailed:
-		changed = u.breaker.strike(now, began, f)
+		changed = u.breaker.failure(now, began, f)
 		changed = u.healthy.Swap(false) || changed
-		u.finding.Store(uint32(f) | foundByRequest)
+		u.lastFailure.Store(uint32(f) | foundByRequest)
 	case TimeoutResponse:
-		if time.Duration(u.breaker.good.Load()) >= began {
+		if time.Duration(u.breaker.lastGood.Load()) >= began {
 			return // others had their answers meanwhile: a slow request, not a sick upstream
 		}
-		changed = u.breaker.strike(now, began, f)
+		changed = u.breaker.failure(now, began, f)
 		// Nothing good came in all that time: it hangs. A probe will tell, and until then others are there.
-		if !u.breaker.wellSince(began) && p.others(u) {
+		if !u.breaker.wellSince(began) && p.hasHealthyPeer(u) {
 			changed = u.healthy.Swap(false) || changed
-			u.finding.Store(uint32(f) | foundByRequest)
+			u.lastFailure.Store(uint32(f) | foundByRequest)
 		}
-	case TimeoutIdle, BrokenAnswer, Truncated, Unavailable:
-		changed = u.breaker.strike(now, began, f)
+	case TimeoutIdle, BrokenResponse, Truncated, Unavailable:
+		changed = u.breaker.failure(now, began, f)
 	default:
 		return
 	}
 	if changed {
 		p.refresh(now)
 	}
-	if changed || u.breaker.accused.Load() {
-		u.suspect()
+	if changed || u.breaker.suspected.Load() {
+		u.probeSoon()
 	}
 }

@@ -56,7 +56,7 @@ func shares(p *Pool, n int) []int {
 	for i := range n {
 		u, _ := p.pick(mix(uint64(i)), nil)
 		got[u.Index]++
-		u.leave(p)
+		u.release(p)
 	}
 	for i := range got {
 		got[i] = (got[i]*100 + n/2) / n
@@ -89,7 +89,7 @@ func TestTurnsAreSpread(t *testing.T) {
 	p := poolOf(roundRobin, 4, 2, 1)
 	var turns []uint16
 	for range 2 {
-		turns = append(turns, p.roster.Load().turns...)
+		turns = append(turns, p.picker.Load().rotation...)
 	}
 	for i := range len(turns) - 2 {
 		if turns[i] == turns[i+1] && turns[i] == turns[i+2] {
@@ -129,7 +129,7 @@ func TestTheLessBusyIsPicked(t *testing.T) {
 	busy := 0
 	for range 10000 {
 		u, _ := p.pick(0, nil)
-		if u.leave(p); u.Index >= 50 {
+		if u.release(p); u.Index >= 50 {
 			busy++
 		}
 	}
@@ -185,7 +185,7 @@ func TestAFullUpstreamIsPassedBy(t *testing.T) {
 	for _, balance := range balances {
 		p := poolOf(balance, 100, 1, 1)
 		for _, u := range p.Upstreams {
-			u.most = 10
+			u.maxInflight = 10
 		}
 		p.refresh(wire.Now())
 		for range 30 {
@@ -211,7 +211,7 @@ func TestHash(t *testing.T) {
 		for i := range all {
 			u, _ := p.pick(hashOf(fmt.Sprint("user-", i)), nil)
 			all[i] = u.Index
-			u.leave(p)
+			u.release(p)
 		}
 		return all
 	}
@@ -272,7 +272,7 @@ func TestHashKey(t *testing.T) {
 func TestSlowStart(t *testing.T) {
 	p := poolOf("p2c", 1, 1)
 	back := 10 * time.Second
-	p.Upstreams[0].back.Store(int64(back))
+	p.Upstreams[0].recoveredAt.Store(int64(back))
 	f := func(after time.Duration, least, most int) {
 		t.Helper()
 		p.refresh(back + after)
@@ -294,8 +294,8 @@ func TestAllocPick(t *testing.T) {
 			if got := testing.AllocsPerRun(100, func() {
 				key = mix(key)
 				u, _ := p.pick(key, nil)
-				p.heard(u, 200, 0, wire.Now())
-				u.leave(p)
+				p.judgeHead(u, 200, 0, wire.Now())
+				u.release(p)
 			}); got != 0 {
 				t.Errorf("%s of %d: %v allocations", balance, n, got)
 			}
@@ -313,7 +313,7 @@ func BenchmarkPick(b *testing.B) {
 				for b.Loop() {
 					key = mix(key)
 					u, _ := p.pick(key, nil)
-					u.leave(p)
+					u.release(p)
 				}
 			})
 		}

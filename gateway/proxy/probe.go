@@ -9,27 +9,27 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// ask makes one probe. Any answer below 500 is a sign of life: many OpenAI-compatible servers have no health page. Another one
+// probe makes one probe. Any answer below 500 is a sign of life: many OpenAI-compatible servers have no health page. Another one
 // is Unavailable. Where the page is not there, a pool may have another one, which is asked first from then on.
-func (p *Proxy) ask(running context.Context, u *Upstream) (f Fault, status int) {
+func (p *Proxy) probe(running context.Context, u *Upstream) (f Fault, status int) {
 	ctx, cancel := context.WithTimeout(running, probeTimeout)
 	defer cancel()
 	first, second := u.pages()
-	f, status = p.askFor(ctx, u, first)
+	f, status = p.probePage(ctx, u, first)
 	if status != 404 || second == "" {
 		return f, status
 	}
-	g, other := p.askFor(ctx, u, second)
+	g, other := p.probePage(ctx, u, second)
 	if other == 404 || other == 0 {
 		return f, status // that one was an answer
 	}
-	u.elsewhere.Store(!u.elsewhere.Load())
+	u.secondPage.Store(!u.secondPage.Load())
 	return g, other
 }
 
-// askFor asks for a page, on a connection of its own, as a request does and by the same parser: what is good enough for
+// probePage asks for a page, on a connection of its own, as a request does and by the same parser: what is good enough for
 // requests is for probes. The head is the verdict: how long a body is, and whether it ends, says nothing about health.
-func (p *Proxy) askFor(ctx context.Context, u *Upstream, path string) (f Fault, status int) {
+func (p *Proxy) probePage(ctx context.Context, u *Upstream, path string) (f Fault, status int) {
 	conn, err := u.connect(ctx)
 	if err != nil {
 		return dialFault(err), 0
@@ -49,7 +49,7 @@ func (p *Proxy) askFor(ctx context.Context, u *Upstream, path string) (f Fault, 
 	case f != None && ctx.Err() != nil:
 		return TimeoutResponse, 0 // or the gateway ends, which is looked at by who asked
 	case f == HeadTooLarge:
-		return BrokenAnswer, 0
+		return BrokenResponse, 0
 	case f == None && a.response.Status == fasthttp.StatusLoopDetected:
 		return Looped, a.response.Status
 	case f == None && a.response.Status >= 500:
@@ -62,19 +62,19 @@ func (p *Proxy) askFor(ctx context.Context, u *Upstream, path string) (f Fault, 
 
 // pages are the health page that is asked for, and the other one, "" if there is none.
 func (u *Upstream) pages() (first, second string) {
-	if u.elsewhere.Load() {
-		return u.probing.Else, u.probing.Path
+	if u.secondPage.Load() {
+		return u.healthCheck.Else, u.healthCheck.Path
 	}
-	return u.probing.Path, u.probing.Else
+	return u.healthCheck.Path, u.healthCheck.Else
 }
 
-// hopeless is how long the page of an upstream may take of whose attempts none has got the head of an answer.
-const hopeless = time.Second
+// silentPageTime is how long the page of an upstream may take of whose attempts none has got the head of an answer.
+const silentPageTime = time.Second
 
 // pageTime is how much of the time left the page may take.
 func (u *Upstream) pageTime(left time.Duration) time.Duration {
 	if u.breaker.silent(wire.Now()) {
-		return min(left, hopeless)
+		return min(left, silentPageTime)
 	}
 	return left
 }

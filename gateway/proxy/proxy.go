@@ -48,7 +48,7 @@ type Proxy struct {
 	watch   *wire.Watch
 	holds   Holds
 	running context.Context // until end
-	end     context.CancelFunc
+	stop    context.CancelFunc
 	probes  sync.WaitGroup
 
 	reloading sync.Mutex // one at a time
@@ -73,14 +73,14 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	}
 	p := &Proxy{options: o, pools: make(map[string]*Pool)}
 	p.holds.Set(o.BodyBuffer, o.BodyBufferTotal)
-	p.running, p.end = context.WithCancel(context.Background())
+	p.running, p.stop = context.WithCancel(context.Background())
 	fresh, err := p.makePools(p.pools, pools)
 	if err != nil {
-		p.end()
+		p.stop()
 		return nil, err
 	}
 	p.watch = wire.NewWatch(o.WatchEvery)
-	p.open(p.pools, fresh)
+	p.start(p.pools, fresh)
 	return p, nil
 }
 
@@ -91,11 +91,11 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 	}
 	pool = newPool(c)
 	pool.onHealth = p.options.OnHealth
-	if old := p.Pool(c.Name); old != nil && old.made.Queue == c.Queue {
+	if old := p.Pool(c.Name); old != nil && old.settings.Queue == c.Queue {
 		pool.queue = old.queue // those who wait in it wait for the same upstreams
 	}
 	for _, up := range c.Upstreams {
-		u := p.same(recipeOf(up, c))
+		u := p.reusable(specOf(up, c))
 		if u == nil {
 			u = p.newUpstream(up, pool, c)
 			fresh = append(fresh, u)
@@ -108,29 +108,29 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upstream {
 	u := newUpstream(up, pool, c)
 	u.via = [2]string{"Via: 1.0 " + p.options.Via + "\r\n", "Via: 1.1 " + p.options.Via + "\r\n"}
-	u.dial, u.names.lookup = p.dialTCP, lookup
+	u.dial, u.resolver.lookup = p.dialTCP, lookup
 	if dial := p.options.Dial; dial != nil {
 		u.dial = func(_ context.Context, addr string) (net.Conn, error) { return dial(addr) }
-		u.names.lookup = nil
+		u.resolver.lookup = nil
 	}
 	u.Index = p.upstreams
 	p.upstreams++
 	return u
 }
 
-// open makes the pools the homes of their upstreams, and begins to watch over those that are fresh.
-func (p *Proxy) open(pools map[string]*Pool, fresh []*Upstream) {
+// start makes the pools the homes of their upstreams, and begins to watch over those that are fresh.
+func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 	for _, pool := range pools {
 		for _, u := range pool.Upstreams {
-			if u.home.Store(pool); pool.Explicit && !u.Probed() {
-				u.suspect() // it may be named only now
+			if u.owner.Store(pool); pool.Explicit && !u.Probed() {
+				u.probeSoon() // it may be named only now
 			}
 		}
 		pool.refresh(wire.Now())
 	}
 	for _, u := range fresh {
 		running, end := context.WithCancel(p.running)
-		u.end = end
+		u.stopWatch = end
 		p.probes.Add(1)
 		go p.watchOver(running, u)
 	}
@@ -174,7 +174,7 @@ func (p *Proxy) Cut() { p.watch.InterruptAll() }
 
 // Close ends probes and the watch and closes the pooled connections. No Forward may be under way.
 func (p *Proxy) Close() {
-	p.end() // and with it every attempt to connect
+	p.stop() // and with it every attempt to connect
 	p.probes.Wait()
 	p.watch.Close()
 	for _, u := range p.upstreamsNow() {

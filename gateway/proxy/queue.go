@@ -92,8 +92,8 @@ func (q *queue) leave(w *waiter) {
 	waiters.Put(w)
 }
 
-// call wakes the first in the queue: a place may be free.
-func (q *queue) call() {
+// wakeFirst wakes the first in the queue: a place may be free.
+func (q *queue) wakeFirst() {
 	if q.length.Load() == 0 {
 		return
 	}
@@ -104,8 +104,8 @@ func (q *queue) call() {
 	q.mu.Unlock()
 }
 
-// leads tells whether w is the first.
-func (q *queue) leads(w *waiter) bool {
+// isFirst tells whether w is the first.
+func (q *queue) isFirst(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.first == w
@@ -127,13 +127,13 @@ func (q *queue) retryAfter(now time.Duration, served int64) time.Duration {
 		q.rate = float64(served-q.served) / took.Seconds()
 		q.began, q.served = now, served
 	case q.rate == 0 && took > 0:
-		return q.after(float64(served-q.served) / took.Seconds())
+		return q.drainTime(float64(served-q.served) / took.Seconds())
 	}
-	return q.after(q.rate)
+	return q.drainTime(q.rate)
 }
 
-// after is the time in which the queue is through at that rate: between a second and a minute.
-func (q *queue) after(rate float64) time.Duration {
+// drainTime is the time in which the queue is through at that rate: between a second and a minute.
+func (q *queue) drainTime(rate float64) time.Duration {
 	const least, most = time.Second, time.Minute
 	if rate <= 0 {
 		return least // nothing is known yet
@@ -166,7 +166,7 @@ func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
 		if x.Gone() {
 			return nil, ClientGone
 		}
-		if q.leads(w) {
+		if q.isFirst(w) {
 			if u, f := pool.pick(x.hashKey(pool), x.tried); f != Busy {
 				q.admitted.Add(1)
 				return u, f

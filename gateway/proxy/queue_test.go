@@ -15,7 +15,7 @@ func TestQueueKeepsOrderAndBound(t *testing.T) {
 		t.Fatal("a full queue takes another")
 	}
 	q.leave(all[1]) // whose client left
-	if !q.leads(all[0]) || q.length.Load() != 2 {
+	if !q.isFirst(all[0]) || q.length.Load() != 2 {
 		t.Error("the first has lost its place")
 	}
 	last := q.join()
@@ -23,11 +23,11 @@ func TestQueueKeepsOrderAndBound(t *testing.T) {
 		t.Fatal("the place that was left is not free")
 	}
 	q.leave(all[0])
-	if !q.leads(all[2]) {
+	if !q.isFirst(all[2]) {
 		t.Error("the second of those left is not first")
 	}
 	q.leave(all[2])
-	if !q.leads(last) {
+	if !q.isFirst(last) {
 		t.Error("the last does not move up")
 	}
 	q.leave(last)
@@ -40,7 +40,7 @@ func TestQueueKeepsOrderAndBound(t *testing.T) {
 func TestQueueLosesNoCall(t *testing.T) {
 	q := &queue{size: 2}
 	a, b := q.join(), q.join()
-	q.call() // meant for a, who leaves
+	q.wakeFirst() // meant for a, who leaves
 	q.leave(a)
 	select {
 	case <-b.woken:

@@ -14,7 +14,7 @@ func (p *Proxy) relay(x *Exchange) Fault {
 		x.dirty = true
 	}
 	x.Status, x.HeadAt = x.response.Status, wire.Now()
-	x.upstream.home.Load().heard(x.upstream, x.Status, x.began, x.HeadAt)
+	x.upstream.owner.Load().judgeHead(x.upstream, x.Status, x.began, x.HeadAt)
 	if x.switched() {
 		return p.tunnel(x)
 	}
@@ -24,7 +24,7 @@ func (p *Proxy) relay(x *Exchange) Fault {
 		x.taken, x.length = true, length
 		return None
 	}
-	x.tapAnswer()
+	x.tapResponse()
 	if length >= 0 && length <= MaxWhole && !x.response.EventStream() {
 		return p.relayWhole(x, int(length))
 	}
@@ -54,7 +54,7 @@ func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 	p.endClient(x)
 	p.finish(x)
 	x.tapBody(b[body:to])
-	x.head = appendAnswerHead(x.head[:0], x, int64(length))
+	x.head = appendReplyHead(x.head[:0], x, int64(length))
 	return x.sendBehindHead(b, body, to)
 }
 
@@ -66,7 +66,7 @@ func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
 	}
 	copy(b[from:], x.head)
 	if x.Client.Send(b[from:to]) != nil {
-		return x.left()
+		return x.clientGone()
 	}
 	return None
 }
@@ -79,9 +79,9 @@ func (p *Proxy) endClient(x *Exchange) {
 	}
 }
 
-// left notes that the client has left in the middle of its answer.
-func (x *Exchange) left() Fault {
-	x.watched.Leave()
+// clientGone notes that the client has clientGone in the middle of its answer.
+func (x *Exchange) clientGone() Fault {
+	x.watched.MarkGone()
 	x.Client.Reset()
 	return ClientGone
 }
@@ -109,7 +109,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	}
 	x.dirty = x.dirty || length == wire.UntilClose
 	p.endClient(x)
-	x.head = appendAnswerHead(x.head[:0], x, outLength)
+	x.head = appendReplyHead(x.head[:0], x, outLength)
 	if f := s.first(x); f != None {
 		return f
 	}
@@ -127,12 +127,12 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 		}
 		data, ok := s.take(x, x.from, x.from+n)
 		if !ok {
-			return x.cut(BrokenAnswer)
+			return x.cut(BrokenResponse)
 		}
 		x.tapBody(x.down.B[x.from : x.from+data])
 		a, b := s.frame(x.down.B, x.from, data)
 		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
-			return x.left()
+			return x.clientGone()
 		}
 	}
 	if untilClose {
@@ -146,7 +146,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 func (s *stream) first(x *Exchange) Fault {
 	data, ok := s.take(x, x.body, x.end)
 	if !ok {
-		return BrokenAnswer // nobody has seen a byte: a clear error
+		return BrokenResponse // nobody has seen a byte: a clear error
 	}
 	to := x.body + data
 	x.tapBody(x.down.B[x.body:to])
@@ -216,9 +216,9 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 	}
 	p.observe(x, f)
 	if f != None {
-		x.upstream.home.Load().judge(x.upstream, f, x.response.Status, x.began)
+		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
-	x.upstream.leave(x.pool)
+	x.upstream.release(x.pool)
 	x.free()
 	return f
 }
@@ -230,7 +230,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
 	for {
 		data, ok := s.take(x, from, to)
 		if !ok {
-			return BrokenAnswer
+			return BrokenResponse
 		}
 		if data > 0 && sink(x.down.B[from:from+data]) != nil {
 			return ClientGone

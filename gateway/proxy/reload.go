@@ -22,7 +22,7 @@ func (p *Proxy) Reload(pools []config.Pool) (retire func(), err error) {
 	p.mu.Lock()
 	p.pools = made
 	p.mu.Unlock()
-	p.open(made, fresh)
+	p.start(made, fresh)
 	kept := make(map[*Upstream]bool)
 	for _, u := range p.upstreamsNow() {
 		kept[u] = true
@@ -39,7 +39,7 @@ func (p *Proxy) Reload(pools []config.Pool) (retire func(), err error) {
 // makePools fills made with pools and returns the upstreams that were not there before.
 func (p *Proxy) makePools(made map[string]*Pool, pools []config.Pool) (fresh []*Upstream, err error) {
 	for _, c := range pools {
-		if old := p.Pool(c.Name); old != nil && reflect.DeepEqual(old.made, c) {
+		if old := p.Pool(c.Name); old != nil && reflect.DeepEqual(old.settings, c) {
 			made[c.Name] = old
 			continue
 		}
@@ -63,26 +63,26 @@ func (p *Proxy) upstreamsNow() (all []*Upstream) {
 	return all
 }
 
-// A recipe is all that an upstream is made from: upstreams of equal recipes are the same.
-type recipe struct {
+// A spec is all that an upstream is made from: upstreams of equal recipes are the same.
+type spec struct {
 	upstream config.Upstream
 	pool     config.Pool // without what concerns the choice among its upstreams
 }
 
-func recipeOf(u config.Upstream, pool config.Pool) recipe {
+func specOf(u config.Upstream, pool config.Pool) spec {
 	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
 	pool.Hedge = 0
-	return recipe{u, pool}
+	return spec{u, pool}
 }
 
-// same finds the upstream of the same recipe in the pool of that name.
-func (p *Proxy) same(r recipe) *Upstream {
+// reusable finds the upstream of the reusable recipe in the pool of that name.
+func (p *Proxy) reusable(r spec) *Upstream {
 	old := p.Pool(r.pool.Name)
 	if old == nil {
 		return nil
 	}
 	for _, u := range old.Upstreams {
-		if reflect.DeepEqual(u.recipe, r) {
+		if reflect.DeepEqual(u.spec, r) {
 			return u
 		}
 	}
@@ -91,6 +91,6 @@ func (p *Proxy) same(r recipe) *Upstream {
 
 // retire ends the probes of an upstream, and closes its connections as soon as they are idle.
 func (u *Upstream) retire() {
-	u.end()
+	u.stopWatch()
 	u.conns.close()
 }

@@ -72,20 +72,20 @@ func serviceOf(host string) (domain string, ok bool) {
 	return labels[2], true
 }
 
-// names is where an upstream's name leads. All its addresses are one upstream: each new connection goes to
+// resolver is where an upstream's name leads. All its addresses are one upstream: each new connection goes to
 // the next of them, and to another if it cannot be made. Idle connections to an address that is gone are
 // closed, busy ones when they are free.
-type names struct {
+type resolver struct {
 	hostport string
 	host     string // "" for an address, which leads to itself
 	port     uint16
 	lookup   lookupFunc
 
-	known atomic.Pointer[[]netip.AddrPort]
-	turn  atomic.Uint32
+	addrs atomic.Pointer[[]netip.AddrPort]
+	next  atomic.Uint32
 }
 
-func (n *names) init(hostport string) {
+func (n *resolver) init(hostport string) {
 	n.hostport = hostport
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -99,19 +99,19 @@ func (n *names) init(hostport string) {
 }
 
 // fixed tells whether there is nothing to look up.
-func (n *names) fixed() bool { return n.host == "" || n.lookup == nil }
+func (n *resolver) fixed() bool { return n.host == "" || n.lookup == nil }
 
-// gone tells whether the name has ceased to lead to that address.
-func (n *names) gone(to netip.AddrPort) bool {
+// dropped tells whether the name has ceased to lead to that address.
+func (n *resolver) dropped(to netip.AddrPort) bool {
 	if !to.IsValid() {
 		return false
 	}
-	known := n.known.Load()
+	known := n.addrs.Load()
 	return known != nil && !slices.Contains(*known, to)
 }
 
 // resolve asks for the addresses. What was known stays known if nobody answers.
-func (n *names) resolve(ctx context.Context) error {
+func (n *resolver) resolve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	found, err := n.lookup(ctx, n.host, n.port)
@@ -123,24 +123,24 @@ func (n *names) resolve(ctx context.Context) error {
 	}
 	slices.SortFunc(found, netip.AddrPort.Compare)
 	found = slices.Compact(found)
-	n.known.Store(&found)
+	n.addrs.Store(&found)
 	return nil
 }
 
 // dialAny connects to the next address of the upstream's name, or to another of them.
 func (u *Upstream) dialAny(ctx context.Context) (net.Conn, netip.AddrPort, error) {
-	n := &u.names
+	n := &u.resolver
 	if n.fixed() {
 		conn, err := u.dial(ctx, n.hostport)
 		return conn, netip.AddrPort{}, err
 	}
-	if n.known.Load() == nil {
+	if n.addrs.Load() == nil {
 		if err := n.resolve(ctx); err != nil {
 			return nil, netip.AddrPort{}, err
 		}
 	}
-	known := *n.known.Load()
-	turn := int(n.turn.Add(1) % uint32(len(known)))
+	known := *n.addrs.Load()
+	turn := int(n.next.Add(1) % uint32(len(known)))
 	var failed error
 	for i := range known {
 		to := known[(turn+i)%len(known)]
@@ -168,12 +168,12 @@ func (u *Upstream) dialOne(ctx context.Context, to netip.AddrPort, left int) (ne
 	return u.dial(ctx, to.String())
 }
 
-// lookAgain asks for the addresses once more, closes idle connections to those that are gone, and returns
+// resolveAgain asks for the addresses once more, closes idle connections to those that are gone, and returns
 // when to ask next.
-func (u *Upstream) lookAgain(ctx context.Context) (next time.Duration) {
-	n := &u.names
+func (u *Upstream) resolveAgain(ctx context.Context) (next time.Duration) {
+	n := &u.resolver
 	if n.resolve(ctx) == nil {
-		u.conns.drop(func(i idleConn) bool { return n.gone(i.conn.To) })
+		u.conns.drop(func(i idleConn) bool { return n.dropped(i.conn.To) })
 	}
 	return wire.Now() + lookupEvery + rand.N(lookupEvery/10)
 }

@@ -29,7 +29,7 @@ type named struct {
 func newNamed(t *testing.T, addrs ...string) *named {
 	c := config.Pool{Name: "p", Balance: "p2c", MaxInflight: 10, Timeouts: config.Timeouts{Connect: time.Second}}
 	n := &named{Upstream: newUpstream(config.Upstream{URL: &url.URL{Scheme: "http", Host: "up.example:80"}}, newPool(c), c), addrs: addrs}
-	n.names.lookup = func(_ context.Context, host string, port uint16) (found []netip.AddrPort, err error) {
+	n.resolver.lookup = func(_ context.Context, host string, port uint16) (found []netip.AddrPort, err error) {
 		if host != "up.example" || port != 80 {
 			t.Errorf("asked for %q, %d", host, port)
 		}
@@ -97,24 +97,24 @@ func TestAddressesThatAreGoneDrain(t *testing.T) {
 	}
 	busy := all[:2]
 	for _, c := range all[2:] {
-		n.release(c)
+		n.keepIdle(c)
 	}
 	n.addrs = []string{"10.0.0.2"}
-	n.lookAgain(t.Context())
+	n.resolveAgain(t.Context())
 	if len(n.conns.idle) != 1 || n.conns.idle[0].conn.To.String() != "10.0.0.2:80" {
 		t.Errorf("idle: %v", n.conns.idle)
 	}
 	for _, c := range busy {
-		n.release(c)
+		n.keepIdle(c)
 	}
 	if len(n.conns.idle) != 2 {
 		t.Errorf("%d connections are idle, want those 2 to 10.0.0.2", len(n.conns.idle))
 	}
 	// Nobody knows better: what was known stays.
 	n.failed, n.addrs = errors.New("no name server"), nil
-	n.lookAgain(t.Context())
+	n.resolveAgain(t.Context())
 	n.failed = nil
-	n.lookAgain(t.Context())
+	n.resolveAgain(t.Context())
 	if len(n.conns.idle) != 2 {
 		t.Error("a name server that fails closes connections")
 	}
@@ -127,10 +127,10 @@ func TestAddressesThatAreGoneDrain(t *testing.T) {
 
 // An address leads to itself, and nobody is asked.
 func TestAnAddressIsNotLookedUp(t *testing.T) {
-	var n names
+	var n resolver
 	n.init("[2001:db8::1]:80")
 	n.lookup = lookup
-	if !n.fixed() || n.gone(netip.MustParseAddrPort("10.0.0.1:80")) {
+	if !n.fixed() || n.dropped(netip.MustParseAddrPort("10.0.0.1:80")) {
 		t.Error("an address is taken for a name")
 	}
 }

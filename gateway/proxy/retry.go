@@ -10,14 +10,14 @@ type budget struct{ fifths atomic.Int64 }
 const (
 	retryCost    = 5   // requests that pay for one retry: 20 % of traffic
 	firstRetries = 20  // in the budget at the start
-	mostRetries  = 100 // that can be saved
+	maxRetries   = 100 // that can be saved
 )
 
 func (b *budget) start() { b.fifths.Store(firstRetries * retryCost) }
 
 // earn pays in for one request.
 func (b *budget) earn() {
-	if b.fifths.Load() < mostRetries*retryCost { // a full one is only read, which costs the cores less
+	if b.fifths.Load() < maxRetries*retryCost { // a full one is only read, which costs the cores less
 		b.fifths.Add(1)
 	}
 }

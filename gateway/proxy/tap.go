@@ -15,9 +15,9 @@ type Tap interface {
 	// attempt beside it: of these two, only the one that Forward goes on with is told of.
 	Attempted(u *Upstream, f Fault, status int, began time.Duration)
 
-	// Answer is told of the head of an answer that goes to the client, before it goes, and says whether Body is to see
+	// Response is told of the head of an answer that goes to the client, before it goes, and says whether Body is to see
 	// what follows.
-	Answer(head *wire.ResponseHead) (body bool)
+	Response(head *wire.ResponseHead) (body bool)
 
 	// Body sees a piece of the answer's body, decoded, before the client gets it.
 	Body(piece []byte)
@@ -30,8 +30,8 @@ func (x *Exchange) attempted(f Fault) {
 	}
 }
 
-// tapAnswer tells the tap that an answer is about to go.
-func (x *Exchange) tapAnswer() { x.tapped = x.Tap != nil && x.Tap.Answer(&x.response) }
+// tapResponse tells the tap that an answer is about to go.
+func (x *Exchange) tapResponse() { x.tapped = x.Tap != nil && x.Tap.Response(&x.response) }
 
 // tapBody shows the tap a piece of it.
 func (x *Exchange) tapBody(piece []byte) {

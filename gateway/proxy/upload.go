@@ -114,7 +114,7 @@ func (m *pump) run() {
 	defer func() {
 		if r := recover(); r != nil {
 			m.onPanic(r)
-			m.stop(BrokenAnswer)
+			m.stop(BrokenResponse)
 		}
 		m.ended.Store(int64(wire.Now()))
 		m.done <- struct{}{}

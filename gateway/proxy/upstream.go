@@ -25,34 +25,34 @@ type Upstream struct {
 	Pool  string // its pool's name
 	Index int    // among all upstreams of the proxy, from 0
 
-	home     atomic.Pointer[Pool] // that it belongs to; a reload may give it another
-	recipe   recipe
-	end      context.CancelFunc // of the watch over it
-	host     string             // the Host the upstream gets: "name:port", or "name" for the scheme's own port
-	seed     uint64             // of its place in a hash
-	via      [2]string          // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
-	weight   int
-	most     int64 // requests at once
-	timeouts config.Timeouts
-	probing  config.Health
-	dial     dialFunc
-	names    names
-	tls      *tls.Config // nil: plain
-	conns    conns
-	nudged   chan struct{} // the watch over it should have a look
+	owner       atomic.Pointer[Pool] // that it belongs to; a reload may give it another
+	spec        spec
+	stopWatch   context.CancelFunc // of the watch over it
+	host        string             // the Host the upstream gets: "name:port", or "name" for the scheme's own port
+	hashSeed    uint64             // of its place in a hash
+	via         [2]string          // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
+	weight      int
+	maxInflight int64 // requests at once
+	timeouts    config.Timeouts
+	healthCheck config.Health
+	dial        dialFunc
+	resolver    resolver
+	tls         *tls.Config // nil: plain
+	conns       conns
+	probeNow    chan struct{} // the watch over it should have a look
 
-	inflight atomic.Int64
-	limit    atomic.Int64 // of inflight, for now
-	served   atomic.Int64
-	healthy  atomic.Bool // by the last probe, unless a request has found otherwise since
-	probed   atomic.Bool
-	told     atomic.Uint32
-	finding  atomic.Uint32 // of the last probe as a Fault, with the page's status above it; or of a request, with foundByRequest
-	back     atomic.Int64  // when it came back, as wire.Now; 0: it was never away
-	pageTook atomic.Int64  // the time of the last probe that was answered
-	breaker  breaker
+	inflight    atomic.Int64
+	limit       atomic.Int64 // of inflight, for now
+	served      atomic.Int64
+	healthy     atomic.Bool // by the last probe, unless a request has found otherwise since
+	probed      atomic.Bool
+	reported    atomic.Uint32
+	lastFailure atomic.Uint32 // of the last probe as a Fault, with the page's status above it; or of a request, with foundByRequest
+	recoveredAt atomic.Int64  // when it came back, as wire.Now; 0: it was never away
+	probeTook   atomic.Int64  // the time of the last probe that was answered
+	breaker     breaker
 
-	elsewhere atomic.Bool // the second of the health pages is the one that is there
+	secondPage atomic.Bool // the second of the health pages is the one that is there
 }
 
 func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
@@ -64,12 +64,12 @@ func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
 		host = domain // and the port is in the SRV record
 	}
 	u := &Upstream{
-		URL: c.URL.String(), Pool: pool.Name, recipe: recipeOf(c, of), host: withoutZone(host), weight: max(1, c.Weight), most: int64(of.MaxInflight),
-		timeouts: of.Timeouts, probing: of.Health, nudged: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
+		URL: c.URL.String(), Pool: pool.Name, spec: specOf(c, of), host: withoutZone(host), weight: max(1, c.Weight), maxInflight: int64(of.MaxInflight),
+		timeouts: of.Timeouts, healthCheck: of.Health, probeNow: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
 	}
-	u.names.init(c.URL.Host)
-	u.seed = hashOf(u.URL)
-	u.home.Store(pool)
+	u.resolver.init(c.URL.Host)
+	u.hashSeed = hashOf(u.URL)
+	u.owner.Store(pool)
 	return u
 }
 
@@ -107,23 +107,23 @@ const (
 func (u *Upstream) Condition() (state, reason string) {
 	s := u.breaker.State()
 	switch {
-	case u.breaker.passedBy():
-		reason = u.breaker.why().String() + ", while others of the pool answer"
+	case u.breaker.isEjected():
+		reason = u.breaker.reason().String() + ", while others of the pool answer"
 	case s != Closed:
-		reason = u.breaker.why().String()
+		reason = u.breaker.reason().String()
 	case !u.Probed():
 		reason = "not_probed_yet"
 	case !u.healthy.Load():
-		reason = u.found()
+		reason = u.failureText()
 	case u.ramping(wire.Now()):
 		return "slow_start", ""
 	}
 	return s.String(), reason
 }
 
-// found says what spoke against the upstream the last time.
-func (u *Upstream) found() string {
-	v := u.finding.Load()
+// failureText says what spoke against the upstream the last time.
+func (u *Upstream) failureText() string {
+	v := u.lastFailure.Load()
 	f := Fault(v).String()
 	switch status := v >> pageStatusAt; {
 	case v&foundByRequest != 0:
@@ -135,8 +135,8 @@ func (u *Upstream) found() string {
 	return "probe: " + f
 }
 
-// take takes one of the places at the upstream for a request to the pool; leave gives it back.
-func (u *Upstream) take(p *Pool) bool {
+// acquire takes one of the places at the upstream for a request to the pool; leave gives it back.
+func (u *Upstream) acquire(p *Pool) bool {
 	if u.inflight.Add(1) > u.limit.Load() {
 		u.inflight.Add(-1)
 		return false
@@ -147,13 +147,13 @@ func (u *Upstream) take(p *Pool) bool {
 	return true
 }
 
-func (u *Upstream) leave(p *Pool) {
+func (u *Upstream) release(p *Pool) {
 	u.inflight.Add(-1)
 	u.served.Add(1)
 	if p.balance == hashed {
 		p.inflight.Add(-1)
 	}
-	p.queue.call()
+	p.queue.wakeFirst()
 }
 
 // limitIn is how many requests the upstream may have at once in that state. One on trial may have a few, next to
@@ -163,47 +163,47 @@ func (u *Upstream) limitIn(s State) int64 {
 	case Open:
 		return 0
 	case HalfOpen:
-		if now := u.limit.Load(); now > 0 && now < u.most {
+		if now := u.limit.Load(); now > 0 && now < u.maxInflight {
 			return now // as it was found
 		}
-		return min(u.most, u.inflight.Load()+trials)
+		return min(u.maxInflight, u.inflight.Load()+trials)
 	}
-	return u.most
+	return u.maxInflight
 }
 
 // ramping tells whether the upstream is in its slow start.
 func (u *Upstream) ramping(now time.Duration) bool {
-	back := u.back.Load()
+	back := u.recoveredAt.Load()
 	return back > 0 && now-time.Duration(back) < slowStart && u.Healthy()
 }
 
 // weightNow is the weight of the upstream's seat.
 func (u *Upstream) weightNow(now time.Duration) int64 {
-	w := float64(u.weight * fullSeat)
-	if back := u.back.Load(); back > 0 {
+	w := float64(u.weight * weightUnit)
+	if back := u.recoveredAt.Load(); back > 0 {
 		w *= rampShare(now, time.Duration(back))
 	}
 	return max(1, int64(w))
 }
 
-// toldOf is how told remembers what onHealth was told: 0 is nothing.
-func toldOf(healthy bool) uint32 {
+// reportOf is how told remembers what onHealth was told: 0 is nothing.
+func reportOf(healthy bool) uint32 {
 	if healthy {
 		return 2
 	}
 	return 1
 }
 
-// suspect has the upstream probed soon.
-func (u *Upstream) suspect() {
+// probeSoon has the upstream probed soon.
+func (u *Upstream) probeSoon() {
 	select {
-	case u.nudged <- struct{}{}:
+	case u.probeNow <- struct{}{}:
 	default:
 	}
 }
 
-// idleConn returns a pooled connection that is open and silent, or nil.
-func (u *Upstream) idleConn(now time.Duration) *wire.UpstreamConn {
+// takeIdle returns a pooled connection that is open and silent, or nil.
+func (u *Upstream) takeIdle(now time.Duration) *wire.UpstreamConn {
 	for {
 		conn := u.conns.take(now)
 		if conn == nil || !conn.Stale() {
@@ -213,9 +213,9 @@ func (u *Upstream) idleConn(now time.Duration) *wire.UpstreamConn {
 	}
 }
 
-// release keeps a connection for another request, unless the name does not lead there any more.
-func (u *Upstream) release(conn *wire.UpstreamConn) {
-	if u.names.gone(conn.To) {
+// keepIdle keeps a connection for another request, unless the name does not lead there any more.
+func (u *Upstream) keepIdle(conn *wire.UpstreamConn) {
+	if u.resolver.dropped(conn.To) {
 		_ = conn.Close()
 		return
 	}

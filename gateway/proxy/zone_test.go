@@ -16,8 +16,8 @@ func TestZoneStaysHere(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := newUpstream(config.Upstream{URL: at}, &Pool{}, config.Pool{})
-		if u.host != host || u.names.hostport != hostport {
-			t.Errorf("%s: Host %q, connects to %q", raw, u.host, u.names.hostport)
+		if u.host != host || u.resolver.hostport != hostport {
+			t.Errorf("%s: Host %q, connects to %q", raw, u.host, u.resolver.hostport)
 		}
 		if u.tls != nil && u.tls.ServerName != serverName {
 			t.Errorf("%s: expects a certificate for %q", raw, u.tls.ServerName)

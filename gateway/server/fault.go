@@ -63,7 +63,7 @@ var ofProxy = map[proxy.Fault]fault{
 	proxy.TimeoutConnect:  {504, proxy.TimeoutConnect.String(), "no connection to the upstream in time"},
 	proxy.TimeoutResponse: {504, proxy.TimeoutResponse.String(), "the upstream did not begin to answer in time"},
 	proxy.TimeoutIdle:     {504, proxy.TimeoutIdle.String(), "the upstream fell silent in the middle"},
-	proxy.BrokenAnswer:    {502, proxy.BrokenAnswer.String(), "the upstream's response is broken"},
+	proxy.BrokenResponse:  {502, proxy.BrokenResponse.String(), "the upstream's response is broken"},
 	proxy.TLSFailed:       {502, proxy.TLSFailed.String(), "no trusted TLS connection to the upstream"},
 	proxy.Unavailable:     {503, proxy.Unavailable.String(), "the upstream cannot answer now, nor can another"},
 	proxy.Exhausted:       {503, proxy.Exhausted.String(), "the gateway cannot make another connection"},

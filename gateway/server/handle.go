@@ -227,7 +227,7 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault, status int) {
 	x.fault, x.status = fault, status
 	switch {
 	case fault == proxy.None:
-	case x.conn.Answered():
+	case x.conn.Replied():
 		x.drop()
 	case fault == proxy.ClientGone:
 		x.status = statusClientGone
@@ -248,7 +248,7 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 	if panicked != nil {
 		g.panicked(panicked)
 		x.cached.Abandon()
-		if x.conn.Answered() {
+		if x.conn.Replied() {
 			x.status = x.cached.Forward.Status
 			x.drop()
 		} else {

@@ -93,8 +93,8 @@ func (t *tap) Attempted(u *proxy.Upstream, f proxy.Fault, status int, began time
 	x.nextAttempt()
 }
 
-// Answer implements [proxy.Tap].
-func (t *tap) Answer(h *wire.ResponseHead) (body bool) {
+// Response implements [proxy.Tap].
+func (t *tap) Response(h *wire.ResponseHead) (body bool) {
 	x := (*exchange)(t)
 	s := &x.observed
 	if s.stream = h.EventStream(); s.stream {

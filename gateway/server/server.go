@@ -203,7 +203,7 @@ func (g *Gateway) Leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.listener != nil {
-		g.listener.Leave()
+		g.listener.HandOver()
 	}
 }
 
@@ -218,7 +218,7 @@ func (g *Gateway) drained(since time.Duration) bool {
 	l := g.listener
 	g.mu.Unlock()
 	delay := g.plan.Load().settings.DrainDelay
-	if l == nil || !l.Left() {
+	if l == nil || !l.HandedOver() {
 		return since >= delay
 	}
 	return l.Open() == 0 || since >= max(delay, lastWord)

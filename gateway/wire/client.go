@@ -72,7 +72,7 @@ type ClientConn struct {
 	expects bool        // 100 Continue is still owed before the body is read
 	pace    pace        // of the body
 
-	answered  bool // the answer to the current request went out by Send; fasthttp's own is dropped
+	replied   bool // the answer to the current request went out by Send; fasthttp's own is dropped
 	sent      int64
 	begun     atomic.Bool // a byte has arrived since accept
 	silence   silence
@@ -108,7 +108,7 @@ func (c *ClientConn) PeerText() []byte { return c.peerText }
 // Write takes what fasthttp writes: its own answers as they are, and nothing once [ClientConn.Send] has
 // answered.
 func (c *ClientConn) Write(p []byte) (int, error) {
-	if c.answered {
+	if c.replied {
 		return len(p), nil
 	}
 	if err := c.write(p); err != nil {
@@ -121,7 +121,7 @@ func (c *ClientConn) Write(p []byte) (int, error) {
 // Send writes a part of the answer past fasthttp, and makes it the answer: what fasthttp writes until the
 // next request is dropped. A client that takes no byte for the idle time ends it.
 func (c *ClientConn) Send(p []byte) error {
-	c.answered = true
+	c.replied = true
 	err := c.write(p)
 	if err == nil {
 		c.sent += int64(len(p))
@@ -133,10 +133,10 @@ func (c *ClientConn) Send(p []byte) error {
 func (c *ClientConn) SendInterim(p []byte) error { return c.write(p) }
 
 // Mute drops what fasthttp writes until the next request, as Send does.
-func (c *ClientConn) Mute() { c.answered = true }
+func (c *ClientConn) Mute() { c.replied = true }
 
-// Answered tells whether a byte of the answer may have gone out by Send.
-func (c *ClientConn) Answered() bool { return c.answered }
+// Replied tells whether a byte of the answer may have gone out by Send.
+func (c *ClientConn) Replied() bool { return c.replied }
 
 // Sent is how many bytes of the answer to the current request were taken by the kernel.
 func (c *ClientConn) Sent() int64 { return c.sent }

@@ -16,7 +16,7 @@ var (
 	ErrBodySlow      = errors.New("wire: the body comes more slowly than it must")
 )
 
-var goOn = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+var continueHead = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // maxDrain is how much of an unread body is read and thrown away to keep a connection: beyond it, a new
 // connection is cheaper.
@@ -82,7 +82,7 @@ func (c *ClientConn) readBody(p []byte) (int, error) {
 		c.expects = false
 		// RFC 9110 §10.1.1: not needed if part of the body is here already.
 		if len(c.rest) == 0 {
-			if err := c.write(goOn); err != nil {
+			if err := c.write(continueHead); err != nil {
 				return 0, ErrBodyCut
 			}
 		}

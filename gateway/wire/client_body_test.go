@@ -165,8 +165,8 @@ func TestClientContinue(t *testing.T) {
 		if got := s.wrote.String(); got != want {
 			t.Errorf("length %d, together %v: wrote %q", length, together, got)
 		}
-		if c.Sent() != 0 || c.Answered() {
-			t.Errorf("100 Continue counts as an answer: %d, %v", c.Sent(), c.Answered())
+		if c.Sent() != 0 || c.Replied() {
+			t.Errorf("100 Continue counts as an answer: %d, %v", c.Sent(), c.Replied())
 		}
 	}
 	const once = "HTTP/1.1 100 Continue\r\n\r\n"
@@ -246,7 +246,7 @@ func TestClientBodyTimeouts(t *testing.T) {
 		c.StopBody()
 		go func() { _ = c.Send([]byte("HTTP/1.1 413 \r\n\r\n")) }()
 		synctest.Wait()
-		if !c.Answered() {
+		if !c.Replied() {
 			t.Error("nothing was sent")
 		}
 	})
@@ -267,12 +267,12 @@ func TestClientWrites(t *testing.T) {
 		mustTakeHead(t, c)
 		c.ExpectBody(0, 10, false)
 		use(c)
-		if got := s.wrote.String(); got != want || c.Sent() != sent || c.Answered() != answered {
-			t.Errorf("wrote %q, sent %d, answered %v; want %q, %d, %v", got, c.Sent(), c.Answered(), want, sent, answered)
+		if got := s.wrote.String(); got != want || c.Sent() != sent || c.Replied() != answered {
+			t.Errorf("wrote %q, sent %d, answered %v; want %q, %d, %v", got, c.Sent(), c.Replied(), want, sent, answered)
 		}
 		// The next request is answered by fasthttp again.
 		mustTakeHead(t, c)
-		if c.Answered() || c.Sent() != 0 {
+		if c.Replied() || c.Sent() != 0 {
 			t.Error("the next request begins as answered")
 		}
 		s.wrote.Reset()

@@ -48,7 +48,7 @@ func (c *ClientConn) nextHead(p []byte) (int, error) {
 			return 0, err
 		}
 		c.state, c.headLen, c.skipped, c.cutBy = awaitsHead, 0, 0, nil
-		c.answered, c.sent = false, 0
+		c.replied, c.sent = false, 0
 	}
 	if c.cutBy != nil {
 		return 0, c.cutBy

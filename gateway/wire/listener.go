@@ -28,9 +28,9 @@ type Listener struct {
 
 	lastDescriptor int
 
-	left   atomic.Bool   // somebody else accepts
-	closed chan struct{} // by Close
-	once   sync.Once
+	handedOver atomic.Bool   // somebody else accepts
+	closed     chan struct{} // by Close
+	once       sync.Once
 }
 
 // Listen wraps ln. onFault is told why accepting was put off (out of file descriptors or memory); it may be
@@ -70,7 +70,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.patient.Accept()
 		if err != nil {
-			if l.left.Load() {
+			if l.handedOver.Load() {
 				<-l.closed
 				return nil, net.ErrClosed
 			}
@@ -114,21 +114,21 @@ func (p *Patient) Accept() (net.Conn, error) {
 	}
 }
 
-// Leave accepts no more: the socket, or those of its connections that were not accepted, are somebody else's. Those
+// HandOver accepts no more: the socket, or those of its connections that were not accepted, are somebody else's. Those
 // that are open go on, and Accept waits for Close.
-func (l *Listener) Leave() {
-	l.left.Store(true)
+func (l *Listener) HandOver() {
+	l.handedOver.Store(true)
 	_ = l.Listener.Close()
 }
 
-// Left tells whether Leave was called.
-func (l *Listener) Left() bool { return l.left.Load() }
+// HandedOver tells whether Leave was called.
+func (l *Listener) HandedOver() bool { return l.handedOver.Load() }
 
 // Close ends Accept, and soon the connections that only linger.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	l.lingers.shorten(lingerLast)
-	if l.Left() {
+	if l.HandedOver() {
 		return nil
 	}
 	return l.Listener.Close()

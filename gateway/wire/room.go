@@ -46,8 +46,8 @@ func lastDescriptor() int {
 	return most - keptFree(most) - 1
 }
 
-// atOnce is the share of the connections that makes room when it is short: looking for them costs more with many.
-const atOnce = 64
+// roomShare is the share of the connections that makes room when it is short: looking for them costs more with many.
+const roomShare = 64
 
 // MakeRoom closes the connections that have been idle for longest, one or a few, and those that only linger first. It
 // tells whether there were any.
@@ -55,7 +55,7 @@ func (l *Listener) MakeRoom() bool { return l.makeRoom(nil) }
 
 func (l *Listener) makeRoom(except *ClientConn) bool {
 	l.mu.Lock()
-	want := 1 + len(l.open)/atOnce
+	want := 1 + len(l.open)/roomShare
 	victims := evict(l.open, except, want)
 	for _, c := range victims {
 		l.leaveCrowd(c)
@@ -217,7 +217,7 @@ func (l *Listener) admit(conn net.Conn) *ClientConn {
 		}
 		return nil
 	}
-	if c.fd > l.lastDescriptor || l.options.MaxConns > 0 && l.Open() > l.options.MaxConns-l.options.MaxConns/atOnce {
+	if c.fd > l.lastDescriptor || l.options.MaxConns > 0 && l.Open() > l.options.MaxConns-l.options.MaxConns/roomShare {
 		l.makeRoom(c)
 	}
 	return c

@@ -28,13 +28,13 @@ type watchShard struct {
 
 // A Watched is one request under watch; it is part of the exchange, and reused with it.
 type Watched struct {
-	client *ClientConn // nil: nobody in particular waits
-	work   Interrupter
-	stay   Stayer
-	left   bool // stay has been told
-	at     atomic.Pointer[watchShard]
-	index  int
-	gone   atomic.Bool
+	client   *ClientConn // nil: nobody in particular waits
+	work     Interrupter
+	stayer   Stayer
+	orphaned bool // stay has been told
+	at       atomic.Pointer[watchShard]
+	index    int
+	gone     atomic.Bool
 }
 
 // An Interrupter is what goes on for a client: it is told, from another goroutine, that the client has left.
@@ -65,7 +65,7 @@ func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stay Staye
 	if client != nil {
 		fd = client.fd
 	}
-	e.client, e.work, e.stay, e.left = client, work, stay, false
+	e.client, e.work, e.stayer, e.orphaned = client, work, stay, false
 	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
 	s.mu.Lock()
 	e.index = len(s.entries)
@@ -82,7 +82,7 @@ func (w *Watch) Detach(e *Watched) {
 		return
 	}
 	s.mu.Lock()
-	e.client, e.stay = nil, nil
+	e.client, e.stayer = nil, nil
 	s.polls[e.index].Fd = -1
 	s.mu.Unlock()
 }
@@ -143,11 +143,11 @@ func (e *Watched) interrupt() {
 
 // clientLeft interrupts the exchange unless it goes on for others. The shard is locked.
 func (e *Watched) clientLeft() {
-	if e.left {
+	if e.orphaned {
 		return
 	}
-	if e.stay != nil && e.stay.ClientLeft() {
-		e.left = true
+	if e.stayer != nil && e.stayer.ClientLeft() {
+		e.orphaned = true
 		return
 	}
 	e.interrupt()
@@ -167,14 +167,14 @@ func (w *Watch) Remove(e *Watched) {
 	s.entries, s.polls = s.entries[:last], s.polls[:last]
 	e.at.Store(nil)
 	s.mu.Unlock()
-	e.client, e.work, e.stay = nil, nil, nil
+	e.client, e.work, e.stayer = nil, nil, nil
 }
 
 // Gone tells whether the client has left.
 func (e *Watched) Gone() bool { return e.gone.Load() }
 
-// Leave marks the client as gone: somebody else has noticed.
-func (e *Watched) Leave() { e.gone.Store(true) }
+// MarkGone marks the client as gone: somebody else has noticed.
+func (e *Watched) MarkGone() { e.gone.Store(true) }
 
 // Reset readies e for another request.
 func (e *Watched) Reset() { e.gone.Store(false) }

@@ -107,7 +107,7 @@ func TestWatchNoticesLate(t *testing.T) {
 // Somebody else noticed: the watch leaves the connections alone.
 func TestWatchLeave(t *testing.T) {
 	w, v := newTestWatch(t), newVisit(t)
-	v.Leave()
+	v.MarkGone()
 	w.Add(&v.Watched, v.conn, v.upstream, nil)
 	_ = v.client.Close()
 	time.Sleep(10 * testTick)
