@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -23,6 +24,7 @@ type family struct {
 type labelled struct {
 	labels string
 	parts  []*histogram
+	group  any // what it goes with, if it can
 }
 
 func (m *Metrics) counters(name, help string) *family { return m.family(name, help, "counter") }
@@ -48,9 +50,14 @@ func (f *family) gauge(labels string, read func() float64) {
 
 // histogram makes the sum of parts a series. Not to be called while the family is written.
 func (f *family) histogram(labels string, parts ...*histogram) *labelled {
-	l := &labelled{labels, parts}
+	l := &labelled{labels: labels, parts: parts}
 	f.histograms = append(f.histograms, l)
 	return l
+}
+
+// forget drops the histograms of a group. Not to be called while the family is written.
+func (f *family) forget(group any) {
+	f.histograms = slices.DeleteFunc(f.histograms, func(l *labelled) bool { return l.group == group })
 }
 
 func (f *family) series(labels string) string {

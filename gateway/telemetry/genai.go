@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,10 +45,10 @@ func (o Operation) String() string {
 	return [...]string{"", "chat", "text_completion", "embeddings"}[o]
 }
 
-// OperationOf tells what a request to an OpenAI-compatible service asks for, by the end of its path.
+// OperationOf tells what a request to an OpenAI-compatible service asks for, or to one that speaks Anthropic's Messages, by the end of its path.
 func OperationOf(path []byte) Operation {
 	switch {
-	case bytes.HasSuffix(path, []byte("/chat/completions")), bytes.HasSuffix(path, []byte("/responses")):
+	case bytes.HasSuffix(path, []byte("/chat/completions")), bytes.HasSuffix(path, []byte("/responses")), bytes.HasSuffix(path, []byte("/messages")):
 		return Chat
 	case bytes.HasSuffix(path, []byte("/completions")):
 		return TextCompletion
@@ -59,9 +60,18 @@ func OperationOf(path []byte) Operation {
 
 // GenAI is the series of generations. A nil GenAI counts nothing.
 type GenAI struct {
-	models  map[string]int // the others are 0
-	series  [operations][]generationSeries
-	windows sync.Pool
+	metrics *Metrics
+	models  atomic.Pointer[map[string]*modelSeries] // by name
+	other   *modelSeries
+	readers sync.Pool
+
+	usage, whole, first, perToken *family
+}
+
+// modelSeries are those of one model, by operation.
+type modelSeries struct {
+	configured bool
+	by         [operations]generationSeries
 }
 
 // generationSeries are those of one operation and one model.
@@ -72,36 +82,97 @@ type generationSeries struct {
 // addGenAI makes the series, all of them: a series shows on the page once it has something to tell, because there are
 // three operations and six histograms for each model, and most stay empty for good.
 func (m *Metrics) addGenAI(models []string) {
-	g := &GenAI{models: make(map[string]int)}
-	g.windows.New = func() any { return new(window) }
-	usage := m.histograms("gen_ai_client_token_usage", "Tokens of a request, by the usage that its answer tells.")
-	whole := m.histograms("gen_ai_server_request_duration", "Seconds from a request for a generation to the end of its answer.")
-	first := m.histograms("gen_ai_server_time_to_first_token", "Seconds from a request to the first bytes of its answer's event stream.")
-	per := m.histograms("gen_ai_server_time_per_output_token", "Seconds for each token of an event stream after the first.")
-	for i, model := range append([]string{other}, models...) {
-		if i > 0 {
-			g.models[model] = i
-		}
-		for op := Chat; op < operations; op++ {
-			labels := label("gen_ai_operation_name", op.String()) + "," + label("gen_ai_provider_name", "openai") + "," +
-				label("gen_ai_response_model", model)
-			s := generationSeries{
-				input: newCounts(tokenBounds), output: newCounts(tokenBounds), whole: newHistogram(generationBounds),
-				failed: newHistogram(generationBounds), first: newHistogram(firstTokenBounds), perToken: newHistogram(perTokenBounds),
-			}
-			usage.histogram(labels+","+label("gen_ai_token_type", "input"), s.input)
-			usage.histogram(labels+","+label("gen_ai_token_type", "output"), s.output)
-			whole.histogram(labels, s.whole)
-			whole.histogram(labels+","+label("error_type", "_OTHER"), s.failed)
-			first.histogram(labels, s.first)
-			per.histogram(labels, s.perToken)
-			g.series[op] = append(g.series[op], s)
-		}
-	}
-	for _, f := range []*family{usage, whole, first, per} {
+	g := &GenAI{metrics: m}
+	g.readers.New = func() any { return new(answerReader) }
+	g.usage = m.histograms("gen_ai_client_token_usage", "Tokens of a request, by the usage that its answer tells.")
+	g.whole = m.histograms("gen_ai_server_request_duration", "Seconds from a request for a generation to the end of its answer.")
+	g.first = m.histograms("gen_ai_server_time_to_first_token", "Seconds from a request to the first bytes of its answer's event stream.")
+	g.perToken = m.histograms("gen_ai_server_time_per_output_token", "Seconds for each token of an event stream after the first.")
+	for _, f := range g.families() {
 		f.sparse = true
 	}
+	g.other = g.addModel(other)
+	known := make(map[string]*modelSeries)
+	for _, model := range models {
+		known[model] = g.addModel(model)
+		known[model].configured = true
+	}
+	g.models.Store(&known)
 	m.genAI = g
+}
+
+func (g *GenAI) families() []*family { return []*family{g.usage, g.whole, g.first, g.perToken} }
+
+func (g *GenAI) addModel(model string) *modelSeries {
+	s := new(modelSeries)
+	for op := Chat; op < operations; op++ {
+		labels := label("gen_ai_operation_name", op.String()) + "," + label("gen_ai_provider_name", "openai") + "," +
+			label("gen_ai_response_model", model)
+		o := generationSeries{
+			input: newCounts(tokenBounds), output: newCounts(tokenBounds), whole: newHistogram(generationBounds),
+			failed: newHistogram(generationBounds), first: newHistogram(firstTokenBounds), perToken: newHistogram(perTokenBounds),
+		}
+		g.usage.histogram(labels+","+label("gen_ai_token_type", "input"), o.input).group = s
+		g.usage.histogram(labels+","+label("gen_ai_token_type", "output"), o.output).group = s
+		g.whole.histogram(labels, o.whole).group = s
+		g.whole.histogram(labels+","+label("error_type", "_OTHER"), o.failed).group = s
+		g.first.histogram(labels, o.first).group = s
+		g.perToken.histogram(labels, o.perToken).group = s
+		s.by[op] = o
+	}
+	return s
+}
+
+// maxListed bounds the series that services can make by what they list.
+const maxListed = 200
+
+// List names the models that services list now, all of them. Each has series of its own, as those of the settings have, as
+// long as it is listed and there is room; who has them already comes first.
+func (g *GenAI) List(models []string) {
+	if g == nil {
+		return
+	}
+	g.metrics.mu.Lock()
+	defer g.metrics.mu.Unlock()
+	old, known := *g.models.Load(), make(map[string]*modelSeries)
+	for _, model := range models {
+		if s := old[model]; s != nil && !s.configured {
+			known[model] = s
+		}
+	}
+	listed := len(known)
+	for model, s := range old {
+		if s.configured {
+			known[model] = s
+		} else if known[model] == nil {
+			for _, f := range g.families() {
+				f.forget(s)
+			}
+		}
+	}
+	for _, model := range models {
+		if known[model] == nil && listed < maxListed {
+			known[model] = g.addModel(model)
+			listed++
+		}
+	}
+	g.models.Store(&known)
+}
+
+// seriesOf are those of a model, by the name that an answer says.
+func (g *GenAI) seriesOf(model []byte) *modelSeries {
+	known := *g.models.Load()
+	if s := known[string(model)]; s != nil {
+		return s
+	}
+	const latest = ":latest" // which Ollama lists, and nobody says
+	if len(model) > 0 && len(model)+len(latest) <= maxModel {
+		var room [maxModel]byte
+		if s := known[string(append(append(room[:0], model...), latest...))]; s != nil {
+			return s
+		}
+	}
+	return g.other
 }
 
 // GenAI returns the series of generations.
@@ -112,33 +183,12 @@ func (m *Metrics) GenAI() *GenAI {
 	return m.genAI
 }
 
-// A window is the end of a body that passes: the usage is there.
-type window struct {
-	n int
-	b [2 * windowSize]byte
-}
-
-const windowSize = 2 << 10
-
-// pass appends a piece, and forgets what is further back than the size of the window.
-func (w *window) pass(piece []byte) {
-	if len(piece) >= windowSize {
-		w.n = copy(w.b[:], piece[len(piece)-windowSize:])
-		return
-	}
-	if w.n+len(piece) > len(w.b) {
-		w.n = copy(w.b[:], w.b[w.n-windowSize:w.n])
-	}
-	w.n += copy(w.b[w.n:], piece)
-}
-
 // A Generation is one request for one, and its answer as it passes. The zero value is none.
 type Generation struct {
 	operation Operation
 	began     time.Duration
 	first     time.Duration // when the first piece of an event stream came
-	model     int
-	window    *window
+	reader    *answerReader
 }
 
 // Begin readies t for the answer to a request that began then. With NoOperation nothing will be counted.
@@ -156,13 +206,11 @@ func (g *GenAI) Pass(t *Generation, piece []byte, now time.Duration) {
 	if !t.Active() || len(piece) == 0 {
 		return
 	}
-	if t.window == nil {
-		t.window = g.windows.Get().(*window)
-		t.window.n, t.first = 0, now
-		// Most services name the model before the choices; the others behind them, where the window is.
-		t.model = g.models[string(findModel(piece[:min(len(piece), windowSize)]))]
+	if t.reader == nil {
+		t.reader, t.first = g.readers.Get().(*answerReader), now
+		t.reader.reset()
 	}
-	t.window.pass(piece)
+	t.reader.pass(piece)
 }
 
 // End counts the generation: now its answer has ended, with a status below 400 and whole, or failed.
@@ -170,134 +218,29 @@ func (g *GenAI) End(t *Generation, stream, failed bool, now time.Duration) {
 	if !t.Active() {
 		return
 	}
-	var u usage
-	if w := t.window; w != nil {
-		u = findUsage(w.b[:w.n])
-		if t.model == 0 {
-			t.model = g.models[string(findModel(w.b[:w.n]))]
-		}
-		g.windows.Put(w)
+	of, input, output, told := g.other, int64(0), int64(0), false
+	if r := t.reader; r != nil {
+		input, output, told = r.usage.tokens()
+		of = g.seriesOf(r.model[:r.modelLen])
+		g.readers.Put(r)
 	}
-	s := &g.series[t.operation][t.model]
-	switch {
-	case failed:
+	s := &of.by[t.operation]
+	if failed {
 		s.failed.observe(now - t.began)
-	default:
+	} else {
 		s.whole.observe(now - t.began)
 	}
-	if u.known {
-		s.input.observe(time.Duration(u.input))
+	if told {
+		s.input.observe(time.Duration(input))
 		if t.operation != Embeddings {
-			s.output.observe(time.Duration(u.output))
+			s.output.observe(time.Duration(output))
 		}
 	}
 	if stream && !failed && t.first > 0 {
 		s.first.observe(t.first - t.began)
-		if u.output > 1 {
-			s.perToken.observe((now - t.first) / time.Duration(u.output-1))
+		if output > 1 {
+			s.perToken.observe((now - t.first) / time.Duration(output-1))
 		}
 	}
 	*t = Generation{}
-}
-
-// usage is what an answer tells about its tokens.
-type usage struct {
-	known         bool
-	input, output int64
-}
-
-// maxTokens is more than any answer can have; what is beyond it is no count.
-const maxTokens = 1 << 40
-
-var usageKey, modelKey = []byte(`"usage"`), []byte(`"model"`)
-
-// findUsage reads the last usage object of a body, of which b is the end. A key with its quotes cannot be part of a text:
-// there they would be escaped. It looks forward, because that is what processors have instructions for.
-func findUsage(b []byte) (u usage) {
-	var last []byte
-	for {
-		at := bytes.Index(b, usageKey)
-		if at < 0 {
-			break
-		}
-		b = b[at+len(usageKey):]
-		if v := valueOf(b); len(v) > 0 && v[0] == '{' { // and not null, as in the chunks before
-			last = v
-		}
-	}
-	object := objectOf(last)
-	if object == nil {
-		return u
-	}
-	var in, out bool
-	u.input, in = number(object, `"prompt_tokens"`, `"input_tokens"`)
-	u.output, out = number(object, `"completion_tokens"`, `"output_tokens"`)
-	u.known = in || out
-	return u
-}
-
-// findModel is the first value of a key "model", empty if there is none.
-func findModel(b []byte) []byte {
-	at := bytes.Index(b, modelKey)
-	if at < 0 {
-		return nil
-	}
-	v := valueOf(b[at+len(modelKey):])
-	if len(v) == 0 || v[0] != '"' {
-		return nil
-	}
-	end := bytes.IndexByte(v[1:], '"')
-	if end < 0 {
-		return nil
-	}
-	return v[1 : 1+end] // with an escape in it, it is nobody's name
-}
-
-// valueOf is what stands behind a key: after blanks, a colon and blanks.
-func valueOf(b []byte) []byte {
-	b = bytes.TrimLeft(b, " \t\r\n")
-	if len(b) == 0 || b[0] != ':' {
-		return nil
-	}
-	return bytes.TrimLeft(b[1:], " \t\r\n")
-}
-
-// objectOf is the object at the beginning of b, nil if there is none or it does not end. Strings in it hold no braces:
-// nobody writes usage like that.
-func objectOf(b []byte) []byte {
-	if len(b) == 0 || b[0] != '{' {
-		return nil
-	}
-	depth := 0
-	for i, c := range b {
-		switch c {
-		case '{':
-			depth++
-		case '}':
-			if depth--; depth == 0 {
-				return b[:i+1]
-			}
-		}
-	}
-	return nil
-}
-
-// number reads the whole number behind one of two keys.
-func number(object []byte, key, or string) (n int64, ok bool) {
-	at := bytes.Index(object, []byte(key))
-	if at < 0 {
-		key = or
-		at = bytes.Index(object, []byte(key))
-	}
-	if at < 0 {
-		return 0, false
-	}
-	v := valueOf(object[at+len(key):])
-	for ; len(v) > 0 && '0' <= v[0] && v[0] <= '9'; v = v[1:] {
-		if n = n*10 + int64(v[0]-'0'); n > maxTokens {
-			return 0, false
-		}
-		ok = true
-	}
-	return n, ok
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -18,60 +19,13 @@ func TestOperationOf(t *testing.T) {
 	}
 	f("/v1/chat/completions", Chat)
 	f("/v1/responses", Chat)
+	f("/v1/messages", Chat)
+	f("/v1/messages/count_tokens", NoOperation)
 	f("/v1/completions", TextCompletion)
 	f("/v1/embeddings", Embeddings)
 	f("/v1/models", NoOperation)
 	f("/v1/chat/completions/x", NoOperation)
 	f("", NoOperation)
-}
-
-func TestFindUsage(t *testing.T) {
-	f := func(body string, want usage) {
-		t.Helper()
-		if got := findUsage([]byte(body)); got != want {
-			t.Errorf("%s: %+v, want %+v", body, got, want)
-		}
-	}
-	f(`{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":40,"total_tokens":43}}`, usage{true, 3, 40})
-	f(`{"usage" : {"input_tokens" : 3, "input_tokens_details":{"cached_tokens":1}, "output_tokens" : 5 } , "user":null}`, usage{true, 3, 5})
-	f(`data: {"usage":null}`+"\n\n"+`data: {"usage":{"prompt_tokens":1,"completion_tokens":2}}`+"\n\ndata: [DONE]\n\n", usage{true, 1, 2})
-	f(`data: {"usage":{"prompt_tokens":1,"completion_tokens":2}}`+"\n\n"+`data: {"usage":null}`+"\n\n", usage{true, 1, 2})
-	f(`data: {"usage":{"prompt_tokens":1,"completion_tokens":2}} data: {"usage":{"prompt_tokens":1,"completion_tokens":9}}`, usage{true, 1, 9})
-	f(`{"object":"list","usage":{"prompt_tokens":8,"total_tokens":8}}`, usage{true, 8, 0})
-	f(`{"usage":{"prompt_tokens_details":{"prompt_tokens":7}}}`, usage{true, 7, 0}) // odd, and bounded
-	f(`{"content":"he said \"usage\":{\"prompt_tokens\":9}"}`, usage{})
-	f(`{"usage":{"prompt_tokens":99999999999999999999}}`, usage{})
-	f(`{"usage":{"prompt_tokens":-1}}`, usage{})
-	f(`{"usage":{"prompt_tokens":1`, usage{})
-	f(`{"usage":[1]}`, usage{})
-	f(`"usage"`, usage{})
-	f(``, usage{})
-}
-
-func TestFindModel(t *testing.T) {
-	f := func(body, want string) {
-		t.Helper()
-		if got := string(findModel([]byte(body))); got != want {
-			t.Errorf("%s: %q, want %q", body, got, want)
-		}
-	}
-	f(`{"id":"x","model":"qwen3:8b","choices":[]}`, "qwen3:8b")
-	f(`{"model" : "a"}`, "a")
-	f(`{"content":"\"model\":\"b\"","model":"a"}`, "a")
-	f(`{"model":"a`, "")
-	f(`{"model":null}`, "")
-	f(`"model"`, "")
-	f(``, "")
-}
-
-func FuzzUsage(f *testing.F) {
-	f.Add([]byte(`{"model":"a","usage":{"prompt_tokens":3,"completion_tokens":40}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if u := findUsage(b); u.input < 0 || u.output < 0 || u.input > maxTokens || u.output > maxTokens {
-			t.Fatalf("%q: %+v", b, u)
-		}
-		findModel(b)
-	})
 }
 
 // generate passes an answer in pieces of the given size, that end a second apart from the first.
@@ -87,19 +41,18 @@ func generate(g *GenAI, op Operation, body string, size int, stream, failed bool
 	g.End(&gen, stream, failed, 15*time.Second)
 }
 
-// However an answer is cut into pieces, and however long it is, its last usage is found, and its model.
+// However an answer is cut into pieces, and however long it is, its usage is found, and its model.
 func TestGenerations(t *testing.T) {
 	head := `{"id":"x","object":"chat.completion","created":1,"model":"small","choices":[{"message":{"content":"`
 	end := `"}}],"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12},"system_fingerprint":"fp"}`
 	chunk := `data: {"model":"small","choices":[{"delta":{"content":"hi"}}],"usage":null}` + "\n\n"
 	who := `gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_response_model="small"`
 	for _, text := range []string{"", "hello", strings.Repeat("x", 3000), strings.Repeat("é", 100_000)} {
-		for _, size := range []int{1, 7, 100, windowSize - 1, windowSize, windowSize + 1, 1 << 20} {
+		for _, size := range []int{1, 7, 100, 1 << 10, 1 << 20} {
 			o := testOptions()
 			o.Models = []string{"small", "large"}
 			m := New(o)
-			// A first piece that holds the beginning holds the model; an event is never shorter in practice, and has it again.
-			generate(m.GenAI(), Chat, head+text+end, max(size, 100), false, false)
+			generate(m.GenAI(), Chat, head+text+end, size, false, false)
 			stream := strings.Repeat(chunk, len(text)/50) + `data: {"model":"small","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}` + "\n\ndata: [DONE]\n\n"
 			generate(m.GenAI(), Chat, stream, size, true, false)
 			got := page(m)
@@ -170,26 +123,82 @@ func TestAllocGenerations(t *testing.T) {
 		}
 		g.End(&gen, true, false, 2)
 		m.EndStream(2, e.N)
-	}); allocs >= 1 { // the collector may empty the pool of windows
+	}); allocs >= 1 { // the collector may empty the pool of readers
 		t.Errorf("%v allocations", allocs)
 	}
 }
 
-// BenchmarkPass is what looking costs an answer of 20 events.
-func BenchmarkPass(b *testing.B) {
-	g := New(testOptions()).GenAI()
-	piece := []byte(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi"}}],"usage":null}` + "\n\n")
-	last := []byte(`data: {"model":"m","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}` + "\n\ndata: [DONE]\n\n")
-	b.ReportAllocs()
-	for b.Loop() {
-		var gen Generation
-		var e Events
-		g.Begin(&gen, Chat, 0)
-		for range 20 {
-			e.Pass(piece)
-			g.Pass(&gen, piece, 1)
-		}
-		g.Pass(&gen, last, 2)
-		g.End(&gen, true, false, 3)
+// What services list has series of its own, up to a bound, and as long as it is listed; what the settings name stays.
+func TestListedModels(t *testing.T) {
+	o := testOptions()
+	o.Models = []string{"small"}
+	m := New(o)
+	g := m.GenAI()
+	has := func(model string) bool {
+		t.Helper()
+		generate(g, Chat, fmt.Sprintf(`{"model":%q,"usage":{"prompt_tokens":7,"completion_tokens":5}}`, model), 1000, false, false)
+		return strings.Contains(page(m), label("gen_ai_response_model", model))
 	}
+	f := func(model string, want bool) {
+		t.Helper()
+		if got := has(model); got != want {
+			t.Errorf("%s has series: %v", model, got)
+		}
+	}
+	f("a", false)
+	g.List([]string{"a", "b", "small", "llama3:latest"})
+	f("small", true)
+	f("a", true)
+	f("b", true)
+	f("c", false)
+	if generate(g, Chat, `{"model":"llama3"}`, 1000, false, false); !strings.Contains(page(m), label("gen_ai_response_model", "llama3:latest")) {
+		t.Error("llama3 is not llama3:latest")
+	}
+	g.List([]string{"b"})
+	f("a", false)
+	f("b", true)
+	f("small", true)
+	if !strings.Contains(page(m), `gen_ai_response_model="b",gen_ai_token_type="input"} 14`) {
+		t.Error("who was listed before has begun anew")
+	}
+	g.List(nil)
+	before := seriesCount(m)
+	var many []string
+	for i := range 10 * maxListed {
+		many = append(many, fmt.Sprintf("m%d\"\n", i))
+	}
+	g.List(many)
+	for _, model := range many {
+		generate(g, Chat, fmt.Sprintf(`{"model":%q}`, model), 1000, false, false)
+	}
+	if known := len(*g.models.Load()); known != 1+maxListed {
+		t.Errorf("%d models have series", known)
+	}
+	g.List(nil)
+	if got := seriesCount(m); got != before {
+		t.Errorf("%d series became %d", before, got)
+	}
+	scrape(t, m) // and it parses
+}
+
+// Who lists while others count disturbs nobody.
+func TestListWhileCounting(t *testing.T) {
+	m := New(testOptions())
+	g := m.GenAI()
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				switch w {
+				case 0:
+					g.List([]string{"a", fmt.Sprint(i)})
+				case 1:
+					page(m)
+				default:
+					generate(g, Chat, `{"model":"a","usage":{"prompt_tokens":7}}`, 1000, true, false)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -15,7 +15,7 @@ func TestBuckets(t *testing.T) {
 		h := newHistogram(bounds)
 		h.observe(d)
 		var b bytes.Buffer
-		writeHistogram(&b, "x", labelled{"", []*histogram{h}})
+		writeHistogram(&b, "x", labelled{labels: "", parts: []*histogram{h}})
 		for line := range strings.Lines(b.String()) {
 			if strings.HasSuffix(line, " 1\n") { // the first bucket that has it
 				if got := line[len(`x_bucket{le="`):strings.Index(line, `"}`)]; got != want {
@@ -49,7 +49,7 @@ func TestHistogramPage(t *testing.T) {
 	f := func(labels, want string) {
 		t.Helper()
 		var page bytes.Buffer
-		writeHistogram(&page, "x_seconds", labelled{labels, []*histogram{a, b}})
+		writeHistogram(&page, "x_seconds", labelled{labels: labels, parts: []*histogram{a, b}})
 		if page.String() != want {
 			t.Errorf("got\n%swant\n%s", page.String(), want)
 		}
