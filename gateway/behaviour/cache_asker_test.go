@@ -42,6 +42,7 @@ var askers = []string{
 // Two who are told apart by a field that no list knows never get each other's answer, on a route with a ttl of the file
 // and on a built-in one, nor does somebody without the field. Each gets its own again.
 func TestCacheAskersApart(t *testing.T) {
+	t.Parallel()
 	o := echo(t)
 	file := "pools: {p: {upstreams: [{url: \"" + o.URL + "\"}]}}\nroutes: [{path: \"/own/*\", pool: p, cache: {ttl: 60s}}]\n"
 	g := startGatewayFile(t, file, "CACHE_ENABLED=true", "PY_SERVICE_URL="+o.URL)

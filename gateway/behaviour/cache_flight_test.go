@@ -90,6 +90,7 @@ func startGate(t *testing.T, reply func(r testkit.Message, n int) string) *gate 
 }
 
 func TestFlightOneFetchForAll(t *testing.T) {
+	t.Parallel()
 	large := strings.Repeat("0123456789", 20<<10)
 	f := func(name, body, answer string) {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +128,7 @@ func TestFlightOneFetchForAll(t *testing.T) {
 
 // Rounds of requests that arrive as the fetch ends find its answer one way or the other.
 func TestFlightNoSecondFetchAtItsEnd(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string { return with("x", fresh) })
 	g := startCached(t, o)
 	const clients, rounds = 16, 60
@@ -209,6 +211,7 @@ func TestFlightStreamAsItComes(t *testing.T) {
 
 // What is for one client only is fetched by each for itself, all at once.
 func TestFlightNotShareable(t *testing.T) {
+	t.Parallel()
 	f := func(name string, lines ...string) {
 		t.Run(name, func(t *testing.T) {
 			const n = 60
@@ -258,6 +261,7 @@ func TestFlightNotShareable(t *testing.T) {
 
 // A failing upstream is asked three times at most, and everybody learns of it.
 func TestFlightFails(t *testing.T) {
+	t.Parallel()
 	f := func(name, answer string, most int, statuses ...int) {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int32
@@ -333,6 +337,7 @@ func TestFlightHandsOver(t *testing.T) {
 
 // A fetch goes on for those who wait when the client that began it leaves.
 func TestFlightLeaderLeaves(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"FIN", "RST"} {
 		for _, when := range []string{"before the head", "in the body"} {
 			t.Run(how+" "+when, func(t *testing.T) {
@@ -382,6 +387,7 @@ func TestFlightLeaderLeaves(t *testing.T) {
 
 // When all have left, the upstream need not go on.
 func TestFlightAllLeave(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"before the head", "in the body"} {
 		t.Run(when, func(t *testing.T) {
 			ended := make(chan time.Time, 1)
@@ -425,6 +431,7 @@ func TestFlightAllLeave(t *testing.T) {
 
 // A follower that leaves is noticed by nobody.
 func TestFlightFollowerLeaves(t *testing.T) {
+	t.Parallel()
 	o := startGate(t, func(testkit.Message, int) string { return with("body", fresh) })
 	g := startCached(t, o.origin)
 	clients := g.crowd(10, same(getOf("/a")))
@@ -451,6 +458,7 @@ func TestFlightFollowerLeaves(t *testing.T) {
 
 // Who waits for another one's fetch has a deadline of its own.
 func TestFlightFollowersDeadline(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int32
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		if c.ReadRequest().Err == nil {
@@ -469,6 +477,7 @@ func TestFlightFollowersDeadline(t *testing.T) {
 
 // Who does not read holds nobody up, be it the one that fetches or one that waits.
 func TestFlightStalledReader(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("0123456789", 90_000)
 	for _, stalled := range []string{"leader", "follower"} {
 		t.Run(stalled, func(t *testing.T) {
@@ -655,6 +664,7 @@ func TestFlightHTTP10Cut(t *testing.T) {
 
 // Requests of one connection are answered in their order, and a POST between them counts.
 func TestFlightPipelined(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		return with(r.First[:4]+fmt.Sprint(n), fresh)
 	})
@@ -683,6 +693,7 @@ func TestFlightPipelined(t *testing.T) {
 
 // A stream that is under way gets its time when the gateway shuts down; those who wait for what does not come are told.
 func TestFlightShutdown(t *testing.T) {
+	t.Parallel()
 	begin, end := make(chan struct{}), make(chan struct{})
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		r := c.ReadRequest()
@@ -720,6 +731,7 @@ func TestFlightShutdown(t *testing.T) {
 }
 
 func TestFlightShutdownCuts(t *testing.T) {
+	t.Parallel()
 	hold := make(chan struct{})
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		if r := c.ReadRequest(); r.Err == nil && strings.Contains(r.First, "/stream") {
@@ -810,6 +822,7 @@ func TestFlightTooLargeOnTheWay(t *testing.T) {
 
 // A client that does not read an answer too large to be kept does not hold up the others.
 func TestFlightTooLargeWithAClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	piece := strings.Repeat("0123456789", 3000)
 	var pieces []string
 	for range 400 { // more than all buffers on the way to it hold

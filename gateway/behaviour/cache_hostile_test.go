@@ -18,6 +18,7 @@ import (
 
 // What was asked for before a purge or an unsafe request is neither stored nor shared after it.
 func TestCacheChangedWhileFetched(t *testing.T) {
+	t.Parallel()
 	change := map[string]string{
 		"purge":        "DELETE /cachez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n",
 		"purge of key": "DELETE /cachez?key=/a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n",
@@ -198,6 +199,7 @@ func TestFlightFreshenedForOne(t *testing.T) {
 
 // One failure stands for all who wait when a stale answer may stand in for it.
 func TestFlightStaleIfError(t *testing.T) {
+	t.Parallel()
 	f := func(name, failure string) {
 		t.Run(name, func(t *testing.T) {
 			begin := make(chan struct{})
@@ -343,6 +345,7 @@ func TestCacheConditionsAndRanges(t *testing.T) {
 
 // Answers nobody asked for, and heads that are none.
 func TestCacheOddAnswers(t *testing.T) {
+	t.Parallel()
 	f := func(name, first string, status int, body, second string) {
 		t.Run(name, func(t *testing.T) {
 			o := startOrigin(t, func(r testkit.Message, n int) string {
@@ -458,6 +461,7 @@ func TestCacheUpstreamAlternates(t *testing.T) {
 
 // A flood of variants costs what is stored for them, and nothing else.
 func TestCacheVariantFlood(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		if strings.Contains(r.First, "/a") {
 			return with("for "+r.Field("X-Own"), fresh, "Vary: X-Own")

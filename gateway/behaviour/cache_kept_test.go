@@ -24,6 +24,7 @@ func of(status int, body string, lines ...string) string {
 // A route's ttl is for answers that say what there is; that there is nothing is believed only as long as negative_ttl
 // says. What an answer says itself counts first.
 func TestCacheTTLByStatus(t *testing.T) {
+	t.Parallel()
 	f := func(cache string, status int, line, second string) {
 		t.Helper()
 		o := startOrigin(t, func(_ testkit.Message, n int) string { return of(status, fmt.Sprint("answer ", n), line) })

@@ -159,6 +159,7 @@ func (v *visitor) visit(w *world, model func(kind, target, language, who string,
 
 // One client: what comes is exactly what the model says.
 func TestCacheModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			w := &world{}
@@ -224,6 +225,7 @@ func TestCacheModel(t *testing.T) {
 
 // Many clients: nobody sees what is another's, or older than what was there when somebody had changed it.
 func TestCacheModelConcurrent(t *testing.T) {
+	t.Parallel()
 	w := &world{}
 	g := startCached(t, startOrigin(t, w.reply))
 	visitors := make([]*visitor, 8)

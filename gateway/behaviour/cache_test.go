@@ -132,6 +132,7 @@ func TestCacheForwardedHostIsInTheKey(t *testing.T) {
 }
 
 func TestCacheWhatIsNotStored(t *testing.T) {
+	t.Parallel()
 	const fresh = "Cache-Control: max-age=60"
 	f := func(name, outcome string, request []string, answer ...string) {
 		t.Run(name, func(t *testing.T) {
@@ -152,6 +153,7 @@ func TestCacheWhatIsNotStored(t *testing.T) {
 }
 
 func TestCacheOfBuiltinRoutes(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string { return with(fmt.Sprint(n)) })
 	g := startCached(t, o, "CACHE_TTL_SECONDS=100")
 	m := g.get("/infer/python?prompt=x") // states nothing: the route's time
@@ -177,6 +179,7 @@ func TestCacheOfBuiltinRoutes(t *testing.T) {
 }
 
 func TestCacheTooLarge(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("x", 200<<10)
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		if strings.Contains(r.First, "chunked") {
@@ -353,6 +356,7 @@ func TestCacheStaleIfError(t *testing.T) {
 
 // Unsafe methods invalidate their target and what their answer refers to, on the same host.
 func TestCacheInvalidation(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		switch {
 		case strings.HasPrefix(r.First, "DELETE"):

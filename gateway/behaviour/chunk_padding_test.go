@@ -10,6 +10,7 @@ import (
 
 // Sizes that are padded to one width, or have an extension each, are no reason to end a long body, in neither direction.
 func TestPaddedChunkSizes(t *testing.T) {
+	t.Parallel()
 	for name, line := range map[string]string{
 		"blanks":    "%x       \r\n%s\r\n",
 		"extension": "%x;n=0123456789abcdef\r\n%s\r\n",

@@ -75,6 +75,7 @@ func TestClientMalformedChunks(t *testing.T) {
 // A malformed chunk right behind the part that is held whole is noticed at once, not when the upstream's
 // time is up.
 func TestClientMalformedChunkIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) { _, _ = c.Rest() })
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=6s", unheld)
 	request := chunkedPost + "10000\r\n" + strings.Repeat("x", 64<<10) + "\r\nZ\r\n"
@@ -311,6 +312,7 @@ func heap() int64 {
 
 // A body that stops arriving is a 408 and the end of the connection; one that is slow but alive passes.
 func TestClientSlowBodies(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=500ms", unheld)
 	long := strings.Repeat("x", 100<<10)

@@ -10,6 +10,7 @@ import (
 // Routes match bytes, and frameworks decode: a target that is another route's to whoever decodes it once and removes dot
 // segments is refused, so that no limit, no cache and no page is passed by.
 func TestClientPathsOfAnotherRoute(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	g := startGatewayFile(t, `
 pools: {p: {upstreams: [{url: "`+up.URL+`"}]}}

@@ -53,6 +53,7 @@ func TestClientRefusalIsReadable(t *testing.T) {
 // What a client sends behind its last request does not cost it the answer: closing with unread bytes would
 // be a reset, which overtakes what is still on its way.
 func TestClientBytesBehindTheLastRequest(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("x", 1<<20)
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {

@@ -12,6 +12,7 @@ import (
 
 // The time between two requests is a setting, also for connections that are open when it changes.
 func TestKeepAliveTimeout(t *testing.T) {
+	t.Parallel()
 	g := startGateway(t, "KEEPALIVE_TIMEOUT=100ms")
 	request := "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 	c, begun := g.Dial(), time.Now()
@@ -39,6 +40,7 @@ func TestKeepAliveTimeout(t *testing.T) {
 
 // A client has so many connections and no more; one that may speak for others has any number.
 func TestMaxConnsPerClient(t *testing.T) {
+	t.Parallel()
 	request := "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 	up, _ := testkit.StartOdd(t, func(c *testkit.Peer, _ testkit.Message) bool { return c.Closed() })
 	g := startGateway(t, "MAX_CONNS_PER_CLIENT=3", "TRUSTED_PROXIES=none", "PY_SERVICE_URL="+up.URL)

@@ -10,6 +10,7 @@ import (
 
 // Every route of the contract that this build has.
 func TestClientRoutes(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "NODE_SERVICE_URL="+up.URL)
 	for _, c := range []struct {

@@ -105,6 +105,7 @@ func TestClientShutdownDrains(t *testing.T) {
 
 // Connections on which nothing is under way do not delay the end.
 func TestClientShutdownOfIdleConnections(t *testing.T) {
+	t.Parallel()
 	for range 10 { // there is a race to lose
 		g := startGateway(t)
 		g.Do("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -131,6 +132,7 @@ func TestClientShutdownOfIdleConnections(t *testing.T) {
 
 // The answer to a request with another one behind it is not lost.
 func TestClientShutdownWithPipelinedRequests(t *testing.T) {
+	t.Parallel()
 	up := startStepper(t, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
 	g.Do("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") // it serves
@@ -154,6 +156,7 @@ func TestClientShutdownWithPipelinedRequests(t *testing.T) {
 
 // What is open beyond the grace is reset, so that nobody takes it for whole, and the shutdown ends.
 func TestClientShutdownCuts(t *testing.T) {
+	t.Parallel()
 	const get11, get10 = "GET /infer/python HTTP/1.1\r\nHost: a\r\n\r\n", "GET /infer/python HTTP/1.0\r\nHost: a\r\n\r\n"
 	for _, c := range []struct{ name, request, head string }{
 		{"stream", get11, chunkedHead},
@@ -235,6 +238,7 @@ const lastWord = 5 * time.Second
 // A gateway whose socket another process has lets clients that are silent have a last word, and ends with the last
 // of them.
 func TestClientShutdownAfterLeave(t *testing.T) {
+	t.Parallel()
 	g := startGateway(t)
 	idle, silent := g.Dial(), g.Dial()
 	idle.Send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -10,6 +10,7 @@ import (
 
 // The rest of a head that came with the request before has its own time, whatever that request took.
 func TestClientHeadBegunEarly(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			time.Sleep(300 * time.Millisecond) // longer than the time of the body's deadline
@@ -33,6 +34,7 @@ func TestClientHeadBegunEarly(t *testing.T) {
 
 // A client that stops reading is ended after the idle time, and its upstream's connection with it.
 func TestClientStopsReading(t *testing.T) {
+	t.Parallel()
 	piece := strings.Repeat("x", 32<<10)
 	for _, head := range []string{"Transfer-Encoding: chunked", "Content-Length: 1000000000"} {
 		ended := make(chan time.Time, 1)

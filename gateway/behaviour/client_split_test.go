@@ -10,6 +10,7 @@ import (
 
 // A head is a head however it is cut into packets, down to single bytes.
 func TestClientSplitHeads(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
 	const request = "GET /infer/python?prompt=x HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"
@@ -46,6 +47,7 @@ func TestClientSplitHeads(t *testing.T) {
 // Two requests on one connection, cut at every place: the upstream sees exactly these two, and the answers
 // come in order.
 func TestClientSplitPipelines(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
 	pairs := []struct {

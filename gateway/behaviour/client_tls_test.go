@@ -130,6 +130,7 @@ func TestTLSExchanges(t *testing.T) {
 
 // Old versions, other protocols and clients that do not speak TLS get no further; others do not notice.
 func TestTLSRefusals(t *testing.T) {
+	t.Parallel()
 	cert := newTestCert(t, "gateway.example")
 	g := startGateway(t, cert.environ()...)
 	f := func(name string, change func(c *tls.Config)) {
@@ -208,6 +209,7 @@ func TestTLSRecords(t *testing.T) {
 
 // A client that leaves is noticed below TLS.
 func TestTLSClientLeaves(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(*testkit.Peer){
 		"close": func(c *testkit.Peer) { c.Close() },
 		"abort": func(c *testkit.Peer) {
@@ -233,6 +235,7 @@ func TestTLSClientLeaves(t *testing.T) {
 
 // A client that reads slowly, but reads, gets everything: a write that waits for it must not be TLS's last.
 func TestTLSSlowReader(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		c.ReadRequest()
@@ -280,6 +283,7 @@ func TestTLSCut(t *testing.T) {
 
 // Another certificate in the files is used for who connects from then on.
 func TestTLSRenewal(t *testing.T) {
+	t.Parallel()
 	cert := newTestCert(t, "old.example")
 	g := startGateway(t, cert.environ()...)
 	before := g.Dial().Over(cert.client(t))

@@ -131,6 +131,7 @@ var names = []struct {
 // The sum of http_requests_total is the number of requests sent, however they end and however many at once, and every
 // metric is there.
 func TestEveryRequestIsCountedOnce(t *testing.T) {
+	t.Parallel()
 	const rounds, at = 15, 3
 	up := mixedUpstream(t)
 	g := startGatewayFile(t, `routes: [{path: /tight, pool: python, limit: {client_rps: 1, client_burst: 3}}]`,
@@ -189,6 +190,7 @@ func (g *testGateway) sums() map[string]float64 {
 
 // No path, client, method or field of a client makes a series.
 func TestClientsAddNoSeries(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			c.Send("HTTP/1.1 200 R%d\r\nContent-Length: 2\r\n\r\nok", rand.Uint64())
@@ -218,6 +220,7 @@ func TestClientsAddNoSeries(t *testing.T) {
 
 // Who waits for another request's fetch, or for the body that it brings, waits for the upstream: it is no overhead.
 func TestWaitingForAnotherIsNotOverhead(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			time.Sleep(60 * time.Millisecond)

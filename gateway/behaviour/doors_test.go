@@ -44,6 +44,7 @@ func TestDoors(t *testing.T) {
 
 // Generations may be long in coming, and recordings are large: below /v1 the limits are others unless they are set.
 func TestLimitsOfGenerations(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartRecorder(t)
 	ask := func(path string, length int) string {
 		return "POST " + path + " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: " + itoa(length) + "\r\n\r\n"

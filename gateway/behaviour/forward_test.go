@@ -10,6 +10,7 @@ import (
 
 // What goes through as it came, and what is the gateway's own.
 func TestForwardedHead(t *testing.T) {
+	t.Parallel()
 	seen := make(chan testkit.Message, 1)
 	up := testkit.StartUpstream(t, func(n int, c *testkit.Peer) {
 		seen <- c.ReadRequest()
@@ -49,6 +50,7 @@ func TestForwardedHead(t *testing.T) {
 
 // Bodies of every size pass both ways, unchanged, on one connection.
 func TestBodiesPass(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(n int, c *testkit.Peer) {
 		for {
 			r := c.ReadRequest()

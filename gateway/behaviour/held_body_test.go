@@ -76,6 +76,7 @@ func TestSlowUploadsHoldNoPlace(t *testing.T) {
 
 // Every length passes as it came; those that were held whole have a length.
 func TestHeldBodiesPassWhole(t *testing.T) {
+	t.Parallel()
 	up := startSummer(t)
 	const held = 300_000
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, fmt.Sprintf("BODY_BUFFER=%d", held))
@@ -113,6 +114,7 @@ func TestHeldBodiesPassWhole(t *testing.T) {
 
 // A body below the least rate is 408, before it is held and after, in the dialect of its route.
 func TestSlowBodiesAreRefused(t *testing.T) {
+	t.Parallel()
 	var cut, whole atomic.Int64
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
@@ -181,6 +183,7 @@ func TestSlowBodiesAreRefused(t *testing.T) {
 
 // A client over TLS may pause for longer than a part of the window, and is refused as another is.
 func TestBodyRateUnderTLS(t *testing.T) {
+	t.Parallel()
 	up := startSummer(t)
 	cert := newTestCert(t, "gateway.example")
 	window := server.Options{BodyWindow: 2 * time.Second}
@@ -203,6 +206,7 @@ func TestBodyRateUnderTLS(t *testing.T) {
 
 // What is held, and how fast a body must come, follows a reload, for connections that are open too.
 func TestHeldBodiesFollowAReload(t *testing.T) {
+	t.Parallel()
 	up := startSummer(t)
 	window := server.Options{BodyWindow: 400 * time.Millisecond}
 	g := serve(t, testkit.Settings(t, "", []string{"PY_SERVICE_URL=" + up.URL, "BODY_MIN_RATE=0"}), window)
@@ -234,6 +238,7 @@ func TestHeldBodiesFollowAReload(t *testing.T) {
 
 // An upstream that takes the body slowly slows the client, who is not to blame.
 func TestSlowUpstreamIsNotTheClientsFault(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		r := c.ReadHead()
 		time.Sleep(1500 * time.Millisecond) // several windows
@@ -320,6 +325,7 @@ func TestSentBodiesAreNotHeld(t *testing.T) {
 
 // A body that is held can be sent again, all of it.
 func TestHeldBodyIsSentAgain(t *testing.T) {
+	t.Parallel()
 	var breaks atomic.Int64
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for i := 0; ; i++ {
@@ -351,6 +357,7 @@ func TestHeldBodyIsSentAgain(t *testing.T) {
 
 // An upstream that answers without reading a body that is held has its answer passed on, and not a fault.
 func TestEarlyAnswerToAHeldBody(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		c.ReadHead()
 		c.Send("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")

@@ -10,7 +10,10 @@ import (
 	"aigateway/gateway/testkit"
 )
 
-func TestMain(m *testing.M) { testkit.VerifyNoLeaks(m) }
+func TestMain(m *testing.M) {
+	testkit.Parallel("8") // most tests here wait for most of their time
+	testkit.VerifyNoLeaks(m)
+}
 
 // A testGateway is a whole gateway that serves on loopback until the test ends.
 type testGateway struct {

@@ -19,6 +19,7 @@ func limited(n int) []string {
 
 // A burst of n admits n, whatever the number of connections.
 func TestLimitIsExact(t *testing.T) {
+	t.Parallel()
 	const burst, conns, each = 500, 64, 30
 	g := startGateway(t, limited(burst)...)
 	var admitted, refused atomic.Int64
@@ -51,6 +52,7 @@ func TestLimitIsExact(t *testing.T) {
 // The fields that tell a client about its limit, on admitted and refused requests, on answers of the gateway and
 // of an upstream.
 func TestLimitFields(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			c.Send("%s", testkit.Answer("ok"))

@@ -9,6 +9,7 @@ import (
 
 // A refused client that sends on does not hold up the end of the gateway.
 func TestShutdownDoesNotWaitForWhoSendsOn(t *testing.T) {
+	t.Parallel()
 	g := startGateway(t, "MAX_BODY_BYTES=10")
 	c := g.Dial()
 	c.Send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")

@@ -67,6 +67,7 @@ func TestLoop(t *testing.T) {
 
 // Two gateways that lead to each other: the first one that meets its own request ends it.
 func TestLoopOfTwo(t *testing.T) {
+	t.Parallel()
 	var back atomic.Pointer[testGateway]
 	url, requests := startWayBack(t, &back)
 	b := startGateway(t, "LLM_SERVICE_URL="+url)

@@ -13,6 +13,7 @@ import (
 
 // Every metric that the Grafana dashboard and the alerts ask for is on the page, and what they ask about it too.
 func TestDashboardsAskForWhatThereIs(t *testing.T) {
+	t.Parallel()
 	up := mixedUpstream(t)
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "LLM_SERVICE_URL="+up.URL, "CACHE_ENABLED=true", "RATE_LIMIT_ENABLED=true")
 	for _, w := range ways() {

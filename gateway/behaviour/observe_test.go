@@ -60,6 +60,7 @@ func (g *testGateway) accessLines(log *lineLog) (lines []accessLine) {
 
 // Each request has a line that tells how it ended, and nothing secret.
 func TestAccessLog(t *testing.T) {
+	t.Parallel()
 	held := make(chan struct{})
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
@@ -156,6 +157,7 @@ func TestAccessLog(t *testing.T) {
 
 // Without ACCESS_LOG there is no line, and LOG_LEVEL=error leaves those that failed.
 func TestAccessLogIsOptional(t *testing.T) {
+	t.Parallel()
 	f := func(want int, environ ...string) {
 		t.Helper()
 		log := newLineLog(t)
@@ -174,6 +176,7 @@ func TestAccessLogIsOptional(t *testing.T) {
 
 // Server-Timing is there if it is wanted, whoever answers, and adds up.
 func TestServerTiming(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
 			r := c.ReadRequest()
@@ -312,6 +315,7 @@ func (c *traced) collect(t *testing.T) string {
 
 // A trace goes from the client through a span of the request and one of each attempt to the upstream.
 func TestSpans(t *testing.T) {
+	t.Parallel()
 	c := &traced{}
 	up := testkit.StartUpstream(t, func(_ int, p *testkit.Peer) {
 		for {

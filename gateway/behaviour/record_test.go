@@ -13,6 +13,7 @@ import (
 
 // Every request is counted once, under its route, method and code, however it ended.
 func TestRequestsAreCounted(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
 			r := c.ReadRequest()
@@ -121,6 +122,7 @@ func (g *testGateway) series() map[string]float64 {
 
 // The gateway's own share of a request leaves out what the upstream and the client took.
 func TestOverheadIsTheGatewaysOwn(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			time.Sleep(60 * time.Millisecond)

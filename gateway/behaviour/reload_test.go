@@ -165,6 +165,7 @@ func TestReloadChanges(t *testing.T) {
 
 // Twenty reloads under load, and no request fails: on connections that stay and on new ones, short and long.
 func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
 	serve := func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			c.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")

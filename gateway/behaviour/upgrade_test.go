@@ -39,6 +39,7 @@ func startEcho(t *testing.T) *testkit.Upstream {
 
 // A WebSocket behind the gateway is one, over TLS too.
 func TestUpgradeEcho(t *testing.T) {
+	t.Parallel()
 	up := startEcho(t)
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", secure), func(t *testing.T) {
@@ -129,6 +130,7 @@ func TestUpgradeEarlyBytes(t *testing.T) {
 
 // An upstream that grants nothing gives an ordinary answer, on connections that go on.
 func TestUpgradeRefused(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
 			c.Send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nno")
@@ -152,6 +154,7 @@ func TestUpgradeRefused(t *testing.T) {
 
 // A 101 that grants something else, or was not asked for, is a broken answer, and nothing behind it reaches a client.
 func TestUpgradeBroken(t *testing.T) {
+	t.Parallel()
 	f := func(name, request, head string) {
 		t.Run(name, func(t *testing.T) {
 			up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
@@ -250,6 +253,7 @@ func TestUpgradeAborted(t *testing.T) {
 
 // Silence in both directions ends a tunnel after the idle time; words in one of them keep it.
 func TestUpgradeIdle(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		c.Send("%s", testkit.Granted(c.ReadRequest()))
 		_, _ = io.Copy(io.Discard, c.R) // it only listens

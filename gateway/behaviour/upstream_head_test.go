@@ -184,6 +184,7 @@ func TestAnnouncedLengthCostsNothing(t *testing.T) {
 
 // The time for a head is one time for all of it, whatever its bytes do to look busy.
 func TestTrickledHead(t *testing.T) {
+	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	for name, f := range map[string]struct {
 		piece string

@@ -288,6 +288,7 @@ func TestHedgeFailsToo(t *testing.T) {
 
 // Both answer at the same moment, again and again: each client gets one answer, and its own.
 func TestHedgeDraws(t *testing.T) {
+	t.Parallel()
 	const clients, requests = 4, 100
 	p := startPair(t, "hedge: 1ms, ", func(_ *pair, n int, c *testkit.Peer, r testkit.Message) bool {
 		time.Sleep(time.Duration(n%4) * time.Millisecond)
@@ -346,6 +347,7 @@ func TestNeverHedged(t *testing.T) {
 
 // A pool hedges no more of its traffic than it retries: a fifth, and 20 to begin with.
 func TestHedgesAreBounded(t *testing.T) {
+	t.Parallel()
 	const requests = 50
 	p := startPair(t, "hedge: 5ms, ", func(_ *pair, _ int, c *testkit.Peer, _ testkit.Message) bool {
 		time.Sleep(30 * time.Millisecond)
@@ -367,6 +369,7 @@ func TestHedgesAreBounded(t *testing.T) {
 
 // There is nobody else: nothing is spent.
 func TestHedgeNeedsAnother(t *testing.T) {
+	t.Parallel()
 	seen := &testkit.Tally{}
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
@@ -477,6 +480,7 @@ func TestHedgeOfAFlight(t *testing.T) {
 
 // The same over TLS, where a read that ends before an answer has come is not the last one.
 func TestHedgeOverTLS(t *testing.T) {
+	t.Parallel()
 	for _, faster := range []int64{1, 2} {
 		t.Run(fmt.Sprint("request ", faster), func(t *testing.T) {
 			_, ca := startTLS(t)

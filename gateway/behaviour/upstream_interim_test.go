@@ -107,6 +107,7 @@ func TestInterimAtOnce(t *testing.T) {
 
 // Without end, they end with the bytes of a head or the time for one.
 func TestInterimIsBounded(t *testing.T) {
+	t.Parallel()
 	up, _ := testkit.StartOdd(t, func(c *testkit.Peer, _ testkit.Message) bool {
 		for {
 			if _, err := c.Write([]byte(earlyHints)); err != nil {

@@ -124,6 +124,7 @@ func TestClientLeavesInsideAnUpload(t *testing.T) {
 
 // A client that leaves while the upstream has stopped reading its body.
 func TestClientLeavesAStalledUpload(t *testing.T) {
+	t.Parallel()
 	ended := make(chan time.Time, 1)
 	left := make(chan struct{})
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {

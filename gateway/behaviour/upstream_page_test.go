@@ -132,6 +132,7 @@ func TestHealthPages(t *testing.T) {
 
 // The page of the pool llm is at /health, and where that is 404 at /healthz, which is then asked first.
 func TestThePageOfEngines(t *testing.T) {
+	t.Parallel()
 	ok := func(p *testkit.Peer) { p.Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
 	f := func(path string, health, healthz int) {
 		t.Helper()
@@ -156,6 +157,7 @@ func TestThePageOfEngines(t *testing.T) {
 
 // A page that answers ends the open state at once, and everything gets through.
 func TestAGoodPageEndsTheOpenState(t *testing.T) {
+	t.Parallel()
 	var away atomic.Bool
 	up := startPlain(t, func(p *testkit.Peer) {
 		for {
@@ -200,6 +202,7 @@ func TestTheLogSaysWhy(t *testing.T) {
 
 // Pools that nobody has named are neither probed nor shown nor counted; routes to them answer.
 func TestPoolsThatNobodyNamed(t *testing.T) {
+	t.Parallel()
 	up, seen := startPaged(t, "/healthz", func(p *testkit.Peer) { p.Send("%s", testkit.Answer("ok")) })
 	s := testkit.Settings(t, "", []string{"RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"})
 	for _, p := range s.Pools {

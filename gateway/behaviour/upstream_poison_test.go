@@ -132,6 +132,7 @@ func wantOwn(t *testing.T, g *testGateway, c *testkit.Peer, method, name string)
 // An upstream that sends two answers to each request, for as long as it is asked: each client still gets its
 // own. The second comes as soon as it can, so that it races with the next request.
 func TestTwoAnswersToEachRequest(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for {
 			r := c.ReadRequest()

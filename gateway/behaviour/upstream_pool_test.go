@@ -48,6 +48,7 @@ func startNaming(t *testing.T, change func(c *testkit.Peer, r testkit.Message) (
 // An upstream whose requests time out is left alone after a few of them, though its health page is fine, and is
 // asked again after a while; while another is there, nobody waits for that.
 func TestSilentUpstreamIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	var silent atomic.Bool
 	silent.Store(true)
 	sick, sickSeen := startNaming(t, func(c *testkit.Peer, _ testkit.Message) bool {
@@ -85,6 +86,7 @@ func TestSilentUpstreamIsLeftAlone(t *testing.T) {
 // 502, 503 and 504 speak against an upstream; 500 does not, which may be a request's own fault. They never shut a lone one, and
 // one that others do better than is passed by.
 func TestWhichAnswersAreStrikes(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{500, 502, 503, 504, 404} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			sick, seen := startNaming(t, func(c *testkit.Peer, _ testkit.Message) bool {
@@ -135,6 +137,7 @@ func TestWhichAnswersAreStrikes(t *testing.T) {
 // Upstreams that swallow connections: when the breakers are open the answer is there at once, and each of them is
 // probed once a second at most.
 func TestBlackHoles(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	dialled := map[string][]time.Time{}
 	dial := func(addr string) (net.Conn, error) {
@@ -286,6 +289,7 @@ func startHolding(t *testing.T) *holding {
 // Requests that find the pool full wait in their order, up to the size of the queue and for its time; a client
 // that leaves frees its place at once.
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	up := startHolding(t)
 	g := startGatewayFile(t, fileOfPool("    max_inflight: 2\n    queue: {size: 2, wait: 15s}", up.URL))
 	begin := func(name string) *testkit.Peer {
@@ -335,6 +339,7 @@ func TestQueue(t *testing.T) {
 
 // Who waits for too long is told so.
 func TestQueueTimesOut(t *testing.T) {
+	t.Parallel()
 	up := startHolding(t)
 	g := startGatewayFile(t, fileOfPool("    max_inflight: 1\n    queue: {wait: 100ms}", up.URL))
 	a := g.Dial()
@@ -355,6 +360,7 @@ func TestQueueTimesOut(t *testing.T) {
 
 // A client that leaves while the gateway tries to connect ends the attempt.
 func TestClientLeavesDuringConnect(t *testing.T) {
+	t.Parallel()
 	g := startGatewayFile(t, fileOfPool("    timeouts: {connect: 19s}", blackHole(t)))
 	c := g.Dial()
 	c.Send("%s", testkit.Ask("POST", "x"))
@@ -397,6 +403,7 @@ func blackHole(t testing.TB) string {
 
 // Requests of one user go to one upstream, those of all users to all.
 func TestHashByHeader(t *testing.T) {
+	t.Parallel()
 	var urls []string
 	var mu sync.Mutex
 	at := map[string][]int{} // user → upstreams

@@ -15,6 +15,7 @@ import (
 // A pooled connection that its upstream has closed is noticed before it is used: nothing fails, nothing runs
 // twice.
 func TestPooledConnectionClosedByUpstream(t *testing.T) {
+	t.Parallel()
 	testkit.EachWay(t, func(t *testing.T, method string, second bool) {
 		const pooled = 8
 		var mu sync.Mutex
@@ -134,6 +135,7 @@ func startBreaking(t *testing.T, n int, breakIt func(c *testkit.Peer)) (*testkit
 // A used connection that breaks after the request was read, before the first byte of an answer: what is
 // idempotent is sent once more, and only once; a POST never is.
 func TestUsedConnectionBreaks(t *testing.T) {
+	t.Parallel()
 	ends := map[string]func(c *testkit.Peer){
 		"fin":        func(c *testkit.Peer) { c.Close() },
 		"rst":        func(c *testkit.Peer) { c.Abort() },
@@ -169,6 +171,7 @@ func TestUsedConnectionBreaks(t *testing.T) {
 
 // A new connection that breaks has had its one attempt.
 func TestNewConnectionBreaks(t *testing.T) {
+	t.Parallel()
 	for end, breakIt := range map[string]func(c *testkit.Peer){
 		"fin": func(c *testkit.Peer) { c.Close() },
 		"rst": func(c *testkit.Peer) { c.Abort() },
@@ -188,6 +191,7 @@ func TestNewConnectionBreaks(t *testing.T) {
 
 // A time-out is never followed by a second attempt.
 func TestNothingIsRepeatedAfterATimeout(t *testing.T) {
+	t.Parallel()
 	testkit.EachWay(t, func(t *testing.T, method string, second bool) {
 		up, seen := testkit.StartOdd(t, func(c *testkit.Peer, _ testkit.Message) bool { c.Closed(); return false })
 		g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=100ms")
@@ -208,6 +212,7 @@ func TestNothingIsRepeatedAfterATimeout(t *testing.T) {
 
 // /infer goes to node when python cannot be reached, and never once python may have seen the request.
 func TestFallbackOnlyBeforeTheRequestIsSeen(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"GET", "POST"} {
 		t.Run(method+" refused", func(t *testing.T) {
 			node, seen := testkit.StartOdd(t, nil)

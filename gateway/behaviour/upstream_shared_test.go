@@ -146,6 +146,7 @@ func TestTheDeadAreLeftOut(t *testing.T) {
 
 // One that accepts and never answers, its page neither, is set aside while others are well, long before a request times out.
 func TestTheHungAreLeftOut(t *testing.T) {
+	t.Parallel()
 	var hung atomic.Bool
 	hangs := startHanging(t, &hung)
 	well, _ := startNaming(t, nil)
@@ -205,6 +206,7 @@ func listenLoopback(t *testing.T) net.Listener {
 // The head of an answer counts as soon as it is there, however long its stream is: with as many streams open as requests
 // fail, and one more, there is no reason to ask for the page.
 func TestHeadsCountWhenTheyAreThere(t *testing.T) {
+	t.Parallel()
 	var pages atomic.Int64
 	up := startPlain(t, func(p *testkit.Peer) {
 		for {

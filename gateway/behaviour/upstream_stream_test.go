@@ -16,6 +16,7 @@ import (
 // The head arrives before the first event, and each event before the next is made: the upstream waits until
 // the client has seen the one before.
 func TestEachEventAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, f := range map[string]struct {
 		head   string
 		framed func(event string) string
@@ -164,6 +165,7 @@ func TestLargeBodies(t *testing.T) {
 
 // A client that does not read stops its upstream: what is on its way is what the kernel holds.
 func TestBackPressure(t *testing.T) {
+	t.Parallel()
 	const size = 256 << 20
 	for _, head := range []string{
 		fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size),

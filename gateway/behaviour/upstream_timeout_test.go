@@ -16,6 +16,7 @@ import (
 
 // A listener whose queue is full takes no connection, and refuses none.
 func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
 	addr := fullListener(t)
 	for _, path := range []string{"/infer/python", "/v1/models"} {
 		for _, method := range []string{"GET", "POST"} {
@@ -160,6 +161,7 @@ func smallBuffers(c net.Conn) {
 
 // IDLE_TIMEOUT is silence. A client that takes its answer slowly, but all the time, is not silent.
 func TestSlowReaderIsNotSilent(t *testing.T) {
+	t.Parallel()
 	for name, head := range map[string]string{
 		"length":     "HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n",
 		"to the end": "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
@@ -190,6 +192,7 @@ func TestSlowReaderIsNotSilent(t *testing.T) {
 
 // The same for an upstream that takes a long body slowly.
 func TestSlowlyReadUploadIsNotSilent(t *testing.T) {
+	t.Parallel()
 	const size = 8000000
 	stop := make(chan struct{})
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {

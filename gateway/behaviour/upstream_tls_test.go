@@ -53,6 +53,7 @@ func startGatewayReading(t *testing.T, file string, environ ...string) *testGate
 
 // An https upstream is asked like any other, by its name, and only if it proves to be who it is.
 func TestHTTPSUpstream(t *testing.T) {
+	t.Parallel()
 	url, ca := startTLS(t)
 	g := startGatewayReading(t, fileOfPool(fmt.Sprintf("    tls: {ca_file: %q, server_name: example.com}", ca), url))
 	c := g.Dial()
@@ -75,6 +76,7 @@ func TestHTTPSUpstream(t *testing.T) {
 
 // An upstream that cannot prove who it is gets nothing, and the operator is told why.
 func TestHTTPSUpstreamThatIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	url, ca := startTLS(t)
 	var seen atomic.Int32
 	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { seen.Add(1) }))

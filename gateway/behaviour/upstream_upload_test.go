@@ -37,6 +37,7 @@ func inParallel(n int, do func(i int)) {
 // A body that turns out to be malformed or too long is refused at once, however slow the upstream is: the
 // news must not get lost between two reads.
 func TestUploadFaultIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		c.ReadHead()
 		c.R.WriteTo(discard{}) // never answers
@@ -136,6 +137,7 @@ func awaitBytes(conn net.Conn) error {
 // The same from an upstream that has read the head, with the client still at it, and with each way for the
 // upstream to end.
 func TestEarlyAnswerWhileTheClientUploads(t *testing.T) {
+	t.Parallel()
 	const size = 4 << 20
 	for _, status := range []string{"413 Too Much", "200 OK"} {
 		for _, end := range []string{"stays", "closes", "closes with its answer"} {
@@ -252,6 +254,7 @@ func startOddHead(t *testing.T, odd func(c *testkit.Peer, r testkit.Message)) (*
 
 // An upstream that never reads the body stops the client, and is given up after the idle time.
 func TestUpstreamThatNeverReadsTheBody(t *testing.T) {
+	t.Parallel()
 	for _, framing := range []string{"Content-Length: 1000000000", "Transfer-Encoding: chunked"} {
 		t.Run(framing, func(t *testing.T) {
 			gone := make(chan struct{})
@@ -292,6 +295,7 @@ func TestUpstreamThatNeverReadsTheBody(t *testing.T) {
 // The time for the response begins when the request is out: a long upload at the client's pace is not the
 // upstream's silence.
 func TestResponseTimeBeginsAfterTheUpload(t *testing.T) {
+	t.Parallel()
 	for _, framing := range []string{"length", "chunked"} {
 		t.Run(framing, func(t *testing.T) {
 			up, _ := testkit.StartOdd(t, func(c *testkit.Peer, r testkit.Message) bool {
@@ -329,6 +333,7 @@ func TestResponseTimeBeginsAfterTheUpload(t *testing.T) {
 // An answer without a length that is reset while the request's body still goes up is cut, not ended: the
 // pump's write takes the socket's one error, and the read after it sees a plain end.
 func TestResetUnderUploadIsNoEnd(t *testing.T) {
+	t.Parallel()
 	const size = 32 << 20
 	for _, minor := range []int{1, 0} {
 		t.Run(fmt.Sprintf("HTTP/1.%d", minor), func(t *testing.T) {

@@ -4,6 +4,7 @@ package testkit
 
 import (
 	"bytes"
+	"flag"
 	"log/slog"
 	"sync"
 	"testing"
@@ -66,4 +67,15 @@ func VerifyNoLeaks(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 	)
+}
+
+// Parallel is how many tests of a package run at once that say they may, unless go test is told by -parallel. They may be more
+// than there are processors where they mostly wait.
+func Parallel(n string) {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		_ = flag.Set("test.parallel", n)
+	}
 }
