@@ -61,8 +61,8 @@ func (d *draft) checkPool(p filePool) {
 	case p.Upstreams != nil && v.from == byFile:
 		d.fault(p.where+".upstreams", "are named by "+strings.ToLower(s.name)+" as well; neither can be said to win")
 	}
-	if balance := cmp.Or(p.Balance, "p2c"); p.Hash != (Hash{}) && balance != "hash" {
-		d.fault(p.where+".hash", "is for balance: hash, but the balance is "+balance)
+	if balance := cmp.Or(p.Balance, P2C); p.Hash != (Hash{}) && balance != ByHash {
+		d.fault(p.where+".hash", "is for balance: hash, but the balance is "+string(balance))
 	}
 	if p.TLS != (UpstreamTLS{}) && !speaksTLS(d.settings.pool(p.Name)) {
 		d.fault(p.where+".tls", "is for https upstreams, but the pool has none")

@@ -57,9 +57,9 @@ type Settings struct {
 type Pool struct {
 	Name      string
 	Upstreams []Upstream // at least one
-	Balance   string     // "p2c", "round_robin", "least_requests" or "hash"
-	Hash      Hash       // of "hash"
-	Fallback  string     // the pool that stands in for this one, or ""; never leads back here
+	Balance   Balance
+	Hash      Hash   // of "hash"
+	Fallback  string // the pool that stands in for this one, or ""; never leads back here
 	Health    Health
 	Timeouts  Timeouts
 	Queue     Queue
@@ -71,6 +71,37 @@ type Pool struct {
 
 	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness
 }
+
+// Backend is where something is kept.
+type Backend string
+
+// The backends.
+const (
+	InMemory Backend = "memory" // of this replica
+	InRedis  Backend = "redis"  // of all replicas
+)
+
+// Balance is how an upstream of a pool is chosen.
+type Balance string
+
+// The ways to balance.
+const (
+	P2C           Balance = "p2c" // the less busy of two
+	RoundRobin    Balance = "round_robin"
+	LeastRequests Balance = "least_requests"
+	ByHash        Balance = "hash"
+)
+
+// HashBy is what a request is hashed by.
+type HashBy string
+
+// What requests are hashed by.
+const (
+	HashClient HashBy = "client"
+	HashHeader HashBy = "header"
+	HashQuery  HashBy = "query"
+	HashPath   HashBy = "path"
+)
 
 // Upstream is one server of a pool. Its URL has a scheme and a Host with a
 // port, always ("service:80"), so that the Host can be dialled; nothing else.
@@ -88,7 +119,7 @@ type Health struct {
 
 // Hash says what requests are hashed by: those with the same value go to the same upstream.
 type Hash struct {
-	By   string // "client", "header", "query" or "path"
+	By   HashBy
 	Name string // of the field, in lower case, or of the parameter; "" for the others
 }
 
@@ -141,7 +172,7 @@ type RouteCache struct {
 // Cache is what may be kept of answers, and where.
 type Cache struct {
 	Enabled      bool
-	Backend      string        // "memory" or "redis"
+	Backend      Backend
 	TTL          time.Duration // freshness of an answer that states none, whole seconds
 	MaxEntries   int
 	MemoryBytes  int64
@@ -180,7 +211,7 @@ type RateLimit struct {
 	ClientBurst    int64
 	CleanupMinutes int
 	MaxClients     int
-	Backend        string // "memory" or "redis"
+	Backend        Backend
 }
 
 // Limit is a route's own limit of one client.
@@ -295,13 +326,13 @@ func declarations() []setting {
 			read:    into(func(s *Settings) *int { return &s.RateLimit.MaxClients }, integer(1, maxClients, "number of clients"))},
 		{name: "RL_BACKEND", standard: "memory",
 			meaning: "`memory`: each replica limits by itself; `redis`: all replicas together",
-			read:    into(func(s *Settings) *string { return &s.RateLimit.Backend }, backend)},
+			read:    into(func(s *Settings) *Backend { return &s.RateLimit.Backend }, backend)},
 		{name: "CACHE_ENABLED", standard: "true", restart: true,
 			meaning: "whether answers are kept and used again",
 			read:    into(func(s *Settings) *bool { return &s.Cache.Enabled }, boolean)},
 		{name: "CACHE_BACKEND", standard: "memory", restart: true,
 			meaning: "`memory`: each replica by itself; `redis`: memory in front of a Redis that all replicas share",
-			read:    into(func(s *Settings) *string { return &s.Cache.Backend }, backend)},
+			read:    into(func(s *Settings) *Backend { return &s.Cache.Backend }, backend)},
 		{name: "CACHE_TTL_SECONDS", standard: "300",
 			meaning: "seconds that an answer which states no freshness is fresh",
 			read:    into(func(s *Settings) *time.Duration { return &s.Cache.TTL }, seconds(0, 365*24*3600))},

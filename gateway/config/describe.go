@@ -92,9 +92,9 @@ func (p *page) pool(pool Pool) {
 	for _, u := range pool.Upstreams {
 		upstreams(fmt.Sprintf("      - {url: %q, weight: %d}", u.URL, u.Weight), from)
 	}
-	write("    balance: "+pool.Balance, either(stated.Balance, byDefault))
+	write("    balance: "+string(pool.Balance), either(stated.Balance, byDefault))
 	if pool.Hash.By != "" {
-		text := "by: " + pool.Hash.By
+		text := "by: " + string(pool.Hash.By)
 		if pool.Hash.Name != "" {
 			text += ", name: " + strconv.Quote(pool.Hash.Name)
 		}

@@ -150,15 +150,15 @@ func readHash(n node, h *Hash) {
 		"by":   to(&h.By, hashBy),
 		"name": to(&h.Name, hashName),
 	})
-	switch named := h.By == "header" || h.By == "query"; {
+	switch named := h.By == HashHeader || h.By == HashQuery; {
 	case len(n.draft.faults) > before:
 	case h.By == "":
 		n.fault("needs by: client, header, query or path")
 	case named && h.Name == "":
-		n.fault("needs the name of the " + h.By + " to go by")
+		n.fault("needs the name of the " + string(h.By) + " to go by")
 	case !named && h.Name != "":
-		n.fault("has a name, but " + h.By + " needs none")
-	case h.By == "header":
+		n.fault("has a name, but " + string(h.By) + " needs none")
+	case h.By == HashHeader:
 		h.Name = strings.ToLower(h.Name)
 	}
 }

@@ -213,9 +213,9 @@ func isGenerating(path string) bool { return strings.HasPrefix(path, "/v1/") }
 
 // complete fills in what nobody stated of a pool.
 func (s *Settings) complete(p Pool) Pool {
-	p.Balance = cmp.Or(p.Balance, "p2c")
-	if p.Balance == "hash" {
-		p.Hash.By = cmp.Or(p.Hash.By, "client")
+	p.Balance = cmp.Or(p.Balance, P2C)
+	if p.Balance == ByHash {
+		p.Hash.By = cmp.Or(p.Hash.By, HashClient)
 	}
 	p.MaxInflight = cmp.Or(p.MaxInflight, maxInflight)
 	p.Queue.Size = cmp.Or(p.Queue.Size, 64)

@@ -233,7 +233,7 @@ func TestPoolOfFileAndVariable(t *testing.T) {
 		t.Helper()
 		s := mustLoad(t, file, environ)
 		p := s.pool("python")
-		if got := upstreamsOf(s, "python") + " " + p.Balance; got != want || !p.Explicit {
+		if got := upstreamsOf(s, "python") + " " + string(p.Balance); got != want || !p.Explicit {
 			t.Errorf("file %q, environment %q: got %q (explicit %t), want %q", file, environ, got, p.Explicit, want)
 		}
 	}

@@ -110,11 +110,18 @@ func burst(text string) (int64, error) {
 	return integer[int64](1, 1_000_000_000, "number of tokens")(text)
 }
 
-func backend(text string) (string, error) {
-	if text == "memory" || text == "redis" {
-		return text, nil
+func backend(text string) (Backend, error) { return oneOf(text, InMemory, InRedis) }
+
+// oneOf parses a word of a few.
+func oneOf[W ~string](text string, words ...W) (W, error) {
+	var known []string
+	for _, w := range words {
+		if string(w) == text {
+			return w, nil
+		}
+		known = append(known, string(w))
 	}
-	return "", fmt.Errorf("%q is none of memory, redis", text)
+	return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
 }
 
 // anything takes a text as it is.
@@ -173,20 +180,12 @@ func level(text string) (slog.Level, error) {
 	return 0, fmt.Errorf("%q is none of debug, info, warn, error", text)
 }
 
-func balance(text string) (string, error) {
-	switch text {
-	case "p2c", "round_robin", "least_requests", "hash":
-		return text, nil
-	}
-	return "", fmt.Errorf("%q is none of p2c, round_robin, least_requests, hash", text)
+func balance(text string) (Balance, error) {
+	return oneOf(text, P2C, RoundRobin, LeastRequests, ByHash)
 }
 
-func hashBy(text string) (string, error) {
-	switch text {
-	case "client", "header", "query", "path":
-		return text, nil
-	}
-	return "", fmt.Errorf("%q is none of client, header, query, path", text)
+func hashBy(text string) (HashBy, error) {
+	return oneOf(text, HashClient, HashHeader, HashQuery, HashPath)
 }
 
 // hashName parses the name of a field or of a parameter, as it stands in a request.

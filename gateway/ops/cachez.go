@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"aigateway/gateway/cache"
+	"aigateway/gateway/config"
 )
 
 // purgeTime bounds a purge: it looks at every record in Redis.
@@ -207,7 +208,7 @@ func (o *Ops) cacheFigures() []byte {
 		Misses        uint64            `json:"misses"`
 		HitRatio      float64           `json:"hit_ratio"`
 		Coalesced     uint64            `json:"coalesced"`
-		Backend       string            `json:"backend"`
+		Backend       config.Backend    `json:"backend"`
 		TTL           string            `json:"ttl"`
 		MaxEntries    int               `json:"max_entries"`
 		MemoryBytes   int64             `json:"memory_bytes"`

@@ -38,7 +38,7 @@ type Pool struct {
 
 func newPool(c config.Pool) *Pool {
 	p := &Pool{
-		Name: c.Name, Explicit: c.Explicit, balance: c.Balance, hashBy: c.Hash.By, hashName: c.Hash.Name,
+		Name: c.Name, Explicit: c.Explicit, balance: string(c.Balance), hashBy: string(c.Hash.By), hashName: c.Hash.Name,
 		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, settings: c,
 	}
 	p.budget.start()

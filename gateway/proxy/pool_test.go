@@ -15,7 +15,7 @@ var balances = []string{"p2c", leastRequests, roundRobin, hashed}
 
 // poolOf is a pool of healthy upstreams with these weights.
 func poolOf(balance string, weights ...int) *Pool {
-	c := config.Pool{Name: "p", Explicit: true, Balance: balance, Hash: config.Hash{By: byClient}, MaxInflight: 1000, Queue: config.Queue{Size: 4, Wait: time.Second}}
+	c := config.Pool{Name: "p", Explicit: true, Balance: config.Balance(balance), Hash: config.Hash{By: byClient}, MaxInflight: 1000, Queue: config.Queue{Size: 4, Wait: time.Second}}
 	p := newPool(c)
 	for i, w := range weights {
 		u := newUpstream(config.Upstream{URL: &url.URL{Scheme: "http", Host: fmt.Sprintf("10.0.0.%d:80", i)}, Weight: w}, p, c)

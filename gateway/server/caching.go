@@ -20,7 +20,7 @@ func (g *Gateway) openCache() (err error) {
 		// A record is the body, the head, the texts of its key and some numbers.
 		MaxRecord: int(c.MaxBodyBytes) + 4*g.settings.MaxHeaderBytes + caching.RecordOverhead,
 	}
-	if c.Backend == "redis" {
+	if c.Backend == config.InRedis {
 		o.Redis = &cache.RedisOptions{
 			Redis:   g.settings.Redis,
 			OnState: g.tellRedisState,

@@ -125,6 +125,6 @@ type limiter struct {
 // A limiterSpec is all that a limiter is made from: limiters of equal recipes are the same.
 type limiterSpec struct {
 	options ratelimit.Options
-	backend string
+	backend config.Backend
 	redis   config.Redis
 }

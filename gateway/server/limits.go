@@ -41,13 +41,13 @@ func (g *Gateway) limitsOf(s *config.Settings, old *plan) (map[config.Rate]limit
 	spec := limiterSpec{options: o, backend: r.Backend}
 	var l limiter
 	var err error
-	if r.Backend == "redis" {
+	if r.Backend == config.InRedis {
 		spec.redis = g.settings.Redis // where it is needs a restart: the cache is there too
 	}
 	switch {
 	case old != nil && old.limiter.close != nil && reflect.DeepEqual(old.limiter.spec, spec):
 		l = old.limiter
-	case r.Backend == "redis":
+	case r.Backend == config.InRedis:
 		l, err = g.newSharedLimiter(o, spec.redis)
 	case old != nil && old.limiter.own != nil:
 		l, err = ownLimiter(old.limiter.own.With(o))
