@@ -168,3 +168,29 @@ func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
 		a.dropHead(&w)
 	}
 }
+
+// lose draws the conclusion from an attempt with which its exchange does not go on, and ends it.
+func (p *Proxy) lose(a *attempt, f Fault) {
+	if a.conn != nil {
+		_ = a.conn.Close()
+	}
+	p.report(a, f)
+	if !a.outdated(f) {
+		a.upstream.owner.Load().judge(a.upstream, f, a.response.Status, a.began)
+	}
+	a.pool.release(a.upstream)
+	a.free()
+}
+
+// report tells of an attempt, and returns how long it took.
+func (p *Proxy) report(a *attempt, f Fault) (all time.Duration) {
+	took := wire.Now() - a.began
+	all = took
+	if p.options.Observe != nil {
+		if a.switchedAt > 0 {
+			took = a.switchedAt - a.began // how long the peers talk says nothing about the upstream
+		}
+		p.options.Observe(a.upstream, f, a.response.Status, took)
+	}
+	return all
+}

@@ -6,35 +6,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// A Request is what is asked of an upstream. Slices are borrowed until Forward returns.
-type Request struct {
-	Head        *wire.RequestHead
-	Target      []byte // as the upstream gets it
-	RequestID   []byte
-	TraceParent []byte
-	TraceStates [][]byte
-	Lines       []byte // CRLF after each, in place of those of Head that travel on; nil: those
-	Peer        []byte // the client's address as text
-	Secure      bool   // the client came over TLS
-	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
-	ClientKey   []byte // who asks, for a pool that hashes by client
-	Pool        *Pool
-	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
-}
-
-// A Result is what became of a request. Forward sets it, and Receive adds to its times.
-type Result struct {
-	Status       int           // of the response passed on or taken, 0 if none
-	Upstream     *Upstream     // the last one asked
-	Queued       bool          // it had to wait for a place at an upstream
-	Retried      Retry         // why this request was sent again, the last time
-	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0 if nobody knows
-	HeadAt       time.Duration // when the head of the response was there, as wire.Now; 0 if it never was
-	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
-	QueueTime    time.Duration // waiting for a place
-	ClientTime   time.Duration // waiting for the request's body
-}
-
 // An Exchange is one request on its way up and its response on the way down. The caller owns it, fills the
 // first part, calls [Proxy.Forward] and reads the Result; it may be reused after [Exchange.Reset].
 type Exchange struct {
@@ -79,16 +50,6 @@ func (o Outcome) Fault() Fault {
 	return Fault(o)
 }
 
-// A Taker may take an answer that is not for one client alone.
-type Taker interface {
-	wire.Stayer
-
-	// Take is asked when the head of an answer is there, with the length of the body that follows: bytes,
-	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns Taken, and the body is the caller's to
-	// read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
-	Take(head *wire.ResponseHead, length int64) bool
-}
-
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
@@ -109,4 +70,56 @@ func (x *Exchange) free() {
 		x.large.Put()
 		x.large = nil
 	}
+}
+
+// attempted tells the tap of an attempt that began at x.began.
+func (x *Exchange) attempted(f Fault) {
+	if x.Tap != nil {
+		x.Tap.Attempted(x.upstream, f, x.Status, x.began)
+	}
+}
+
+// tapResponse tells the tap that an answer is about to go.
+func (x *Exchange) tapResponse() { x.tapped = x.Tap != nil && x.Tap.Response(&x.response) }
+
+// tapBody shows the tap a piece of it.
+func (x *Exchange) tapBody(piece []byte) {
+	if x.tapped && len(piece) > 0 {
+		x.Tap.Body(piece)
+	}
+}
+
+// hungUp tells whether the client has left and nobody else wants the answer.
+func (x *Exchange) hungUp() bool {
+	return x.Client != nil && x.Client.HungUp() && (x.Taker == nil || !x.Taker.ClientLeft())
+}
+
+func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
+
+// sendBehindHead puts x.head right before the body at b[body:to] and sends both.
+func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
+	from := body - len(x.head)
+	if from < 0 {
+		panic("BUG: no room for the head")
+	}
+	copy(b[from:], x.head)
+	if x.Client.Send(b[from:to]) != nil {
+		return x.clientGone()
+	}
+	return None
+}
+
+// clientGone notes that the client has clientGone in the middle of its answer.
+func (x *Exchange) clientGone() Fault {
+	x.watched.MarkGone()
+	x.Client.Reset()
+	return ClientGone
+}
+
+// upgrades tells whether the request asks for a tunnel. An answer that others may get as well cannot be one.
+func (x *Exchange) upgrades() bool { return x.Head.WebSocket && x.Taker == nil && x.Client != nil }
+
+// switched tells whether the upstream has granted it.
+func (x *Exchange) switched() bool {
+	return x.response.Status == 101 && x.response.WebSocket && x.upgrades()
 }

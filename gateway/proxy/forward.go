@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"time"
 
 	"aigateway/gateway/wire"
 )
@@ -51,7 +50,7 @@ func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
 		case u != nil:
 		case f != NoUpstream || len(x.tried) == 0:
 			return f
-		case x.Retried == RetryReused && fault == BrokenResponse && x.Upstream.acquire(pool):
+		case x.Retried == RetryReused && fault == BrokenResponse && pool.acquire(x.Upstream):
 			u = x.Upstream // there is no other; what broke one idle connection broke the rest
 			u.conns.dropAll()
 		default:
@@ -77,28 +76,13 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 	}
 }
 
-// acquire finds the request a acquire at an upstream, if need be by waiting for it.
-func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
-	u, f := (*Upstream)(nil), Busy
-	if pool.queue.length.Load() == 0 { // who is in the queue goes first
-		u, f = pool.pick(x.hashKey(pool), x.tried)
-	}
-	if f == Busy {
-		u, f = p.waitFor(x, pool)
-	}
-	if f == NoUpstream {
-		x.RetryAfter = pool.untilReopen(wire.Now())
-	}
-	return u, f
-}
-
 // try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
 func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry) {
 	x.begin(u, pool)
 	x.Upstream = u
 	defer func() {
 		if !x.taken {
-			x.upstream.release(pool) // that of the hedge, if it was faster
+			pool.release(x.upstream) // that of the hedge, if it was faster
 		}
 	}()
 	if f, again = p.roundTrip(x); x.taken {
@@ -110,22 +94,6 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
 	return f, again
-}
-
-// observe tells of an attempt that has come to its end.
-func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.report(&x.attempt, f) }
-
-// report tells of an attempt, and returns how long it took.
-func (p *Proxy) report(a *attempt, f Fault) (all time.Duration) {
-	took := wire.Now() - a.began
-	all = took
-	if p.options.Observe != nil {
-		if a.switchedAt > 0 {
-			took = a.switchedAt - a.began // how long the peers talk says nothing about the upstream
-		}
-		p.options.Observe(a.upstream, f, a.response.Status, took)
-	}
-	return all
 }
 
 // connect gives x a connection that is fit for a request: one that is open and silent, or a new one. The client is watched
@@ -201,48 +169,8 @@ func (p *Proxy) roundTrip(x *Exchange) (f Fault, again Retry) {
 	return p.relay(x), NoRetry
 }
 
-// hungUp tells whether the client has left and nobody else wants the answer.
-func (x *Exchange) hungUp() bool {
-	return x.Client != nil && x.Client.HungUp() && (x.Taker == nil || !x.Taker.ClientLeft())
-}
-
-// stayer is what a taker is for the watch; no taker is none.
-func stayer(t Taker) wire.Stayer {
-	if t == nil {
-		return nil
-	}
-	return t
-}
-
 // declined tells whether the answer is one that the fallback may better, of which the client has seen nothing: a
 // 502, 503 or 504 to a request that may be repeated.
 func (x *Exchange) declined() bool {
 	return x.failing && unavailable(x.response.Status) && x.repeatable() && x.pool.budget.spend()
-}
-
-// finish ends the exchange with the upstream after a whole response: its connection goes back to the pool if
-// nothing speaks against it.
-func (p *Proxy) finish(x *Exchange) {
-	x.stopPump()
-	p.watch.Remove(&x.watched)
-	if x.dirty || x.response.Close || x.Gone() {
-		_ = x.conn.Close()
-	} else {
-		x.upstream.keepIdle(x.conn)
-	}
-	x.conn = nil
-}
-
-// abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
-// waits any more.
-func (p *Proxy) abandon(x *Exchange) {
-	if x.hedge != nil { // a panic is on its way
-		x.hedge.stop()
-		_ = p.settle(x, ClientGone)
-	}
-	if x.conn == nil || x.taken {
-		return
-	}
-	x.dirty = true
-	p.finish(x)
 }

@@ -112,3 +112,42 @@ func appendReplyHead(dst []byte, x *Exchange, length int64) []byte {
 	dst = x.Client.AppendConnection(dst, x.Head.Minor)
 	return append(dst, "\r\n"...)
 }
+
+// appendTiming appends what the gateway and the upstream took until now (W3C Server Timing, in milliseconds), for an
+// answer whose head goes now.
+func appendTiming(dst []byte, x *Exchange) []byte {
+	if x.Began == 0 {
+		return dst
+	}
+	now := wire.Now()
+	upstream := x.UpstreamTime + now - x.began
+	dst = append(dst, "Server-Timing: gateway;dur="...)
+	dst = AppendMillis(dst, now-x.Began-upstream-x.ClientTime)
+	if x.QueueTime > 0 {
+		dst = AppendMillis(append(dst, ", queue;dur="...), x.QueueTime)
+	}
+	dst = append(dst, ", upstream;dur="...)
+	return append(AppendMillis(dst, upstream-x.QueueTime), "\r\n"...)
+}
+
+// switching are the fields of a request that asks for WebSocket, and of the answer that grants it. They are the
+// gateway's own: hop by hop, RFC 9110 §7.8.
+const switching = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+// appendSwitchingHead appends the 101 that the client gets.
+func appendSwitchingHead(dst []byte, x *Exchange) []byte {
+	dst = wire.AppendStatusLine(dst, 101, "Switching Protocols")
+	dst = x.response.AppendKept(dst)
+	dst = wire.AppendVia(dst, x.response.Minor)
+	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
+	dst = append(dst, x.Fields...)
+	return append(dst, switching+"\r\n"...)
+}
+
+// appendInterimHead appends the head of a 1xx response as the client gets it.
+func appendInterimHead(dst []byte, x *Exchange) []byte {
+	dst = wire.AppendStatusLine(dst, x.response.Status, x.response.Reason)
+	dst = x.response.AppendKept(dst)
+	dst = wire.AppendVia(dst, x.response.Minor)
+	return append(dst, "\r\n"...)
+}

@@ -9,9 +9,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// probeTimeout bounds one probe. A busy inference server may be slow to say that it is well.
-const probeTimeout = 3 * time.Second
-
 // sickInterval is the longest time between two probes of an upstream that is not well: it must be back soon.
 const sickInterval = time.Second
 
@@ -179,4 +176,14 @@ func (u *Upstream) sideline(began time.Duration) bool {
 	u.lastFailure.Store(uint32(TimeoutResponse))
 	home.refresh(wire.Now())
 	return true
+}
+
+// resolveAgain asks for the addresses once more, closes idle connections to those that are gone, and returns
+// when to ask next.
+func (u *Upstream) resolveAgain(ctx context.Context) (next time.Duration) {
+	n := &u.resolver
+	if n.resolve(ctx) == nil {
+		u.conns.drop(func(i idleConn) bool { return n.dropped(i.conn.To) })
+	}
+	return wire.Now() + lookupEvery + rand.N(lookupEvery/10)
 }

@@ -19,13 +19,13 @@ func TestPickWell(t *testing.T) {
 		if u := p.pickHealthy(x); u != c {
 			t.Fatalf("picked %v", u)
 		}
-		c.release(p)
+		p.release(c)
 	}
 	if len(x.tried) != 1 || x.tried[0] != d {
 		t.Errorf("tried is %v", x.tried)
 	}
 	c.limit.Store(1)
-	if !c.acquire(p) {
+	if !p.acquire(c) {
 		t.Fatal("no place")
 	}
 	if u := p.pickHealthy(x); u != nil {
@@ -42,7 +42,7 @@ func TestPickWellAlloc(t *testing.T) {
 	p := poolOf("round_robin", 1, 1, 1)
 	p.Upstreams[1].healthy.Store(false)
 	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, Result: Result{Upstream: p.Upstreams[0]}, tried: make([]*Upstream, 0, 4)}
-	if n := testing.AllocsPerRun(100, func() { p.pickHealthy(x).release(p) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { p.release(p.pickHealthy(x)) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"sync/atomic"
 
 	"aigateway/gateway/wire"
@@ -142,4 +143,25 @@ func (h *hold) release() {
 		h.holds.held.Add(-h.taken)
 	}
 	h.first, h.more, h.taken = nil, h.more[:0], 0
+}
+
+// MaxWhole is the longest body, in bytes, that is held whole: a request's, so that it can be sent at once
+// and its client's pace is not the upstream's; a response's, so that the upstream's connection is free again
+// before a slow client has read it, and a cut becomes a clear error. Longer ones stream.
+const MaxWhole = 64 << 10
+
+func bodyFault(err error) Fault {
+	switch err {
+	case nil, io.EOF:
+		return None
+	case wire.ErrBodyTooLarge:
+		return BodyTooLarge
+	case wire.ErrBodyMalformed:
+		return BodyMalformed
+	case wire.ErrBodyTimeout:
+		return BodyTimeout
+	case wire.ErrBodySlow:
+		return BodySlow
+	}
+	return ClientGone
 }

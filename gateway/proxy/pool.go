@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"aigateway/gateway/config"
-	"aigateway/gateway/wire"
 )
 
 // panicThreshold is when a pool panics: with fewer than one in so many of its upstreams well, what finds them sick
@@ -24,8 +23,7 @@ type Pool struct {
 	balance  string
 	hashBy   string
 	hashName string // of the field, in lower case, or of the parameter
-	next     atomic.Uint32
-	inflight atomic.Int64 // of a pool that hashes
+	load     load
 	picker   atomic.Pointer[picker]
 	budget   budget
 	queue    *queue
@@ -92,16 +90,16 @@ func (p *Pool) Queue() QueueState {
 func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 	r := p.picker.Load()
 	if len(r.candidates) > 0 {
-		if s := r.choose(p, key); !slices.Contains(tried, s.Upstream) && s.acquire(p) {
+		if s := r.choose(key); !slices.Contains(tried, s.Upstream) && p.acquire(s.Upstream) {
 			return s.Upstream, None
 		}
 	}
-	return r.pickAny(p, tried)
+	return p.pickAny(r, tried)
 }
 
 // pickAny takes a place at the least busy upstream that has one and was not tried. Those that look sick are
 // the last resort: not for a request that only found the others full, unless it is only requests that they fail.
-func (r *picker) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
+func (p *Pool) pickAny(r *picker, tried []*Upstream) (*Upstream, Fault) {
 	fault := NoUpstream
 	for range 2 * len(r.candidates) { // again if somebody was faster
 		var best *candidate
@@ -120,13 +118,13 @@ func (r *picker) pickAny(p *Pool, tried []*Upstream) (*Upstream, Fault) {
 		if best == nil {
 			break
 		}
-		if best.acquire(p) {
+		if p.acquire(best.Upstream) {
 			return best.Upstream, None
 		}
 		fault = Busy
 	}
 	for _, u := range r.lastResort {
-		if (fault == NoUpstream || u.breaker.isEjected()) && !slices.Contains(tried, u) && u.acquire(p) {
+		if (fault == NoUpstream || u.breaker.isEjected()) && !slices.Contains(tried, u) && p.acquire(u) {
 			return u, None
 		}
 	}
@@ -170,7 +168,7 @@ func (p *Pool) refresh(now time.Duration) {
 			rest = append(rest, s.Upstream)
 		}
 	}
-	r := newPicker(p.balance, well)
+	r := newPicker(p.balance, &p.load, well)
 	r.lastResort = rest
 	p.picker.Store(r)
 	p.queue.wakeFirst()
@@ -205,65 +203,23 @@ func (p *Pool) untilReopen(now time.Duration) time.Duration {
 	return wait
 }
 
-// hasHealthyPeer tells whether the pool has somebody well but u.
-func (p *Pool) hasHealthyPeer(u *Upstream) bool {
-	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool { return v != u && v.Healthy() })
+// acquire takes one of the places at the upstream for a request to the pool; leave gives it back.
+func (p *Pool) acquire(u *Upstream) bool {
+	if u.inflight.Add(1) > u.limit.Load() {
+		u.inflight.Add(-1)
+		return false
+	}
+	if p.balance == hashed {
+		p.load.inflight.Add(1)
+	}
+	return true
 }
 
-// peersFareBetter tells whether an upstream of the pool other than u is well and fails a much smaller share of its requests: then it is u,
-// and not what is asked of it. Requests that fail wherever they go say nothing about where they went.
-func (p *Pool) peersFareBetter(u *Upstream, now time.Duration) bool {
-	share := u.breaker.share(now)
-	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool {
-		return v != u && v.Healthy() && v.breaker.State() == Closed && v.breaker.share(now) <= share/2
-	})
-}
-
-// judgeHead draws the conclusion from the head of an answer to a request that was sent at that time. It counts as soon as it is there:
-// a stream may last for an hour.
-func (p *Pool) judgeHead(u *Upstream, status int, began, now time.Duration) {
-	if unavailable(status) {
-		p.judge(u, Unavailable, status, began)
-		return
+func (p *Pool) release(u *Upstream) {
+	u.inflight.Add(-1)
+	u.served.Add(1)
+	if p.balance == hashed {
+		p.load.inflight.Add(-1)
 	}
-	if u.breaker.success(now) {
-		u.recoveredAt.Store(int64(now))
-		p.refresh(now)
-	}
-}
-
-// judge draws the conclusion from an attempt that began at that time and has failed. A client that left says nothing about
-// the upstream, nor does a connection used before that broke: its upstream may have meant to close it.
-func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
-	if f == None && unavailable(status) {
-		f = Unavailable
-	}
-	now := wire.Now()
-	changed := false
-	switch f {
-	case Unreachable, TimeoutConnect, TLSFailed:
-		changed = u.breaker.failure(now, began, f)
-		changed = u.healthy.Swap(false) || changed
-		u.lastFailure.Store(uint32(f) | foundByRequest)
-	case TimeoutResponse:
-		if time.Duration(u.breaker.lastGood.Load()) >= began {
-			return // others had their answers meanwhile: a slow request, not a sick upstream
-		}
-		changed = u.breaker.failure(now, began, f)
-		// Nothing good came in all that time: it hangs. A probe will tell, and until then others are there.
-		if !u.breaker.wellSince(began) && p.hasHealthyPeer(u) {
-			changed = u.healthy.Swap(false) || changed
-			u.lastFailure.Store(uint32(f) | foundByRequest)
-		}
-	case TimeoutIdle, BrokenResponse, Truncated, Unavailable:
-		changed = u.breaker.failure(now, began, f)
-	default:
-		return
-	}
-	if changed {
-		p.refresh(now)
-	}
-	if changed || u.breaker.suspected.Load() {
-		u.probeSoon()
-	}
+	p.queue.wakeFirst()
 }

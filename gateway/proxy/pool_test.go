@@ -56,7 +56,7 @@ func shares(p *Pool, n int) []int {
 	for i := range n {
 		u, _ := p.pick(mix(uint64(i)), nil)
 		got[u.Index]++
-		u.release(p)
+		p.release(u)
 	}
 	for i := range got {
 		got[i] = (got[i]*100 + n/2) / n
@@ -129,7 +129,7 @@ func TestTheLessBusyIsPicked(t *testing.T) {
 	busy := 0
 	for range 10000 {
 		u, _ := p.pick(0, nil)
-		if u.release(p); u.Index >= 50 {
+		if p.release(u); u.Index >= 50 {
 			busy++
 		}
 	}
@@ -211,7 +211,7 @@ func TestHash(t *testing.T) {
 		for i := range all {
 			u, _ := p.pick(hashOf(fmt.Sprint("user-", i)), nil)
 			all[i] = u.Index
-			u.release(p)
+			p.release(u)
 		}
 		return all
 	}
@@ -295,7 +295,7 @@ func TestAllocPick(t *testing.T) {
 				key = mix(key)
 				u, _ := p.pick(key, nil)
 				p.judgeHead(u, 200, 0, wire.Now())
-				u.release(p)
+				p.release(u)
 			}); got != 0 {
 				t.Errorf("%s of %d: %v allocations", balance, n, got)
 			}
@@ -313,7 +313,7 @@ func BenchmarkPick(b *testing.B) {
 				for b.Loop() {
 					key = mix(key)
 					u, _ := p.pick(key, nil)
-					u.release(p)
+					p.release(u)
 				}
 			})
 		}

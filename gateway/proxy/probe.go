@@ -60,14 +60,6 @@ func (p *Proxy) probePage(ctx context.Context, u *Upstream, path string) (f Faul
 	return f, 0
 }
 
-// pages are the health page that is asked for, and the other one, "" if there is none.
-func (u *Upstream) pages() (first, second string) {
-	if u.secondPage.Load() {
-		return u.healthCheck.Else, u.healthCheck.Path
-	}
-	return u.healthCheck.Path, u.healthCheck.Else
-}
-
 // silentPageTime is how long the page of an upstream may take of whose attempts none has got the head of an answer.
 const silentPageTime = time.Second
 
@@ -78,3 +70,6 @@ func (u *Upstream) pageTime(left time.Duration) time.Duration {
 	}
 	return left
 }
+
+// probeTimeout bounds one probe. A busy inference server may be slow to say that it is well.
+const probeTimeout = 3 * time.Second

@@ -7,12 +7,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"aigateway/gateway/config"
@@ -82,81 +79,6 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	p.watch = wire.NewWatch(o.WatchEvery)
 	p.start(p.pools, fresh)
 	return p, nil
-}
-
-// makePool makes a pool, and the upstreams of it that are not there yet.
-func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err error) {
-	if len(c.Upstreams) == 0 {
-		return nil, nil, fmt.Errorf("cannot use pool %q: it has no upstream", c.Name)
-	}
-	pool = newPool(c)
-	pool.onHealth = p.options.OnHealth
-	if old := p.Pool(c.Name); old != nil && old.settings.Queue == c.Queue {
-		pool.queue = old.queue // those who wait in it wait for the same upstreams
-	}
-	for _, up := range c.Upstreams {
-		u := p.reusable(specOf(up, c))
-		if u == nil {
-			u = p.newUpstream(up, pool, c)
-			fresh = append(fresh, u)
-		}
-		pool.Upstreams = append(pool.Upstreams, u)
-	}
-	return pool, fresh, nil
-}
-
-func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upstream {
-	u := newUpstream(up, pool, c)
-	u.via = [2]string{"Via: 1.0 " + p.options.Via + "\r\n", "Via: 1.1 " + p.options.Via + "\r\n"}
-	u.dial, u.resolver.lookup = p.dialTCP, lookup
-	if dial := p.options.Dial; dial != nil {
-		u.dial = func(_ context.Context, addr string) (net.Conn, error) { return dial(addr) }
-		u.resolver.lookup = nil
-	}
-	u.Index = p.upstreams
-	p.upstreams++
-	return u
-}
-
-// start makes the pools the homes of their upstreams, and begins to watch over those that are fresh.
-func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
-	for _, pool := range pools {
-		for _, u := range pool.Upstreams {
-			if u.owner.Store(pool); pool.Explicit && !u.Probed() {
-				u.probeSoon() // it may be named only now
-			}
-		}
-		pool.refresh(wire.Now())
-	}
-	for _, u := range fresh {
-		running, end := context.WithCancel(p.running)
-		u.stopWatch = end
-		p.probes.Add(1)
-		go p.watchOver(running, u)
-	}
-}
-
-var dialer = net.Dialer{KeepAlive: 30 * time.Second}
-
-// dialTCP connects by TCP. For want of descriptors, idle connections of clients and then of upstreams make room.
-func (p *Proxy) dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	for tries := 3; ; tries-- {
-		conn, err := dialer.DialContext(ctx, "tcp", addr)
-		if err == nil || tries == 0 || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
-			return conn, err
-		}
-		if (p.options.MakeRoom == nil || !p.options.MakeRoom()) && !p.dropIdle() {
-			return nil, err
-		}
-	}
-}
-
-// dropIdle closes the idle connections to all upstreams, and tells whether there were any.
-func (p *Proxy) dropIdle() (found bool) {
-	for _, u := range p.upstreamsNow() {
-		u.conns.drop(func(idleConn) bool { found = true; return true })
-	}
-	return found
 }
 
 // Pool returns the pool of that name, or nil.

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"aigateway/gateway/wire"
 )
 
 // A queue holds requests for which every upstream of a pool is full, for a short time and in their order. It
@@ -140,44 +138,4 @@ func (q *queue) drainTime(rate float64) time.Duration {
 	}
 	wait := float64(q.length.Load()+1) / rate
 	return min(most, max(least, time.Duration(wait*float64(time.Second))))
-}
-
-// waitFor waits in the pool's queue until an upstream takes x, its client leaves, or its time is over.
-func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
-	q := pool.queue
-	w := q.join()
-	if w == nil {
-		q.refused.Add(1)
-		x.RetryAfter = q.retryAfter(wire.Now(), pool.served())
-		return nil, Busy
-	}
-	defer q.leave(w)
-	x.Queued = true
-	began := wire.Now()
-	defer func() { // it is the upstreams that make it wait
-		waited := wire.Now() - began
-		x.UpstreamTime += waited
-		x.QueueTime += waited
-	}()
-	p.watch.Add(&x.watched, x.Client, w, stayer(x.Taker))
-	defer p.watch.Remove(&x.watched)
-	w.timer.Reset(q.wait)
-	for {
-		if x.Gone() {
-			return nil, ClientGone
-		}
-		if q.isFirst(w) {
-			if u, f := pool.pick(x.hashKey(pool), x.tried); f != Busy {
-				q.admitted.Add(1)
-				return u, f
-			}
-		}
-		select {
-		case <-w.woken:
-		case <-w.timer.C:
-			q.late.Add(1)
-			x.RetryAfter = q.retryAfter(wire.Now(), pool.served())
-			return nil, Busy
-		}
-	}
 }

@@ -31,8 +31,6 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	return p.relayStream(x, length)
 }
 
-func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
-
 // relayWhole reads the whole body, frees the upstream's connection and answers with one write.
 func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 	b, body, end := x.down.B, x.body, x.end
@@ -58,41 +56,12 @@ func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 	return x.sendBehindHead(b, body, to)
 }
 
-// sendBehindHead puts x.head right before the body at b[body:to] and sends both.
-func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
-	from := body - len(x.head)
-	if from < 0 {
-		panic("BUG: no room for the head")
-	}
-	copy(b[from:], x.head)
-	if x.Client.Send(b[from:to]) != nil {
-		return x.clientGone()
-	}
-	return None
-}
-
 // endClient ends the client's connection with this answer if what is left of a body that nobody wants would stand before the
 // next request, or the gateway is on its way out.
 func (p *Proxy) endClient(x *Exchange) {
 	if x.uploading() || p.options.Draining() {
 		x.Client.EndAfter()
 	}
-}
-
-// clientGone notes that the client has clientGone in the middle of its answer.
-func (x *Exchange) clientGone() Fault {
-	x.watched.MarkGone()
-	x.Client.Reset()
-	return ClientGone
-}
-
-// A stream is an answer on its way through: read by read, each passed on at once.
-type stream struct {
-	left    int64 // bytes of a body with a length
-	length  int64 // or ChunkedBody, UntilClose
-	rechunk bool  // the client gets chunks
-	in      wire.Chunked
-	ended   bool
 }
 
 // relayStream passes the answer on as it arrives: a read is a write, so a slow client slows the upstream.
@@ -125,7 +94,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 		} else if err != nil {
 			return x.cut(x.readFault(err, TimeoutIdle))
 		}
-		data, ok := s.take(x, x.from, x.from+n)
+		data, ok := s.take(&x.attempt, x.from, x.from+n)
 		if !ok {
 			return x.cut(BrokenResponse)
 		}
@@ -144,7 +113,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 
 // first sends the head, with what has come behind it: headers do not wait for the first event.
 func (s *stream) first(x *Exchange) Fault {
-	data, ok := s.take(x, x.body, x.end)
+	data, ok := s.take(&x.attempt, x.body, x.end)
 	if !ok {
 		return BrokenResponse // nobody has seen a byte: a clear error
 	}
@@ -158,96 +127,6 @@ func (s *stream) first(x *Exchange) Fault {
 		to = wire.FrameEnd(x.down.B, to)
 	}
 	return x.sendBehindHead(x.down.B, x.body, to)
-}
-
-// take decodes what arrived in x.down.B[from:to], moves the body's bytes to from and returns how many.
-// ok is false if the upstream's framing is broken.
-func (s *stream) take(x *Exchange, from, to int) (data int, ok bool) {
-	switch s.length {
-	case wire.UntilClose:
-		return to - from, true
-	case wire.ChunkedBody:
-	default:
-		data = int(min(int64(to-from), s.left))
-		s.left -= int64(data)
-		s.ended = s.left == 0
-		x.dirty = x.dirty || data < to-from
-		return data, true
-	}
-	b := x.down.B
-	for at := from; at < to && !s.in.Done(); {
-		piece, used, v := s.in.Next(b[at:to])
-		if v != wire.None {
-			return 0, false
-		}
-		data += copy(b[from+data:], piece)
-		if at += used; s.in.Done() {
-			s.ended = true
-			x.dirty = x.dirty || at < to
-		}
-	}
-	return data, true
-}
-
-// frame makes a chunk of the data at b[from:] if the client gets chunks, in the room around it.
-func (s *stream) frame(b []byte, from, data int) (int, int) {
-	to := from + data
-	if !s.rechunk {
-		return from, to
-	}
-	if from, to = wire.FrameChunk(b, from, to); s.ended {
-		to = wire.FrameEnd(b, to)
-	}
-	return from, to
-}
-
-// Arrived tells whether all of a held answer's body has come with its head.
-func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) >= x.length }
-
-// Receive reads the body of an answer that was taken and gives it to sink, in pieces that are borrowed until it
-// returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
-func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
-	f := p.receiveAll(x, sink)
-	x.taken = false
-	if f == None {
-		p.finish(x)
-	} else {
-		p.abandon(x)
-	}
-	p.observe(x, f)
-	if f != None {
-		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
-	}
-	x.upstream.release(x.pool)
-	x.free()
-	return f
-}
-
-func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
-	s := stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
-	x.dirty = x.dirty || x.length == wire.UntilClose
-	from, to := x.body, x.end
-	for {
-		data, ok := s.take(x, from, to)
-		if !ok {
-			return BrokenResponse
-		}
-		if data > 0 && sink(x.down.B[from:from+data]) != nil {
-			return ClientGone
-		}
-		if s.ended {
-			return None
-		}
-		from = x.from
-		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
-		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
-			return None
-		}
-		if err != nil {
-			return x.readFault(err, TimeoutIdle)
-		}
-		to = from + n
-	}
 }
 
 // cut ends an answer that has no end: the client's connection is reset, so that nobody takes it for whole.

@@ -23,43 +23,27 @@ type Tap interface {
 	Body(piece []byte)
 }
 
-// attempted tells the tap of an attempt that began at x.began.
-func (x *Exchange) attempted(f Fault) {
-	if x.Tap != nil {
-		x.Tap.Attempted(x.upstream, f, x.Status, x.began)
-	}
-}
-
-// tapResponse tells the tap that an answer is about to go.
-func (x *Exchange) tapResponse() { x.tapped = x.Tap != nil && x.Tap.Response(&x.response) }
-
-// tapBody shows the tap a piece of it.
-func (x *Exchange) tapBody(piece []byte) {
-	if x.tapped && len(piece) > 0 {
-		x.Tap.Body(piece)
-	}
-}
-
-// appendTiming appends what the gateway and the upstream took until now (W3C Server Timing, in milliseconds), for an
-// answer whose head goes now.
-func appendTiming(dst []byte, x *Exchange) []byte {
-	if x.Began == 0 {
-		return dst
-	}
-	now := wire.Now()
-	upstream := x.UpstreamTime + now - x.began
-	dst = append(dst, "Server-Timing: gateway;dur="...)
-	dst = AppendMillis(dst, now-x.Began-upstream-x.ClientTime)
-	if x.QueueTime > 0 {
-		dst = AppendMillis(append(dst, ", queue;dur="...), x.QueueTime)
-	}
-	dst = append(dst, ", upstream;dur="...)
-	return append(AppendMillis(dst, upstream-x.QueueTime), "\r\n"...)
-}
-
 // AppendMillis appends a duration in milliseconds, to the microsecond.
 func AppendMillis(dst []byte, d time.Duration) []byte {
 	us := max(0, d.Microseconds())
 	dst = append(strconv.AppendInt(dst, us/1000, 10), '.')
 	return append(dst, byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+// A Taker may take an answer that is not for one client alone.
+type Taker interface {
+	wire.Stayer
+
+	// Take is asked when the head of an answer is there, with the length of the body that follows: bytes,
+	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns Taken, and the body is the caller's to
+	// read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
+	Take(head *wire.ResponseHead, length int64) bool
+}
+
+// stayer is what a taker is for the watch; no taker is none.
+func stayer(t Taker) wire.Stayer {
+	if t == nil {
+		return nil
+	}
+	return t
 }

@@ -10,18 +10,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// switching are the fields of a request that asks for WebSocket, and of the answer that grants it. They are the
-// gateway's own: hop by hop, RFC 9110 §7.8.
-const switching = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-
-// upgrades tells whether the request asks for a tunnel. An answer that others may get as well cannot be one.
-func (x *Exchange) upgrades() bool { return x.Head.WebSocket && x.Taker == nil && x.Client != nil }
-
-// switched tells whether the upstream has granted it.
-func (x *Exchange) switched() bool {
-	return x.response.Status == 101 && x.response.WebSocket && x.upgrades()
-}
-
 // Tunnels is how many tunnels are open, and how many there have been.
 func (p *Proxy) Tunnels() (open, ever int64) { return p.tunnels.Load(), p.tunnelsEver.Load() }
 
@@ -111,14 +99,4 @@ func (t *tunnel) end() {
 	t.broken.Store(true)
 	t.conn.Interrupt()
 	t.client.Interrupt()
-}
-
-// appendSwitchingHead appends the 101 that the client gets.
-func appendSwitchingHead(dst []byte, x *Exchange) []byte {
-	dst = wire.AppendStatusLine(dst, 101, "Switching Protocols")
-	dst = x.response.AppendKept(dst)
-	dst = wire.AppendVia(dst, x.response.Minor)
-	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
-	dst = append(dst, x.Fields...)
-	return append(dst, switching+"\r\n"...)
 }

@@ -16,9 +16,6 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// dialFunc connects to "host:port".
-type dialFunc = func(ctx context.Context, addr string) (net.Conn, error)
-
 // An Upstream is one server of a pool and the connections to it.
 type Upstream struct {
 	URL   string // as configured
@@ -135,27 +132,6 @@ func (u *Upstream) failureText() string {
 	return "probe: " + f
 }
 
-// acquire takes one of the places at the upstream for a request to the pool; leave gives it back.
-func (u *Upstream) acquire(p *Pool) bool {
-	if u.inflight.Add(1) > u.limit.Load() {
-		u.inflight.Add(-1)
-		return false
-	}
-	if p.balance == hashed {
-		p.inflight.Add(1)
-	}
-	return true
-}
-
-func (u *Upstream) release(p *Pool) {
-	u.inflight.Add(-1)
-	u.served.Add(1)
-	if p.balance == hashed {
-		p.inflight.Add(-1)
-	}
-	p.queue.wakeFirst()
-}
-
 // limitIn is how many requests the upstream may have at once in that state. One on trial may have a few, next to
 // those it has not answered since it was cut off.
 func (u *Upstream) limitIn(s State) int64 {
@@ -176,6 +152,9 @@ func (u *Upstream) ramping(now time.Duration) bool {
 	back := u.recoveredAt.Load()
 	return back > 0 && now-time.Duration(back) < slowStart && u.Healthy()
 }
+
+// weightUnit is a weight of 1 in a picker, so that a slow start has steps.
+const weightUnit = 64
 
 // weightNow is the weight of the upstream's seat.
 func (u *Upstream) weightNow(now time.Duration) int64 {
@@ -226,7 +205,7 @@ func (u *Upstream) keepIdle(conn *wire.UpstreamConn) {
 func (u *Upstream) connect(ctx context.Context) (*wire.UpstreamConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.timeouts.Connect)
 	defer cancel()
-	raw, to, err := u.dialAny(ctx)
+	raw, to, err := u.resolver.dialAny(ctx, u.dial)
 	if err != nil {
 		return nil, err
 	}
@@ -267,4 +246,24 @@ func timedOut(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// pages are the health page that is asked for, and the other one, "" if there is none.
+func (u *Upstream) pages() (first, second string) {
+	if u.secondPage.Load() {
+		return u.healthCheck.Else, u.healthCheck.Path
+	}
+	return u.healthCheck.Path, u.healthCheck.Else
+}
+
+// A spec is all that an upstream is made from: upstreams of equal recipes are the same.
+type spec struct {
+	upstream config.Upstream
+	pool     config.Pool // without what concerns the choice among its upstreams
+}
+
+func specOf(u config.Upstream, pool config.Pool) spec {
+	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
+	pool.Hedge = 0
+	return spec{u, pool}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 )
 
 // How a pool chooses, as configured. What is neither is p2c.
@@ -20,12 +21,12 @@ const (
 	scanAtMost  = 16   // least_requests looks at all of so many upstreams, and
 	sampleSize  = 6    // at so many drawn by weight of more, which is within a few percent of the least busy
 	maxRotation = 4096 // of a round, however the weights relate
-	weightUnit  = 64   // a weight of 1 in the roster, so that a slow start has steps
 )
 
 // A picker is who gets requests now. It never changes: a change of health makes another one.
 type picker struct {
 	balance    string
+	load       *load
 	candidates []candidate
 	total      int64       // of the seats' weights
 	columns    []column    // one a seat
@@ -45,9 +46,15 @@ type column struct {
 	alias     uint16
 }
 
+// A load is what the pickers of a pool, one after the other, know of its requests.
+type load struct {
+	next     atomic.Uint32 // in the rotation
+	inflight atomic.Int64  // at all upstreams, of a pool that hashes
+}
+
 // newPicker makes the roster of these seats.
-func newPicker(balance string, seats []candidate) *picker {
-	r := &picker{balance: balance, candidates: seats}
+func newPicker(balance string, l *load, seats []candidate) *picker {
+	r := &picker{balance: balance, load: l, candidates: seats}
 	for _, s := range seats {
 		r.total += s.weight
 	}
@@ -126,17 +133,17 @@ func gcd(a, b int64) int64 {
 }
 
 // choose names the seat for a request. key is what hash goes by, 0 if the request has nothing to go by.
-func (r *picker) choose(p *Pool, key uint64) *candidate {
+func (r *picker) choose(key uint64) *candidate {
 	if len(r.candidates) == 1 {
 		return &r.candidates[0]
 	}
 	switch {
 	case r.balance == roundRobin:
-		return &r.candidates[r.rotation[p.next.Add(1)%uint32(len(r.rotation))]]
+		return &r.candidates[r.rotation[r.load.next.Add(1)%uint32(len(r.rotation))]]
 	case r.balance == leastRequests:
 		return r.leastBusy()
 	case r.balance == hashed && key != 0:
-		return r.byHash(p, key)
+		return r.byHash(key)
 	}
 	return r.lessBusyOfTwo()
 }
@@ -191,4 +198,44 @@ func (r *picker) leastBusy() *candidate {
 // busier compares what two seats have to do, by their weights: negative if s has less than t.
 func (s *candidate) busier(t *candidate) int64 {
 	return s.inflight.Load()*t.weight - t.inflight.Load()*s.weight
+}
+
+const (
+	// hashSlots is how finely keys are spread. Each slot belongs to the winner of a weighted rendezvous, so an
+	// upstream that goes takes only its own slots along. The winners are computed when the roster changes: a
+	// hundred contests would cost each request ten times what it may.
+	hashSlots = 4096
+	// The load of an upstream is bounded: what exceeds its share of the requests in flight by a quarter, and
+	// spareLoad, spills over to the next of its key.
+	loadQuarters = 5
+	spareLoad    = 4
+)
+
+// newSlots holds the rendezvous of each slot: the highest of -w/ln(h), h in (0,1) by upstream and slot.
+func newSlots(seats []candidate) []uint16 {
+	slots := make([]uint16, hashSlots)
+	for slot := range slots {
+		best := math.Inf(-1)
+		for i := range seats {
+			h := float64(mix(seats[i].hashSeed^mix(uint64(slot)+1))>>11|1) / (1 << 53)
+			if score := -float64(seats[i].weight) / math.Log(h); score > best {
+				best, slots[slot] = score, uint16(i)
+			}
+		}
+	}
+	return slots
+}
+
+// byHash is the seat of a key, or the next of its seats that is not over its bound.
+func (r *picker) byHash(key uint64) *candidate {
+	all := r.load.inflight.Load() + 1
+	at := key
+	for range 8 {
+		s := &r.candidates[r.slots[at%hashSlots]]
+		if n := s.inflight.Load(); n < spareLoad || 4*n*r.total < loadQuarters*all*s.weight {
+			return s
+		}
+		at = mix(at)
+	}
+	return r.lessBusyOfTwo()
 }

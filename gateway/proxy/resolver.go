@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"aigateway/gateway/wire"
 )
 
 // A name is asked for again this often, with a tenth of jitter. A shorter TTL is not looked at: the system's
@@ -20,6 +17,9 @@ const lookupEvery = 5 * time.Second
 
 // lookupTime bounds one question.
 const lookupTime = 3 * time.Second
+
+// dialFunc connects to "host:port".
+type dialFunc = func(ctx context.Context, addr string) (net.Conn, error)
 
 // lookupFunc finds where a name leads: its addresses, with that port unless the name says otherwise.
 type lookupFunc = func(ctx context.Context, host string, port uint16) ([]netip.AddrPort, error)
@@ -128,10 +128,9 @@ func (n *resolver) resolve(ctx context.Context) error {
 }
 
 // dialAny connects to the next address of the upstream's name, or to another of them.
-func (u *Upstream) dialAny(ctx context.Context) (net.Conn, netip.AddrPort, error) {
-	n := &u.resolver
+func (n *resolver) dialAny(ctx context.Context, dial dialFunc) (net.Conn, netip.AddrPort, error) {
 	if n.fixed() {
-		conn, err := u.dial(ctx, n.hostport)
+		conn, err := dial(ctx, n.hostport)
 		return conn, netip.AddrPort{}, err
 	}
 	if n.addrs.Load() == nil {
@@ -144,7 +143,7 @@ func (u *Upstream) dialAny(ctx context.Context) (net.Conn, netip.AddrPort, error
 	var failed error
 	for i := range known {
 		to := known[(turn+i)%len(known)]
-		conn, err := u.dialOne(ctx, to, len(known)-i)
+		conn, err := dialOne(ctx, dial, to, len(known)-i)
 		if err == nil {
 			return conn, to, nil
 		}
@@ -159,21 +158,11 @@ func (u *Upstream) dialAny(ctx context.Context) (net.Conn, netip.AddrPort, error
 }
 
 // dialOne connects to one of the addresses left, in its share of the time: the others shall have theirs.
-func (u *Upstream) dialOne(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
+func dialOne(ctx context.Context, dial dialFunc, to netip.AddrPort, left int) (net.Conn, error) {
 	if by, ok := ctx.Deadline(); ok && left > 1 {
 		share, cancel := context.WithTimeout(ctx, time.Until(by)/time.Duration(left))
 		defer cancel()
 		ctx = share
 	}
-	return u.dial(ctx, to.String())
-}
-
-// resolveAgain asks for the addresses once more, closes idle connections to those that are gone, and returns
-// when to ask next.
-func (u *Upstream) resolveAgain(ctx context.Context) (next time.Duration) {
-	n := &u.resolver
-	if n.resolve(ctx) == nil {
-		u.conns.drop(func(i idleConn) bool { return n.dropped(i.conn.To) })
-	}
-	return wire.Now() + lookupEvery + rand.N(lookupEvery/10)
+	return dial(ctx, to.String())
 }

@@ -1,0 +1,31 @@
+package proxy
+
+// observe tells of an attempt that has come to its end.
+func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.report(&x.attempt, f) }
+
+// finish ends the exchange with the upstream after a whole response: its connection goes back to the pool if
+// nothing speaks against it.
+func (p *Proxy) finish(x *Exchange) {
+	x.stopPump()
+	p.watch.Remove(&x.watched)
+	if x.dirty || x.response.Close || x.Gone() {
+		_ = x.conn.Close()
+	} else {
+		x.upstream.keepIdle(x.conn)
+	}
+	x.conn = nil
+}
+
+// abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
+// waits any more.
+func (p *Proxy) abandon(x *Exchange) {
+	if x.hedge != nil { // a panic is on its way
+		x.hedge.stop()
+		_ = p.settle(x, ClientGone)
+	}
+	if x.conn == nil || x.taken {
+		return
+	}
+	x.dirty = true
+	p.finish(x)
+}

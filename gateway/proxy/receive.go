@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"io"
+
+	"aigateway/gateway/wire"
+)
+
+// Arrived tells whether all of a held answer's body has come with its head.
+func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) >= x.length }
+
+// Receive reads the body of an answer that was taken and gives it to sink, in pieces that are borrowed until it
+// returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
+func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
+	f := p.receiveAll(x, sink)
+	x.taken = false
+	if f == None {
+		p.finish(x)
+	} else {
+		p.abandon(x)
+	}
+	p.observe(x, f)
+	if f != None {
+		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
+	}
+	x.pool.release(x.upstream)
+	x.free()
+	return f
+}
+
+func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
+	s := stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
+	x.dirty = x.dirty || x.length == wire.UntilClose
+	from, to := x.body, x.end
+	for {
+		data, ok := s.take(&x.attempt, from, to)
+		if !ok {
+			return BrokenResponse
+		}
+		if data > 0 && sink(x.down.B[from:from+data]) != nil {
+			return ClientGone
+		}
+		if s.ended {
+			return None
+		}
+		from = x.from
+		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
+		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
+			return None
+		}
+		if err != nil {
+			return x.readFault(err, TimeoutIdle)
+		}
+		to = from + n
+	}
+}

@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"aigateway/gateway/wire"
+	"bytes"
+	"time"
+)
+
+// hashKey is what the pool hashes x by; 0 if it does not, or x has no such thing.
+func (r *Request) hashKey(p *Pool) uint64 {
+	if p.balance != hashed {
+		return 0
+	}
+	var what []byte
+	switch p.hashBy {
+	case byHeader:
+		what, _ = r.Head.Field(p.hashName)
+	case byQuery:
+		what = parameter(r.Target, p.hashName)
+	case byPath:
+		what, _, _ = bytes.Cut(r.Target, question)
+	default:
+		what = r.ClientKey
+	}
+	if len(what) == 0 {
+		return 0
+	}
+	return hashOf(what)
+}
+
+// A Request is what is asked of an upstream. Slices are borrowed until Forward returns.
+type Request struct {
+	Head        *wire.RequestHead
+	Target      []byte // as the upstream gets it
+	RequestID   []byte
+	TraceParent []byte
+	TraceStates [][]byte
+	Lines       []byte // CRLF after each, in place of those of Head that travel on; nil: those
+	Peer        []byte // the client's address as text
+	Secure      bool   // the client came over TLS
+	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
+	ClientKey   []byte // who asks, for a pool that hashes by client
+	Pool        *Pool
+	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
+}
+
+// A Result is what became of a request. Forward sets it, and Receive adds to its times.
+type Result struct {
+	Status       int           // of the response passed on or taken, 0 if none
+	Upstream     *Upstream     // the last one asked
+	Queued       bool          // it had to wait for a place at an upstream
+	Retried      Retry         // why this request was sent again, the last time
+	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0 if nobody knows
+	HeadAt       time.Duration // when the head of the response was there, as wire.Now; 0 if it never was
+	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
+	QueueTime    time.Duration // waiting for a place
+	ClientTime   time.Duration // waiting for the request's body
+}
