@@ -69,6 +69,8 @@ type Pool struct {
 
 	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
 
+	Discover string // "on": its upstreams are asked which models they have; "off"
+
 	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness
 }
 
@@ -446,7 +448,7 @@ func declarations() []setting {
 			meaning: "answers say in `Server-Timing` what the gateway, the upstream and the cache took",
 			read:    into(func(s *Settings) *bool { return &s.ServerTiming }, boolean)},
 		{name: "GENAI_MODELS", restart: true,
-			meaning: "models that metrics name, comma-separated; all others are `other`",
+			meaning: "models that metrics name beside those that upstreams list, comma-separated; all others are `other`",
 			read:    into(func(s *Settings) *[]string { return &s.Models }, models)},
 		{name: "OTEL_EXPORTER_OTLP_ENDPOINT", restart: true,
 			meaning: "collector that takes spans by OTLP over HTTP, as `http://collector:4318`; unset: no spans",

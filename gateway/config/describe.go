@@ -113,6 +113,9 @@ func (p *page) pool(pool Pool) {
 	if pool.Hedge > 0 {
 		write("    hedge: "+short(pool.Hedge), byFile)
 	}
+	if pool.Discover == "on" || stated.Discover != "" {
+		write(fmt.Sprintf("    discover: %t", pool.Discover == "on"), either(stated.Discover, byDefault))
+	}
 	if pool.TLS != (UpstreamTLS{}) {
 		write("    tls:", "")
 	}

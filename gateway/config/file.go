@@ -126,6 +126,7 @@ func readPool(n node, p *Pool) {
 		},
 		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
 		"hedge":        to(&p.Hedge, duration(minDuration)),
+		"discover":     to(&p.Discover, onOff),
 		"tls":          func(n node) { readTLS(n, &p.TLS) },
 		"health": func(n node) {
 			n.fields(map[string]func(node){

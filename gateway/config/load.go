@@ -226,6 +226,10 @@ func (s *Settings) complete(p Pool) Pool {
 	if p.Name == "llm" && p.Health.Path == "/health" {
 		p.Health.Else = "/healthz"
 	}
+	if p.Name == "llm" {
+		p.Discover = cmp.Or(p.Discover, "on")
+	}
+	p.Discover = cmp.Or(p.Discover, "off")
 	p.Health.Path = cmp.Or(p.Health.Path, "/healthz")
 	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
 	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)

@@ -86,6 +86,15 @@ func token(text string) (string, error) {
 	return text, nil
 }
 
+// onOff parses a boolean that may be left open: the zero value is neither.
+func onOff(text string) (string, error) {
+	on, err := boolean(text)
+	if on {
+		return "on", err
+	}
+	return "off", err
+}
+
 func boolean(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "true", "1", "yes", "on":

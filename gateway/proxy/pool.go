@@ -156,8 +156,11 @@ func (p *Pool) refresh(now time.Duration) {
 		if u.Probed() || state == Open {
 			known++
 		}
-		if u.Probed() && u.reported.Swap(reportOf(healthy)) != reportOf(healthy) && p.onHealth != nil {
-			p.onHealth(u, healthy)
+		if u.Probed() && u.reported.Swap(reportOf(healthy)) != reportOf(healthy) {
+			u.models.askSoon(healthy)
+			if p.onHealth != nil {
+				p.onHealth(u, healthy)
+			}
 		}
 	}
 	var rest []*Upstream

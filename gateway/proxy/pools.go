@@ -40,6 +40,7 @@ func (p *Proxy) Reload(pools []config.Pool) (retire func(), err error) {
 				u.retire()
 			}
 		}
+		p.tellModels()
 	}, nil
 }
 
@@ -139,6 +140,7 @@ func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 		u.stopWatch = end
 		p.probes.Add(1)
 		go p.watchOver(running, u)
+		p.discover(running, u)
 	}
 }
 

@@ -31,6 +31,12 @@ type Options struct {
 	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
 	OnHealth func(u *Upstream, healthy bool)
 
+	// ParseModels reads the names of models, sorted, from what an upstream answers to GET /v1/models. Nil: nobody is asked.
+	ParseModels func(answer []byte) (names []string, ok bool)
+
+	// OnModels is told which models all upstreams list together, whenever that may have changed. Nil: nobody wants to know.
+	OnModels func(names []string)
+
 	// OnRetry is told of every request that is sent again. Nil: nobody wants to know.
 	OnRetry func(Retry)
 
@@ -49,6 +55,7 @@ type Proxy struct {
 	probes  sync.WaitGroup
 
 	reloading sync.Mutex // one at a time
+	listing   sync.Mutex // of who tells of models
 	upstreams int        // how many there have been
 
 	mu    sync.Mutex

@@ -44,6 +44,7 @@ type Upstream struct {
 	healthy     atomic.Bool // by the last probe, unless a request has found otherwise since
 	probed      atomic.Bool
 	reported    atomic.Uint32
+	models      discovery
 	lastFailure atomic.Uint32 // of the last probe as a Fault, with the page's status above it; or of a request, with foundByRequest
 	recoveredAt atomic.Int64  // when it came back, as wire.Now; 0: it was never away
 	probeTook   atomic.Int64  // the time of the last probe that was answered
@@ -63,6 +64,9 @@ func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
 	u := &Upstream{
 		URL: c.URL.String(), Pool: pool.Name, spec: specOf(c, of), host: withoutZone(host), weight: max(1, c.Weight), maxInflight: int64(of.MaxInflight),
 		timeouts: of.Timeouts, healthCheck: of.Health, probeNow: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
+	}
+	if of.Discover == "on" {
+		u.models.soon = make(chan struct{}, 1)
 	}
 	u.resolver.init(c.URL.Host)
 	u.hashSeed = hashOf(u.URL)

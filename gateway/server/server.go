@@ -12,6 +12,7 @@ import (
 
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
+	"aigateway/gateway/inference"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
@@ -51,6 +52,8 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,
 		OnHealth:     g.noteHealth,
+		ParseModels:  inference.ParseCatalogue,
+		OnModels:     func(names []string) { g.metrics.GenAI().List(names) },
 
 		BodyBuffer: s.BodyBuffer, BodyBufferTotal: s.BodyBufferTotal,
 	})
