@@ -152,7 +152,7 @@ func (a *attempt) grow(size int) {
 	a.down = larger
 }
 
-// awaitFinal reads the head of the final response, where nobody is there for the interim ones.
+// awaitFinal reads the head of the final response, where there is no client for the interim ones.
 func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
 	w := a.waitForHead(most, within)
 	for {
@@ -162,7 +162,7 @@ func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
 			return readFault(err, TimeoutResponse)
 		case f != None, a.response.Status >= 200:
 			return f
-		case a.response.Status == 101: // a protocol that nobody chose
+		case a.response.Status == 101: // a protocol that was not asked for
 			return BrokenResponse
 		}
 		a.dropHead(&w)

@@ -68,7 +68,7 @@ func (x *Exchange) readFault(err error, timeout Fault) Fault {
 
 // interim deals with a 1xx response, whose head is in x.response. RFC 9110 §15.2 has a proxy pass them on, but 100 to a
 // client that did not ask this upstream for it, and never to one that speaks HTTP/1.0. A 101 that was not asked for would
-// be a protocol that nobody chose.
+// be a protocol that the client did not choose.
 func (x *Exchange) interim() Fault {
 	switch x.response.Status {
 	case 101:
@@ -99,7 +99,7 @@ func (x *Exchange) hedgeAfter() time.Duration {
 	return 0
 }
 
-// startHedge sends the request to another upstream of its pool as well, if one is well and has a place, nobody waits for
+// startHedge sends the request to another upstream of its pool as well, if one is well and has a place, no request waits for
 // that place, and the pool's budget allows it.
 func (p *Proxy) startHedge(x *Exchange) {
 	pool := x.pool
@@ -134,7 +134,7 @@ func (p *Pool) pickHealthy(x *Exchange) *Upstream {
 }
 
 // settle decides between x's attempt, which has ended so, and the hedge beside it, and returns how the one ended that x
-// goes on with. A 502, 503 or 504 is an answer only if there is no better one.
+// goes on with. A 502, 503 or 504 is a response only if there is no better one.
 func (p *Proxy) settle(x *Exchange, f Fault) Fault {
 	h := x.hedge
 	x.hedge = nil

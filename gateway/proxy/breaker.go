@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// The rules of a breaker. What many share must not be written by one: a client whose requests make an upstream fail must not
-// take it from the others. So attempts only accuse, by their share in a window; then the health page is asked, and only
-// who cannot be reached, or answers nobody and not its page, is shut. Who fails its requests while its page answers is passed by
-// as long as somebody else of its pool fares better.
+// The rules of a breaker. A client whose requests make an upstream fail must not take it from the other clients. So failed
+// attempts only make an upstream suspected, by their share in a window; then its health page is asked. The breaker opens for an
+// upstream that cannot be reached, or answers neither its requests nor its page. One that fails requests while its page
+// answers is ejected: passed by as long as another upstream of its pool fares better.
 const (
-	minAttempts     = 10                     // in the window say anything; half of them failed accuse
+	minAttempts     = 10                     // in the window; half of them failed make an upstream suspected
 	maxInRow        = 3                      // attempts and probes in a row without connection or page open the breaker
-	trials          = 3                      // good answers, of requests or probes, close one that is half open
-	minBackoff      = time.Second            // between two probes of an open one, and the first time that one is passed by
-	maxBackoff      = 3 * time.Second        // what the latter grows to, doubling; a fifth of jitter comes on top
-	suspectedAgain  = time.Second            // after its page has answered
+	trials          = 3                      // good responses, of requests or probes, close one that is half open
+	minBackoff      = time.Second            // between two probes of an open one, and for the first ejection
+	maxBackoff      = 3 * time.Second        // of ejections, which double; a fifth of jitter comes on top
+	suspectedAgain  = time.Second            // before it may be suspected again, after its page has answered
 	slowStart       = 5 * time.Second        // for which an upstream that comes back gets a growing share
 	rampStep        = slowStart / 10         // between two steps of it
 	firstShare      = 0.1                    // with which it begins
 	headGrain       = time.Millisecond       // by which the time of the last good head is known
-	suspectInterval = 250 * time.Millisecond // between two probes of one that is accused
+	suspectInterval = 250 * time.Millisecond // between two probes of one that is suspected
 )
 
 // State is what a breaker lets through.
@@ -32,7 +32,7 @@ type State uint32
 const (
 	Closed   State = iota // everything
 	HalfOpen              // a few requests, to try
-	Open                  // nothing until a probe has been answered; or, if it is mild, nothing while somebody else is well
+	Open                  // nothing until a probe has been answered; or, of an ejected one, nothing while another upstream is well
 )
 
 var states = [...]string{Closed: "closed", HalfOpen: "half_open", Open: "open"}
@@ -43,11 +43,11 @@ func (s State) String() string { return states[s] }
 // A breaker keeps requests from an upstream that fails them. Times are as wire.Now.
 type breaker struct {
 	state       atomic.Uint32
-	ejected     atomic.Bool  // when it was opened the last time, the health page answered
-	suspected   atomic.Bool  // its attempts speak against it: the health page is to be asked
-	inRow       atomic.Int32 // in a row: no connection, or no head of the health page
-	lastGood    atomic.Int64 // when the last good head came, to goodGrain
-	lastHead    atomic.Int64 // when the last head of any answer to a request came, likewise
+	ejected     atomic.Bool  // the health page answered when it was opened the last time
+	suspected   atomic.Bool  // its attempts have failed: the health page is to be asked
+	inRow       atomic.Int32 // failures in a row to connect, or to get the head of the health page
+	lastGood    atomic.Int64 // when the last good head came, to headGrain
+	lastHead    atomic.Int64 // when the last head of any response to a request came, likewise
 	lastProbeOK atomic.Int64 // when the health page was well the last time
 
 	successes  window // attempts with a good head
@@ -57,9 +57,9 @@ type breaker struct {
 	mu           sync.Mutex
 	changedAt    time.Duration // when the state changed
 	retryAt      time.Duration // while it is open: when to probe
-	clearedAt    time.Duration // when the page answered for it
-	ejections    int           // how often it was passed by, since it was closed
-	trialsPassed int           // trials
+	clearedAt    time.Duration // when the page answered while it was suspected
+	ejections    int           // since it was closed
+	trialsPassed int           // since it is half open
 	lastFault    Fault         // of the last failure
 }
 
@@ -87,7 +87,7 @@ func (b *breaker) trialPassed(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.State() != HalfOpen {
-		return false // an answer to a question from before says little
+		return false // what was asked before says little
 	}
 	if b.trialsPassed++; b.trialsPassed < trials {
 		return false
@@ -98,7 +98,7 @@ func (b *breaker) trialPassed(now time.Duration) (changed bool) {
 }
 
 // failure notes an attempt that began at that time and failed. changed tells that the breaker has opened with it: because
-// nobody is there, or mildly, because it was a trial. An upstream that is accused now is to be asked for its page.
+// the upstream is not there, or because it was a trial.
 func (b *breaker) failure(now, began time.Duration, why Fault) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -113,7 +113,7 @@ func (b *breaker) failure(now, began time.Duration, why Fault) (changed bool) {
 	}
 	switch {
 	case why.unreachable() && b.inRow.Add(1) >= maxInRow:
-		b.open(now, suspectInterval) // no client can write that; but it may be over soon
+		b.open(now, suspectInterval) // no request can cause that; but it may be over soon
 		return true
 	case b.State() == HalfOpen && b.ejected.Load():
 		b.eject(now)
@@ -121,7 +121,7 @@ func (b *breaker) failure(now, began time.Duration, why Fault) (changed bool) {
 	case b.State() == HalfOpen:
 		b.open(now, minBackoff)
 		return true
-	case b.suspected.Load(): // and it is being seen to
+	case b.suspected.Load(): // already; a probe is on its way
 	case b.inRow.Load() > 0, now-b.clearedAt >= suspectedAgain && b.failing(now):
 		b.suspected.Store(true)
 	}
@@ -144,29 +144,29 @@ func (b *breaker) share(now time.Duration) float64 {
 	return float64(failed) / float64(failed+b.successes.sum(now))
 }
 
-// answersNobody tells whether there were attempts in the window and none of them has got the head of any answer.
+// answersNobody tells whether there were attempts in the window, and none of them got the head of a response.
 func (b *breaker) answersNobody(now time.Duration) bool {
 	return b.failures.sum(now) > 0 && b.successes.sum(now) == 0 && b.rejections.sum(now) == 0
 }
 
-// silent tells whether there were enough of them to take that for what it is.
+// silent tells whether answersNobody is true of enough attempts to be no accident.
 func (b *breaker) silent(now time.Duration) bool {
 	return b.answersNobody(now) && b.failures.sum(now) >= minAttempts
 }
 
-// heardSince tells whether the head of any answer to a request has come since then.
+// heardSince tells whether the head of any response to a request has come since then.
 func (b *breaker) heardSince(then time.Duration) bool {
 	return time.Duration(b.lastHead.Load()) >= then
 }
 
-// wellSince tells whether a good answer, also of the health page, has come since then.
+// wellSince tells whether a good response, also of the health page, has come since then.
 func (b *breaker) wellSince(then time.Duration) bool {
 	return time.Duration(max(b.lastGood.Load(), b.lastProbeOK.Load())) >= then
 }
 
-// probeOK notes that the health page probeOK; well tells that it did not say otherwise. It ends the open state at once,
-// unless the page was never the trouble: then it is worth a few trials, after a while. closed tells that everything gets
-// through again.
+// probeOK notes a response of the health page; well tells whether it was below 500. An open breaker closes at once; one that is
+// ejected, whose page was never the trouble, lets a few trials through after its time. closed tells that everything gets through
+// again.
 func (b *breaker) probeOK(now time.Duration, well bool) (closed bool) {
 	if well {
 		b.lastProbeOK.Store(int64(now))
@@ -188,14 +188,14 @@ func (b *breaker) probeOK(now time.Duration, well bool) (closed bool) {
 	return false
 }
 
-// clear notes that the page answered for an upstream whose attempts accused it.
+// clear notes that the page of a suspected upstream has answered.
 func (b *breaker) clear(now time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clearedAt = now
 }
 
-// ejectClosed has the upstream passed by. changed tells that it was not before.
+// ejectClosed ejects the upstream if its breaker is closed. changed tells that it did.
 func (b *breaker) ejectClosed(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -206,7 +206,7 @@ func (b *breaker) ejectClosed(now time.Duration) (changed bool) {
 	return true
 }
 
-// eject opens mildly, for longer each time. b.mu is held.
+// eject has the upstream passed by, for longer each time. b.mu is held.
 func (b *breaker) eject(now time.Duration) {
 	wait := min(minBackoff<<min(b.ejections, 8), maxBackoff)
 	b.ejections++
@@ -215,19 +215,19 @@ func (b *breaker) eject(now time.Duration) {
 	b.change(Open, now)
 }
 
-// probeFailed notes that a probe that began at that time got no head of an answer. An upstream that answers requests meanwhile
+// probeFailed notes that a probe that began at that time got no head of a response. An upstream that answers requests meanwhile
 // is only slow to say that it is well; one whose page is broken, and of which nothing else is known, is for requests to try.
 func (b *breaker) probeFailed(now, began time.Duration, why Fault) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	shut := b.State() == Open && !b.ejected.Load()
+	wasOpen := b.State() == Open && !b.ejected.Load()
 	switch {
-	case shut && !why.unreachable():
+	case wasOpen && !why.unreachable():
 		if now >= b.retryAt {
 			b.change(HalfOpen, now)
 		}
 		return b.State() == HalfOpen
-	case shut:
+	case wasOpen:
 	case b.heardSince(began), !why.unreachable() && !b.answersNobody(now):
 		return false
 	case b.inRow.Add(1) < maxInRow && !b.silent(now):
@@ -236,7 +236,7 @@ func (b *breaker) probeFailed(now, began time.Duration, why Fault) (changed bool
 	}
 	b.lastFault = why
 	b.open(now, minBackoff)
-	return !shut
+	return !wasOpen
 }
 
 // open keeps all requests away until the next probe, which is due after that time.
@@ -249,7 +249,7 @@ func (b *breaker) open(now, wait time.Duration) {
 	b.change(Open, now)
 }
 
-// retry closes the breaker of an upstream whose page nobody asks when its time is over: one more failure opens it.
+// retry closes the breaker of an upstream that is not probed when its time is over: one more failure opens it.
 func (b *breaker) retry(now time.Duration) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -282,17 +282,17 @@ func (b *breaker) openUntil() (until time.Duration, ok bool) {
 	return b.retryAt, true
 }
 
-// isEjected tells whether the breaker is open mildly.
+// isEjected tells whether the upstream is passed by as long as another one is well.
 func (b *breaker) isEjected() bool { return b.State() == Open && b.ejected.Load() }
 
-// reason is the reason of the last failure.
+// reason is the fault of the last failure.
 func (b *breaker) reason() Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.lastFault
 }
 
-// rampShare is the share of its weight that an upstream has which came back at that time; 1 in the end.
-func rampShare(now, back time.Duration) float64 {
-	return min(1, max(firstShare, float64(now-back)/float64(slowStart)))
+// rampShare is the share of its weight that an upstream has now if it recovered at that time; 1 in the end.
+func rampShare(now, recovered time.Duration) float64 {
+	return min(1, max(firstShare, float64(now-recovered)/float64(slowStart)))
 }

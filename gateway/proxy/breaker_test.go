@@ -66,7 +66,7 @@ func TestWindowForgets(t *testing.T) {
 	}
 }
 
-// No connection, and no page either: attempts and probes together open it, and a head of any answer speaks against.
+// No connection, and no page either: attempts and probes together open it, and a head of any response speaks against.
 func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 	var b breaker
 	at := time.Minute
@@ -102,7 +102,7 @@ func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 	wantState(t, &b, Closed)
 }
 
-// Ten attempts and none of them got the head of an answer, and then not the page either: there is nobody.
+// Ten attempts and none of them got the head of a response, and then not the page either: there is nobody.
 func TestBreakerOpensWhenNobodyIsAnswered(t *testing.T) {
 	var b breaker
 	at := time.Minute
@@ -112,7 +112,7 @@ func TestBreakerOpensWhenNobodyIsAnswered(t *testing.T) {
 	b.probeFailed(at+1, at+1, TimeoutResponse)
 	wantState(t, &b, Open)
 	b = breaker{}
-	b.failure(at, at, Unavailable) // which is an answer
+	b.failure(at, at, Unavailable) // which is a response
 	for range minAttempts {
 		b.failure(at, at, TimeoutResponse)
 	}

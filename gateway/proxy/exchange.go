@@ -10,11 +10,11 @@ import (
 // first part, calls [Proxy.Forward] and reads the Result; it may be reused after [Exchange.Reset].
 type Exchange struct {
 	Request
-	Client *wire.ClientConn // nil: nobody in particular waits, and Taker takes every response
+	Client *wire.ClientConn // nil: no client waits, and Taker takes every response
 	Taker  Taker            // nil: every response goes to Client
 	Fields []byte           // lines to add to the response, CRLF after each; x keeps the memory
 
-	Tap   Tap           // nil: nobody looks
+	Tap   Tap           // nil: none
 	Began time.Duration // when the request did, as wire.Now, for a Server-Timing field; 0: no such field
 
 	Result
@@ -79,7 +79,7 @@ func (x *Exchange) attempted(f Fault) {
 	}
 }
 
-// tapResponse tells the tap that an answer is about to go.
+// tapResponse tells the tap that a response is about to go.
 func (x *Exchange) tapResponse() { x.tapped = x.Tap != nil && x.Tap.Response(&x.response) }
 
 // tapBody shows the tap a piece of it.
@@ -89,7 +89,7 @@ func (x *Exchange) tapBody(piece []byte) {
 	}
 }
 
-// hungUp tells whether the client has left and nobody else wants the answer.
+// hungUp tells whether the client has left, and Taker does not want the response without it.
 func (x *Exchange) hungUp() bool {
 	return x.Client != nil && x.Client.HungUp() && (x.Taker == nil || !x.Taker.ClientLeft())
 }
@@ -109,14 +109,14 @@ func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
 	return None
 }
 
-// clientGone notes that the client has clientGone in the middle of its answer.
+// clientGone notes that the client has left in the middle of its response.
 func (x *Exchange) clientGone() Fault {
 	x.watched.MarkGone()
 	x.Client.Reset()
 	return ClientGone
 }
 
-// upgrades tells whether the request asks for a tunnel. An answer that others may get as well cannot be one.
+// upgrades tells whether the request asks for a tunnel. A response that others may get as well cannot be one.
 func (x *Exchange) upgrades() bool { return x.Head.WebSocket && x.Taker == nil && x.Client != nil }
 
 // switched tells whether the upstream has granted it.

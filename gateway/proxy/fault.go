@@ -1,6 +1,6 @@
 package proxy
 
-// A Fault is why a request has no whole answer. The zero value is "it has one".
+// A Fault is why a request has no whole response. The zero value is "it has one".
 type Fault uint8
 
 // The faults, by the phase they end. The server turns them into statuses.
@@ -8,29 +8,29 @@ const (
 	None Fault = iota
 
 	// The client's part.
-	ClientGone    // it left, or stopped taking the answer
+	ClientGone    // it left, or stopped taking the response
 	BodyTooLarge  // its body exceeds the limit
 	BodyMalformed // its chunks are not chunks
 	BodyTimeout   // it stopped sending its body
 	BodySlow      // it sends its body too slowly
 	BodiesFull    // the gateway has no memory left to hold its body in
 
-	// The upstream's part. Nobody has seen a byte of an answer yet.
-	NoUpstream      // the pool has nobody who may be asked
-	Busy            // every upstream has as many requests as it may, and so it stayed
+	// The upstream's part. The client has not got a byte of a response yet.
+	NoUpstream      // the pool has no upstream that may be asked
+	Busy            // every upstream has as many requests as it may, and the queue was full or too slow
 	Unreachable     // no connection: refused, reset, no such name
 	TimeoutConnect  // no connection in time
 	TimeoutResponse // no response head in time
 	TimeoutIdle     // silence inside the body, or an upstream that stopped reading the request
 	BrokenResponse  // closed, cut or malformed
 	HeadTooLarge    // a response head over the limit
-	UpstreamFailed  // one answer after the other was an error; only the cache's followers are told so
+	UpstreamFailed  // it answered with an error, again and again; only requests that wait for another one's fetch are told so
 	TLSFailed       // no TLS with it: its certificate, or no TLS at all
 	Unavailable     // it answered 502, 503 or 504, and the fallback was to be asked instead
 	Exhausted       // the gateway has no descriptor or port left to connect with
-	Looped          // it is the gateway itself; only probes find that out
+	Looped          // it is this gateway itself; only probes find that out
 
-	// The answer had begun; the client's connection was reset.
+	// The response had begun; the client's connection was reset.
 	Truncated
 )
 
@@ -64,8 +64,8 @@ func (f Fault) String() string { return faults[f] }
 // OfClient tells whether it is the client's doing, and says nothing about an upstream.
 func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodySlow }
 
-// allowsFallback tells whether another pool may be asked after the fault: nobody has seen the request, or it may be
-// seen again.
+// allowsFallback tells whether another pool may be asked after the fault: no upstream has seen the request, or it may be
+// repeated.
 func (f Fault) allowsFallback() bool {
 	switch f {
 	case NoUpstream, Busy, Unreachable, TimeoutConnect, TLSFailed, Unavailable:

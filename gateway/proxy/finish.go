@@ -16,8 +16,8 @@ func (p *Proxy) finish(x *Exchange) {
 	x.conn = nil
 }
 
-// abandon closes the upstream's connection if the exchange did not finish: the upstream learns that nobody
-// waits any more.
+// abandon closes the upstream's connection if the exchange did not finish: the upstream learns that its
+// response is not wanted any more.
 func (p *Proxy) abandon(x *Exchange) {
 	if x.hedge != nil { // a panic is on its way
 		x.hedge.stop()

@@ -127,7 +127,7 @@ type interrupt context.CancelFunc
 // Interrupt ends the attempt.
 func (i interrupt) Interrupt() { i() }
 
-// roundTrip sends the request over one connection and passes the response on. again tells that nobody has seen the request, or
+// roundTrip sends the request over one connection and passes the response on. again tells that no upstream has seen the request, or
 // that the connection, used before, broke under it before a byte of a response, and that nothing of the request was written
 // or it is idempotent.
 func (p *Proxy) roundTrip(x *Exchange) (f Fault, again Retry) {
@@ -169,7 +169,7 @@ func (p *Proxy) roundTrip(x *Exchange) (f Fault, again Retry) {
 	return p.relay(x), NoRetry
 }
 
-// declined tells whether the answer is one that the fallback may better, of which the client has seen nothing: a
+// declined tells whether the response is one that the fallback may better, of which the client has seen nothing: a
 // 502, 503 or 504 to a request that may be repeated.
 func (x *Exchange) declined() bool {
 	return x.failing && unavailable(x.response.Status) && x.repeatable() && x.pool.budget.spend()

@@ -130,7 +130,7 @@ func appendTiming(dst []byte, x *Exchange) []byte {
 	return append(AppendMillis(dst, upstream-x.QueueTime), "\r\n"...)
 }
 
-// switching are the fields of a request that asks for WebSocket, and of the answer that grants it. They are the
+// switching are the fields of a request that asks for WebSocket, and of the response that grants it. They are the
 // gateway's own: hop by hop, RFC 9110 §7.8.
 const switching = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 

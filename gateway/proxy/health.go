@@ -12,14 +12,13 @@ import (
 // sickInterval is the longest time between two probes of an upstream that is not well: it must be back soon.
 const sickInterval = time.Second
 
-// A server that is stopped, or hangs, accepts connections and never answers: the kernel does that for it. One that has requests
-// and was not heard of between two looks is asked at once, and is not asked for more by others' requests while its page takes
-// much longer than it did before.
+// The kernel accepts connections for a server that is stopped, or hangs, and no answer ever comes. An upstream that has got
+// requests and stays silent is probed at once. It gets no more of them while its page takes much longer than the last time.
 const (
-	checkEvery  = 250 * time.Millisecond
-	quietAgain  = 500 * time.Millisecond // between two such probes
-	minPatience = 400 * time.Millisecond
-	pagesLonger = 4
+	checkEvery  = 250 * time.Millisecond // for silence
+	quietAgain  = 500 * time.Millisecond // between two probes of a silent upstream
+	minPatience = 400 * time.Millisecond // with the page
+	pagesLonger = 4                      // times as long as the last time
 )
 
 // watchOver looks after an upstream until ctx ends: it probes it at once and then every interval, more
@@ -60,7 +59,7 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 		case <-timer.C:
 		case <-u.probeNow:
 			again := u.nextProbe(wire.Now(), last)
-			if _, shut := u.breaker.openUntil(); !shut {
+			if _, open := u.breaker.openUntil(); !open {
 				again = min(next, again)
 			}
 			next = again
@@ -68,15 +67,15 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 	}
 }
 
-// A quiet is what is heard of an upstream, from look to look.
+// A quiet knows how long an upstream has been silent; hear looks at it again and again.
 type quiet struct {
 	begun int64         // attempts, until the last look
-	last  time.Duration // look
-	since time.Duration // the first look after an attempt that nothing was heard of since; 0: there is none
+	last  time.Duration // when the last look was
+	since time.Duration // when the first look was after an attempt began; 0: none has, or a head of a response came
 }
 
-// hear looks at the upstream, and tells whether attempts have begun and it has not begun to answer anybody for a whole turn.
-// Streams that go on and say nothing new are no sign of it.
+// hear looks at the upstream, and tells whether attempts have begun and no head of a response came for checkEvery.
+// What streams bring that have begun before is no sign of life.
 func (q *quiet) hear(u *Upstream, now time.Duration) bool {
 	begun, last := u.begun(), q.last
 	came := begun > q.begun
@@ -95,7 +94,7 @@ func (u *Upstream) begun() int64 { return u.served.Load() + u.inflight.Load() }
 
 // nextProbe is when to probe again after a probe that began at last.
 func (u *Upstream) nextProbe(now, last time.Duration) time.Duration {
-	if until, shut := u.breaker.openUntil(); shut {
+	if until, open := u.breaker.openUntil(); open {
 		return max(now, until)
 	}
 	wait := u.healthCheck.Interval
@@ -126,7 +125,7 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 		}
 	}()
 	began := wire.Now()
-	accused := u.breaker.suspected.Swap(false)
+	suspected := u.breaker.suspected.Swap(false)
 	var late atomic.Bool
 	timer := time.AfterFunc(u.patience(), func() { late.Store(u.sideline(began)) })
 	f, status := p.probe(ctx, u)
@@ -141,15 +140,15 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 	u.lastFailure.Store(uint32(f) | uint32(status)<<pageStatusAt)
 	was, known := u.Healthy() || late.Load(), u.probed.Swap(true)
 	u.healthy.Store(f == None)
-	home := u.owner.Load()
+	pool := u.owner.Load()
 	switch f {
 	case None, Unavailable, Looped:
 		u.probeTook.Store(int64(now - began))
 		u.breaker.probeOK(now, f == None)
 		if f == None && u.breaker.State() == HalfOpen && u.inflight.Load() == 0 && u.breaker.trialPassed(now) {
-			was = false // as good as a trial, when nobody asks
+			was = false // the page is as good as a trial, when there are no requests
 		}
-		if accused && !(home.peersFareBetter(u, now) && u.breaker.ejectClosed(now)) {
+		if suspected && !(pool.peersFareBetter(u, now) && u.breaker.ejectClosed(now)) {
 			u.breaker.clear(now)
 		}
 	default:
@@ -158,7 +157,7 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 	if f == None && !was && known && u.breaker.State() == Closed {
 		u.recoveredAt.Store(int64(now))
 	}
-	home.refresh(now)
+	pool.refresh(now)
 }
 
 // patience is how long the page of an upstream may take.
@@ -166,15 +165,15 @@ func (u *Upstream) patience() time.Duration {
 	return min(probeTimeout, max(minPatience, pagesLonger*time.Duration(u.probeTook.Load())))
 }
 
-// sideline leaves out an upstream that has requests, while neither they nor the probe that began then have got an answer and
-// somebody else is well. It tells whether it did.
+// sideline takes an upstream for sick that has requests, if neither they nor the probe that began at that time have got a response,
+// and another upstream is well. It tells whether it did.
 func (u *Upstream) sideline(began time.Duration) bool {
-	home := u.owner.Load()
-	if u.inflight.Load() == 0 || u.breaker.heardSince(began-checkEvery) || !home.hasHealthyPeer(u) || !u.healthy.Swap(false) {
+	pool := u.owner.Load()
+	if u.inflight.Load() == 0 || u.breaker.heardSince(began-checkEvery) || !pool.hasHealthyPeer(u) || !u.healthy.Swap(false) {
 		return false
 	}
 	u.lastFailure.Store(uint32(TimeoutResponse))
-	home.refresh(wire.Now())
+	pool.refresh(wire.Now())
 	return true
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // Who has new requests and begins to answer nobody for a whole turn has fallen silent. Requests that go on without a new one, and
-// any head of an answer, are no sign of it.
+// any head of a response, are no sign of it.
 func TestQuiet(t *testing.T) {
 	u := poolOf("p2c", 1).Upstreams[0]
 	at := time.Minute

@@ -9,7 +9,7 @@ import (
 )
 
 // A hedge is a second attempt beside one whose upstream is slow to answer. It waits in a goroutine of its own for
-// the head of its answer, and no longer: whose good head is there first wins, and the goroutine of the first attempt
+// the head of its response, and no longer: the attempt whose good head is there first wins, and the goroutine of the first one
 // goes on with that one. What the hedge sends is borrowed from the exchange, so that goroutine waits for its end: settle.
 type hedge struct {
 	attempt
@@ -17,7 +17,7 @@ type hedge struct {
 	request *Request
 	first   *wire.UpstreamConn // of the first attempt
 	won     atomic.Uint32      // undecided, and then for good byFirst or bySecond
-	stopped atomic.Bool        // nobody waits for it any more
+	stopped atomic.Bool        // its response is not wanted any more
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when run has returned
@@ -102,7 +102,7 @@ func (h *hedge) stop() {
 	}
 }
 
-// Interrupt implements [wire.Interrupter]: nobody waits for either answer.
+// Interrupt implements [wire.Interrupter]: neither response is wanted any more.
 func (h *hedge) Interrupt() {
 	h.first.Interrupt()
 	h.stop()

@@ -7,13 +7,13 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// hasHealthyPeer tells whether the pool has somebody well but u.
+// hasHealthyPeer tells whether another upstream of the pool than u is healthy.
 func (p *Pool) hasHealthyPeer(u *Upstream) bool {
 	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool { return v != u && v.Healthy() })
 }
 
-// peersFareBetter tells whether an upstream of the pool other than u is well and fails a much smaller share of its requests: then it is u,
-// and not what is asked of it. Requests that fail wherever they go say nothing about where they went.
+// peersFareBetter tells whether another upstream of the pool is well and fails a much smaller share of its requests than u: then
+// u is to blame, and not the requests. Those that fail wherever they go say nothing about where they went.
 func (p *Pool) peersFareBetter(u *Upstream, now time.Duration) bool {
 	share := u.breaker.share(now)
 	return slices.ContainsFunc(p.Upstreams, func(v *Upstream) bool {
@@ -21,8 +21,8 @@ func (p *Pool) peersFareBetter(u *Upstream, now time.Duration) bool {
 	})
 }
 
-// judgeHead draws the conclusion from the head of an answer to a request that was sent at that time. It counts as soon as it is there:
-// a stream may last for an hour.
+// judgeHead draws the conclusion from the head of a response to an attempt that began at that time. It counts as soon as it is
+// there: a stream may last for an hour.
 func (p *Pool) judgeHead(u *Upstream, status int, began, now time.Duration) {
 	if unavailable(status) {
 		p.judge(u, Unavailable, status, began)
@@ -49,7 +49,7 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 		u.lastFailure.Store(uint32(f) | foundByRequest)
 	case TimeoutResponse:
 		if time.Duration(u.breaker.lastGood.Load()) >= began {
-			return // others had their answers meanwhile: a slow request, not a sick upstream
+			return // others had their responses meanwhile: a slow request, not a sick upstream
 		}
 		changed = u.breaker.failure(now, began, f)
 		// Nothing good came in all that time: it hangs. A probe will tell, and until then others are there.

@@ -15,32 +15,33 @@ const (
 	hashed        = "hash"
 )
 
-// Choosing must cost next to nothing with a hundred upstreams, so what can be computed when the roster
-// changes is: a draw by weight, a turn and a hash's place are one step each.
+// Choosing must cost next to nothing with a hundred upstreams, so what can be computed when the picker
+// changes is: a draw by weight, a turn of the rotation and the slot of a hash are one step each.
 const (
 	scanAtMost  = 16   // least_requests looks at all of so many upstreams, and
 	sampleSize  = 6    // at so many drawn by weight of more, which is within a few percent of the least busy
 	maxRotation = 4096 // of a round, however the weights relate
 )
 
-// A picker is who gets requests now. It never changes: a change of health makes another one.
+// A picker chooses among those upstreams of a pool that get requests now. It never changes: a change of health makes another one.
 type picker struct {
 	balance    string
 	load       *load
 	candidates []candidate
-	total      int64       // of the seats' weights
-	columns    []column    // one a seat
-	rotation   []uint16    // seats in the order of their turns
-	slots      []uint16    // the seat of each slot that a hash may fall into
-	lastResort []*Upstream // who look sick, but not as if they were not there: the last resort
+	total      int64       // of the candidates' weights
+	columns    []column    // the alias table, one a candidate
+	rotation   []uint16    // of round_robin: candidates in the order of their turns
+	slots      []uint16    // of hash: the candidate of each slot that a key may fall into
+	lastResort []*Upstream // that look sick, but may still answer
 }
 
+// A candidate is an upstream that may be picked.
 type candidate struct {
 	*Upstream
-	weight int64 // by fullSeat
+	weight int64 // in 1/weightUnit
 }
 
-// column is one column of Vose's alias table: its own seat below the bar, the alias above.
+// A column of Vose's alias table stands for its own candidate up to the threshold, and for the alias above it.
 type column struct {
 	threshold uint32
 	alias     uint16
@@ -52,33 +53,33 @@ type load struct {
 	inflight atomic.Int64  // at all upstreams, of a pool that hashes
 }
 
-// newPicker makes the roster of these seats.
-func newPicker(balance string, l *load, seats []candidate) *picker {
-	r := &picker{balance: balance, load: l, candidates: seats}
-	for _, s := range seats {
+// newPicker makes a picker of these candidates, with what can be computed for them once.
+func newPicker(balance string, l *load, candidates []candidate) *picker {
+	r := &picker{balance: balance, load: l, candidates: candidates}
+	for _, s := range candidates {
 		r.total += s.weight
 	}
-	if len(seats) == 0 {
+	if len(candidates) == 0 {
 		return r
 	}
-	r.columns = newColumns(seats, r.total)
+	r.columns = newColumns(candidates, r.total)
 	switch balance {
 	case roundRobin:
-		r.rotation = newRotation(seats, r.total)
+		r.rotation = newRotation(candidates, r.total)
 	case hashed:
-		r.slots = newSlots(seats)
+		r.slots = newSlots(candidates)
 	}
 	return r
 }
 
-// newColumns builds the alias table: each column holds one mean weight, of its own seat and of one other.
-func newColumns(seats []candidate, total int64) []column {
-	draws := make([]column, len(seats))
-	left := make([]float64, len(seats))
+// newColumns builds the alias table: each column holds one mean weight, of its own candidate and of one other.
+func newColumns(candidates []candidate, total int64) []column {
+	columns := make([]column, len(candidates))
+	share := make([]float64, len(candidates))
 	var poor, rich []int
-	for i, s := range seats {
-		left[i] = float64(s.weight) * float64(len(seats)) / float64(total)
-		if left[i] < 1 {
+	for i, s := range candidates {
+		share[i] = float64(s.weight) * float64(len(candidates)) / float64(total)
+		if share[i] < 1 {
 			poor = append(poor, i)
 		} else {
 			rich = append(rich, i)
@@ -87,42 +88,42 @@ func newColumns(seats []candidate, total int64) []column {
 	for len(poor) > 0 && len(rich) > 0 {
 		p, r := poor[len(poor)-1], rich[len(rich)-1]
 		poor = poor[:len(poor)-1]
-		draws[p] = column{threshold: uint32(left[p] * math.MaxUint32), alias: uint16(r)}
-		if left[r] -= 1 - left[p]; left[r] < 1 {
+		columns[p] = column{threshold: uint32(share[p] * math.MaxUint32), alias: uint16(r)}
+		if share[r] -= 1 - share[p]; share[r] < 1 {
 			rich = rich[:len(rich)-1]
 			poor = append(poor, r)
 		}
 	}
 	for _, i := range append(poor, rich...) {
-		draws[i] = column{threshold: math.MaxUint32, alias: uint16(i)}
+		columns[i] = column{threshold: math.MaxUint32, alias: uint16(i)}
 	}
-	return draws
+	return columns
 }
 
-// newRotation spreads each seat's turns evenly over the round: a seat of twice the weight has two, not in a row.
-func newRotation(seats []candidate, total int64) []uint16 {
-	unit := seats[0].weight
-	for _, s := range seats {
+// newRotation spreads each candidate's turns evenly over the round: a candidate of twice the weight has two, not in a row.
+func newRotation(candidates []candidate, total int64) []uint16 {
+	unit := candidates[0].weight
+	for _, s := range candidates {
 		unit = gcd(unit, s.weight)
 	}
 	unit = max(unit, (total+maxRotation-1)/maxRotation)
 	type turn struct {
-		at   float64
-		seat uint16
+		at        float64
+		candidate uint16
 	}
 	var round []turn
-	for i, s := range seats {
+	for i, s := range candidates {
 		n := max(1, s.weight/unit)
 		for k := range n {
 			round = append(round, turn{(float64(k) + 0.5) / float64(n), uint16(i)})
 		}
 	}
 	slices.SortStableFunc(round, func(a, b turn) int { return cmp.Compare(a.at, b.at) })
-	turns := make([]uint16, len(round))
+	rotation := make([]uint16, len(round))
 	for i, t := range round {
-		turns[i] = t.seat
+		rotation[i] = t.candidate
 	}
-	return turns
+	return rotation
 }
 
 func gcd(a, b int64) int64 {
@@ -132,7 +133,7 @@ func gcd(a, b int64) int64 {
 	return a
 }
 
-// choose names the seat for a request. key is what hash goes by, 0 if the request has nothing to go by.
+// choose names the candidate for a request. key is what hash goes by, 0 if the request has nothing to go by.
 func (r *picker) choose(key uint64) *candidate {
 	if len(r.candidates) == 1 {
 		return &r.candidates[0]
@@ -148,7 +149,7 @@ func (r *picker) choose(key uint64) *candidate {
 	return r.lessBusyOfTwo()
 }
 
-// drawByWeight is the number of a seat drawByWeight by weight.
+// drawByWeight is the number of a candidate, the likelier the more it weighs.
 func (r *picker) drawByWeight() int {
 	n := rand.Uint64()
 	i := int(n >> 32 * uint64(len(r.columns)) >> 32)
@@ -158,7 +159,7 @@ func (r *picker) drawByWeight() int {
 	return int(r.columns[i].alias)
 }
 
-// lessBusyOfTwo takes the less busy of two seats drawn by weight: close to the best of all, and no herd.
+// lessBusyOfTwo is the less busy of two candidates drawn by weight: close to the best of all, and no herd.
 func (r *picker) lessBusyOfTwo() *candidate {
 	a := r.drawByWeight()
 	b := r.drawByWeight()
@@ -175,7 +176,7 @@ func (r *picker) lessBusyOfTwo() *candidate {
 	return &r.candidates[a]
 }
 
-// leastBusy takes the leastBusy busy seat, and of equals one drawn by weight.
+// leastBusy is the least busy candidate, and of equals one drawn by weight.
 func (r *picker) leastBusy() *candidate {
 	first := r.drawByWeight()
 	best := &r.candidates[first]
@@ -195,14 +196,14 @@ func (r *picker) leastBusy() *candidate {
 	return best
 }
 
-// busier compares what two seats have to do, by their weights: negative if s has less than t.
+// busier compares what two candidates have to do, by their weights: negative if s has less than t.
 func (s *candidate) busier(t *candidate) int64 {
 	return s.inflight.Load()*t.weight - t.inflight.Load()*s.weight
 }
 
 const (
 	// hashSlots is how finely keys are spread. Each slot belongs to the winner of a weighted rendezvous, so an
-	// upstream that goes takes only its own slots along. The winners are computed when the roster changes: a
+	// upstream that goes takes only its own slots along. The winners are computed when the picker changes: a
 	// hundred contests would cost each request ten times what it may.
 	hashSlots = 4096
 	// The load of an upstream is bounded: what exceeds its share of the requests in flight by a quarter, and
@@ -212,13 +213,13 @@ const (
 )
 
 // newSlots holds the rendezvous of each slot: the highest of -w/ln(h), h in (0,1) by upstream and slot.
-func newSlots(seats []candidate) []uint16 {
+func newSlots(candidates []candidate) []uint16 {
 	slots := make([]uint16, hashSlots)
 	for slot := range slots {
 		best := math.Inf(-1)
-		for i := range seats {
-			h := float64(mix(seats[i].hashSeed^mix(uint64(slot)+1))>>11|1) / (1 << 53)
-			if score := -float64(seats[i].weight) / math.Log(h); score > best {
+		for i := range candidates {
+			h := float64(mix(candidates[i].hashSeed^mix(uint64(slot)+1))>>11|1) / (1 << 53)
+			if score := -float64(candidates[i].weight) / math.Log(h); score > best {
 				best, slots[slot] = score, uint16(i)
 			}
 		}
@@ -226,7 +227,7 @@ func newSlots(seats []candidate) []uint16 {
 	return slots
 }
 
-// byHash is the seat of a key, or the next of its seats that is not over its bound.
+// byHash is the candidate of a key, or the next of its candidates that is not over its bound.
 func (r *picker) byHash(key uint64) *candidate {
 	all := r.load.inflight.Load() + 1
 	at := key

@@ -85,8 +85,8 @@ func (p *Pool) Queue() QueueState {
 	return QueueState{q.length.Load(), q.admitted.Load(), q.late.Load(), q.refused.Load()}
 }
 
-// pick takes a place at an upstream for a request that those in tried could not be given. It returns none
-// with Busy if there are some but they are full, and with NoUpstream if nobody is left.
+// pick acquires a place at an upstream for a request that those in tried could not be given. It returns none with Busy if all
+// others are full, and with NoUpstream if there are no others.
 func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 	r := p.picker.Load()
 	if len(r.candidates) > 0 {
@@ -97,11 +97,11 @@ func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 	return p.pickAny(r, tried)
 }
 
-// pickAny takes a place at the least busy upstream that has one and was not tried. Those that look sick are
-// the last resort: not for a request that only found the others full, unless it is only requests that they fail.
+// pickAny acquires a place at the least busy upstream that has one and was not tried. Those that look sick are
+// the last resort: not for a request that only found the others full, unless they are ejected, and would be well but for their requests.
 func (p *Pool) pickAny(r *picker, tried []*Upstream) (*Upstream, Fault) {
 	fault := NoUpstream
-	for range 2 * len(r.candidates) { // again if somebody was faster
+	for range 2 * len(r.candidates) { // again if another request was faster
 		var best *candidate
 		from := rand.IntN(len(r.candidates))
 		fault = NoUpstream
@@ -131,7 +131,7 @@ func (p *Pool) pickAny(r *picker, tried []*Upstream) (*Upstream, Fault) {
 	return nil, fault
 }
 
-// refresh makes a new roster of what is known of the upstreams, and tells who has become well or sick.
+// refresh makes a new picker of what is known of the upstreams, and reports those that have become well or sick.
 func (p *Pool) refresh(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +141,7 @@ func (p *Pool) refresh(now time.Duration) {
 		healthy, state := u.Healthy(), u.breaker.State()
 		switch {
 		case u.breaker.isEjected(), state == HalfOpen && healthy && fit == 1:
-			u.limit.Store(u.maxInflight) // nobody else is there for what it would not get
+			u.limit.Store(u.maxInflight) // what it did not get, no other upstream could take
 		default:
 			u.limit.Store(u.limitIn(state))
 		}
@@ -163,16 +163,16 @@ func (p *Pool) refresh(now time.Duration) {
 			}
 		}
 	}
-	var rest []*Upstream
+	var lastResort []*Upstream
 	if len(well)*panicThreshold < known || len(well) == 0 {
 		well = append(well, dubious...)
 	} else {
 		for _, s := range dubious {
-			rest = append(rest, s.Upstream)
+			lastResort = append(lastResort, s.Upstream)
 		}
 	}
 	r := newPicker(p.balance, &p.load, well)
-	r.lastResort = rest
+	r.lastResort = lastResort
 	p.picker.Store(r)
 	p.queue.wakeFirst()
 }
@@ -187,7 +187,7 @@ func (p *Pool) countHealthy() (n int) {
 	return n
 }
 
-// served is how many requests the pool's upstreams are through with.
+// served is how many requests the pool's upstreams have been through with, since the gateway began.
 func (p *Pool) served() (n int64) {
 	for _, u := range p.Upstreams {
 		n += u.served.Load()
@@ -199,14 +199,14 @@ func (p *Pool) served() (n int64) {
 func (p *Pool) untilReopen(now time.Duration) time.Duration {
 	wait := time.Duration(0)
 	for _, u := range p.Upstreams {
-		if until, shut := u.breaker.openUntil(); shut && (wait == 0 || until-now < wait) {
+		if until, open := u.breaker.openUntil(); open && (wait == 0 || until-now < wait) {
 			wait = until - now
 		}
 	}
 	return wait
 }
 
-// acquire takes one of the places at the upstream for a request to the pool; leave gives it back.
+// acquire takes one of the places at an upstream for a request to the pool; release gives it back.
 func (p *Pool) acquire(u *Upstream) bool {
 	if u.inflight.Add(1) > u.limit.Load() {
 		u.inflight.Add(-1)

@@ -320,7 +320,7 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkRefresh makes a new roster, as each change of health does.
+// BenchmarkRefresh makes a new picker, as each change of health does.
 func BenchmarkRefresh(b *testing.B) {
 	for _, n := range []int{3, 100} {
 		for _, balance := range balances {

@@ -71,14 +71,14 @@ func (p *Proxy) upstreamsNow() (all []*Upstream) {
 	return all
 }
 
-// reusable finds the upstream of the reusable recipe in the pool of that name.
-func (p *Proxy) reusable(r spec) *Upstream {
-	old := p.Pool(r.pool.Name)
+// reusable finds the upstream of that spec in the pool of the same name.
+func (p *Proxy) reusable(s spec) *Upstream {
+	old := p.Pool(s.pool.Name)
 	if old == nil {
 		return nil
 	}
 	for _, u := range old.Upstreams {
-		if reflect.DeepEqual(u.spec, r) {
+		if reflect.DeepEqual(u.spec, s) {
 			return u
 		}
 	}
@@ -99,7 +99,7 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 	pool = newPool(c)
 	pool.onHealth = p.options.OnHealth
 	if old := p.Pool(c.Name); old != nil && old.settings.Queue == c.Queue {
-		pool.queue = old.queue // those who wait in it wait for the same upstreams
+		pool.queue = old.queue // what waits in it waits for the same service
 	}
 	for _, up := range c.Upstreams {
 		u := p.reusable(specOf(up, c))
@@ -125,7 +125,7 @@ func (p *Proxy) newUpstream(up config.Upstream, pool *Pool, c config.Pool) *Upst
 	return u
 }
 
-// start makes the pools the homes of their upstreams, and begins to watch over those that are fresh.
+// start makes the pools the owners of their upstreams, and begins to watch over those that are fresh.
 func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 	for _, pool := range pools {
 		for _, u := range pool.Upstreams {
@@ -136,8 +136,8 @@ func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 		pool.refresh(wire.Now())
 	}
 	for _, u := range fresh {
-		running, end := context.WithCancel(p.running)
-		u.stopWatch = end
+		running, stop := context.WithCancel(p.running)
+		u.stopWatch = stop
 		p.probes.Add(1)
 		go p.watchOver(running, u)
 		p.discover(running, u)

@@ -9,7 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// probe makes one probe. Any answer below 500 is a sign of life: many OpenAI-compatible servers have no health page. Another one
+// probe makes one probe. Any response below 500 is a sign of life: many OpenAI-compatible servers have no health page. Another one
 // is Unavailable. Where the page is not there, a pool may have another one, which is asked first from then on.
 func (p *Proxy) probe(running context.Context, u *Upstream) (f Fault, status int) {
 	ctx, cancel := context.WithTimeout(running, probeTimeout)
@@ -21,7 +21,7 @@ func (p *Proxy) probe(running context.Context, u *Upstream) (f Fault, status int
 	}
 	g, other := p.probePage(ctx, u, second)
 	if other == 404 || other == 0 {
-		return f, status // that one was an answer
+		return f, status // the first one was a sign of life
 	}
 	u.secondPage.Store(!u.secondPage.Load())
 	return g, other
@@ -60,7 +60,7 @@ func (p *Proxy) probePage(ctx context.Context, u *Upstream, path string) (f Faul
 	return f, 0
 }
 
-// silentPageTime is how long the page of an upstream may take of whose attempts none has got the head of an answer.
+// silentPageTime is how long the page of an upstream may take of whose attempts none has got the head of a response.
 const silentPageTime = time.Second
 
 // pageTime is how much of the time left the page may take.

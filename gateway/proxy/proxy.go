@@ -1,7 +1,7 @@
-// Package proxy carries a request to a healthy upstream and its answer back, whole or as it arrives.
+// Package proxy carries a request to a healthy upstream and its response back, whole or as it arrives.
 //
 // Its door is [Proxy.Forward]. It sends nothing twice unless that is safe, ends a request whose client has
-// left, and never passes a cut answer on as a whole one. It does not know routes, limits or caches: the
+// left, and never passes a cut response on as a whole one. It does not know routes, limits or caches: the
 // caller says which pool to ask and what to send.
 package proxy
 
@@ -23,25 +23,25 @@ type Options struct {
 	WatchEvery   time.Duration
 	Dial         func(addr string) (net.Conn, error) // nil: by TCP, of names that are looked up again and again
 	Via          string                              // what requests call the gateway in Via; "": wire.Name
-	MakeRoom     func() bool                         // closes what is idle when descriptors run short, and tells whether it did; nil: nobody can
+	MakeRoom     func() bool                         // closes what is idle when descriptors run short, and tells whether it did; nil: no
 	Draining     func() bool                         // whether the gateway is on its way out; nil: never
 
 	BodyBuffer, BodyBufferTotal int64 // what is held of one request's body before an upstream is asked, and of all together
 
-	// OnHealth is told when an upstream turns out to be well or sick. Nil: nobody wants to know.
+	// OnHealth is told when an upstream turns out to be well or sick. May be nil.
 	OnHealth func(u *Upstream, healthy bool)
 
-	// ParseModels reads the names of models, sorted, from what an upstream answers to GET /v1/models. Nil: nobody is asked.
+	// ParseModels reads the names of models, sorted, from what an upstream answers to GET /v1/models. Nil: none is asked.
 	ParseModels func(answer []byte) (names []string, ok bool)
 
-	// OnModels is told which models all upstreams list together, whenever that may have changed. Nil: nobody wants to know.
+	// OnModels is told which models all upstreams list together, whenever that may have changed. May be nil.
 	OnModels func(names []string)
 
-	// OnRetry is told of every request that is sent again. Nil: nobody wants to know.
+	// OnRetry is told of every request that is sent again. May be nil.
 	OnRetry func(Retry)
 
-	// Observe is told of every attempt: its upstream, how it ended, the status of the answer (0: none) and how
-	// long it took. Nil: nobody wants to know.
+	// Observe is told of every attempt: its upstream, how it ended, the status of the response (0: none) and how
+	// long it took. May be nil.
 	Observe func(u *Upstream, f Fault, status int, took time.Duration)
 }
 

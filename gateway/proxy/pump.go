@@ -10,7 +10,7 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// A pump sends the rest of a long body while the exchange waits for the answer, which may come before the
+// A pump sends the rest of a long body while the exchange waits for the response, which may come before the
 // body's end: first what is held of it, then the rest as it comes.
 type pump struct {
 	client  *wire.ClientConn
@@ -57,7 +57,7 @@ func (m *pump) run() {
 			m.stop(f)
 			return
 		}
-		// Told before the last bytes go out: the answer to them may be there before this goroutine runs again.
+		// Told before the last bytes go out: the response to them may be there before this goroutine runs again.
 		last := m.client.BodyDone()
 		m.read.Store(last)
 		from, to := wire.ChunkRoom, wire.ChunkRoom+n
@@ -97,7 +97,7 @@ func (m *pump) send(b []byte) bool {
 	if err == nil {
 		return true
 	}
-	// An upstream that has answered may refuse the rest: whoever waits for the answer will see.
+	// An upstream that has answered may refuse the rest: the goroutine that waits for the response will see.
 	m.stuck.Store(true)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		m.stop(TimeoutIdle)

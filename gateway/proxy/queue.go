@@ -119,7 +119,7 @@ func (q *queue) retryAfter(now time.Duration, served int64) time.Duration {
 	defer q.mu.Unlock()
 	took := now - q.began
 	switch {
-	case q.began == 0 || took > 10*drainWindow: // nobody has asked for long: this is what begins one
+	case q.began == 0 || took > 10*drainWindow: // the last measurement is too old: this begins another
 		q.began, q.served, q.rate = now, served, 0
 	case took >= drainWindow:
 		q.rate = float64(served-q.served) / took.Seconds()

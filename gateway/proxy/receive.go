@@ -6,10 +6,10 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// Arrived tells whether all of a held answer's body has come with its head.
+// Arrived tells whether all of a held response's body has come with its head.
 func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) >= x.length }
 
-// Receive reads the body of an answer that was taken and gives it to sink, in pieces that are borrowed until it
+// Receive reads the body of a response that was taken and gives it to sink, in pieces that are borrowed until it
 // returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
 func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 	f := p.receiveAll(x, sink)

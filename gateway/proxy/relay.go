@@ -6,11 +6,11 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// relay passes the answer on, whose head and perhaps more of it is in x.down.
+// relay passes the response on, whose head and perhaps more of it is in x.down.
 func (p *Proxy) relay(x *Exchange) Fault {
 	length := x.response.BodyLength(x.toHEAD())
 	if length == 0 && (x.toHEAD() || x.response.Status == 204 || x.response.Status == 304) {
-		// Some upstreams send a body here all the same, and late; nobody must get it.
+		// Some upstreams send a body here all the same, and late; no other request must get it.
 		x.dirty = true
 	}
 	x.Status, x.HeadAt = x.response.Status, wire.Now()
@@ -48,7 +48,7 @@ func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 			return x.readFault(err, TimeoutIdle)
 		}
 	}
-	x.dirty = x.dirty || end > to // bytes behind the answer belong to nobody
+	x.dirty = x.dirty || end > to // bytes behind the response are no part of it
 	p.endClient(x)
 	p.finish(x)
 	x.tapBody(b[body:to])
@@ -56,7 +56,7 @@ func (p *Proxy) relayWhole(x *Exchange, length int) Fault {
 	return x.sendBehindHead(b, body, to)
 }
 
-// endClient ends the client's connection with this answer if what is left of a body that nobody wants would stand before the
+// endClient ends the client's connection with this response if what is left of a body that is not wanted would stand before the
 // next request, or the gateway is on its way out.
 func (p *Proxy) endClient(x *Exchange) {
 	if x.uploading() || p.options.Draining() {
@@ -64,7 +64,7 @@ func (p *Proxy) endClient(x *Exchange) {
 	}
 }
 
-// relayStream passes the answer on as it arrives: a read is a write, so a slow client slows the upstream.
+// relayStream passes the response on as it arrives: a read is a write, so a slow client slows the upstream.
 func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	s := stream{length: length, left: max(0, length), rechunk: length < 0 && x.Head.Minor > 0}
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
@@ -115,7 +115,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 func (s *stream) first(x *Exchange) Fault {
 	data, ok := s.take(&x.attempt, x.body, x.end)
 	if !ok {
-		return BrokenResponse // nobody has seen a byte: a clear error
+		return BrokenResponse // the client has not got a byte: a clear error
 	}
 	to := x.body + data
 	x.tapBody(x.down.B[x.body:to])
@@ -129,7 +129,7 @@ func (s *stream) first(x *Exchange) Fault {
 	return x.sendBehindHead(x.down.B, x.body, to)
 }
 
-// cut ends an answer that has no end: the client's connection is reset, so that nobody takes it for whole.
+// cut ends a response that has no end: the client's connection is reset, so that the client does not take it for whole.
 func (x *Exchange) cut(f Fault) Fault {
 	x.Client.Reset()
 	if f == ClientGone {

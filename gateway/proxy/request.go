@@ -41,7 +41,7 @@ type Request struct {
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte // who asks, for a pool that hashes by client
 	Pool        *Pool
-	Fallback    *Pool // asked when Pool has nobody who takes the request; may be nil
+	Fallback    *Pool // asked when no upstream of Pool takes the request; may be nil
 }
 
 // A Result is what became of a request. Forward sets it, and Receive adds to its times.
@@ -50,7 +50,7 @@ type Result struct {
 	Upstream     *Upstream     // the last one asked
 	Queued       bool          // it had to wait for a place at an upstream
 	Retried      Retry         // why this request was sent again, the last time
-	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0 if nobody knows
+	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0: unknown
 	HeadAt       time.Duration // when the head of the response was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together, and of waiting for a place
 	QueueTime    time.Duration // waiting for a place

@@ -110,7 +110,7 @@ func (n *resolver) dropped(to netip.AddrPort) bool {
 	return known != nil && !slices.Contains(*known, to)
 }
 
-// resolve asks for the addresses. What was known stays known if nobody answers.
+// resolve asks for the addresses. Those known before stay if there is no answer.
 func (n *resolver) resolve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
@@ -157,10 +157,10 @@ func (n *resolver) dialAny(ctx context.Context, dial dialFunc) (net.Conn, netip.
 	return nil, netip.AddrPort{}, failed
 }
 
-// dialOne connects to one of the addresses left, in its share of the time: the others shall have theirs.
-func dialOne(ctx context.Context, dial dialFunc, to netip.AddrPort, left int) (net.Conn, error) {
-	if by, ok := ctx.Deadline(); ok && left > 1 {
-		share, cancel := context.WithTimeout(ctx, time.Until(by)/time.Duration(left))
+// dialOne connects to one of the untried addresses, in its share of the time: the others shall have theirs.
+func dialOne(ctx context.Context, dial dialFunc, to netip.AddrPort, untried int) (net.Conn, error) {
+	if by, ok := ctx.Deadline(); ok && untried > 1 {
+		share, cancel := context.WithTimeout(ctx, time.Until(by)/time.Duration(untried))
 		defer cancel()
 		ctx = share
 	}

@@ -42,13 +42,13 @@ func (b *budget) refund() { b.fifths.Add(retryCost) }
 type Retry uint8
 
 // The reasons for sending a request again. Nothing else is one: not a time-out once something was written,
-// and not a broken answer on a new connection. RFC 9110 §9.2.2, RFC 9112 §9.3.1.
+// and not a broken response on a new connection. RFC 9110 §9.2.2, RFC 9112 §9.3.1.
 const (
 	NoRetry          Retry = iota
-	RetryConnect           // no connection came about: nobody has seen the request
-	RetryReused            // a connection used before broke before the first byte of an answer
+	RetryConnect           // no connection came about: no upstream has seen the request
+	RetryReused            // a connection used before broke before the first byte of a response
 	RetryUnavailable       // the pool answered an idempotent request with 502, 503 or 504: its fallback is asked
-	RetryHedge             // the answer to a GET or HEAD takes long: another upstream is asked as well
+	RetryHedge             // the response to a GET or HEAD takes long: another upstream is asked as well
 )
 
 var retries = [...]string{NoRetry: "", RetryConnect: "connect", RetryReused: "reused_connection", RetryUnavailable: "unavailable", RetryHedge: "hedge"}

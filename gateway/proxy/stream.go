@@ -4,7 +4,7 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// A stream is an answer on its way through: read by read, each passed on at once.
+// A stream is a response on its way through: read by read, each passed on at once.
 type stream struct {
 	left    int64 // bytes of a body with a length
 	length  int64 // or ChunkedBody, UntilClose

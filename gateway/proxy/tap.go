@@ -15,11 +15,11 @@ type Tap interface {
 	// attempt beside it: of these two, only the one that Forward goes on with is told of.
 	Attempted(u *Upstream, f Fault, status int, began time.Duration)
 
-	// Response is told of the head of an answer that goes to the client, before it goes, and says whether Body is to see
+	// Response is told of the head of a response that goes to the client, before it goes, and says whether Body is to see
 	// what follows.
 	Response(head *wire.ResponseHead) (body bool)
 
-	// Body sees a piece of the answer's body, decoded, before the client gets it.
+	// Body sees a piece of the response's body, decoded, before the client gets it.
 	Body(piece []byte)
 }
 
@@ -30,11 +30,11 @@ func AppendMillis(dst []byte, d time.Duration) []byte {
 	return append(dst, byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
 }
 
-// A Taker may take an answer that is not for one client alone.
+// A Taker may take a response that is not for one client alone.
 type Taker interface {
 	wire.Stayer
 
-	// Take is asked when the head of an answer is there, with the length of the body that follows: bytes,
+	// Take is asked when the head of a response is there, with the length of the body that follows: bytes,
 	// wire.ChunkedBody or wire.UntilClose. If it says yes, Forward returns Taken, and the body is the caller's to
 	// read by [Proxy.Receive], also in another goroutine. The head is borrowed. Take may add to x.Fields.
 	Take(head *wire.ResponseHead, length int64) bool

@@ -63,11 +63,11 @@ func (x *Exchange) uploading() bool { return x.pump != nil && !x.pump.read.Load(
 // stuck tells whether the upstream did not take all of the request's body.
 func (x *Exchange) stuck() bool { return x.pump != nil && x.pump.stuck.Load() }
 
-// sendingEnds is how long an answer waits for the last bytes of its request, which are all with the gateway,
+// sendingEnds is how long a response waits for the last bytes of its request, which are all with the gateway,
 // to go out.
 const sendingEnds = 50 * time.Millisecond
 
-// stopPump waits for the pump. If it is still at work, nobody wants the rest of the body: the upstream's
+// stopPump waits for the pump. If it is still at work, the rest of the body is not wanted: the upstream's
 // connection is interrupted, for good, and the reading of the client's.
 func (x *Exchange) stopPump() {
 	m := x.pump

@@ -22,31 +22,31 @@ type Upstream struct {
 	Pool  string // its pool's name
 	Index int    // among all upstreams of the proxy, from 0
 
-	owner       atomic.Pointer[Pool] // that it belongs to; a reload may give it another
-	spec        spec
-	stopWatch   context.CancelFunc // of the watch over it
-	host        string             // the Host the upstream gets: "name:port", or "name" for the scheme's own port
-	hashSeed    uint64             // of its place in a hash
-	via         [2]string          // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
+	owner       atomic.Pointer[Pool] // the pool it is in; a reload may put it into another
+	spec        spec                 // what it was made from
+	stopWatch   context.CancelFunc   // ends watchOver
+	host        string               // the Host the upstream gets: "name:port", or "name" for the scheme's own port
+	hashSeed    uint64               // tells it from others where keys are hashed
+	via         [2]string            // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
 	weight      int
-	maxInflight int64 // requests at once
+	maxInflight int64 // requests it may have at once
 	timeouts    config.Timeouts
 	healthCheck config.Health
 	dial        dialFunc
 	resolver    resolver
 	tls         *tls.Config // nil: plain
 	conns       conns
-	probeNow    chan struct{} // the watch over it should have a look
+	probeNow    chan struct{} // wakes watchOver
 
 	inflight    atomic.Int64
-	limit       atomic.Int64 // of inflight, for now
-	served      atomic.Int64
-	healthy     atomic.Bool // by the last probe, unless a request has found otherwise since
+	limit       atomic.Int64 // of inflight: maxInflight, or what its breaker lets through
+	served      atomic.Int64 // requests that have ended
+	healthy     atomic.Bool  // by the last probe, unless a request has found otherwise since
 	probed      atomic.Bool
-	reported    atomic.Uint32
-	models      discovery
-	lastFailure atomic.Uint32 // of the last probe as a Fault, with the page's status above it; or of a request, with foundByRequest
-	recoveredAt atomic.Int64  // when it came back, as wire.Now; 0: it was never away
+	reported    atomic.Uint32 // to onHealth, as reportOf
+	models      discovery     // of what it lists
+	lastFailure atomic.Uint32 // a Fault: of the last probe, with the page's status above it; or of a request, with foundByRequest
+	recoveredAt atomic.Int64  // when it recovered, as wire.Now; 0: long ago, or it was never sick
 	probeTook   atomic.Int64  // the time of the last probe that was answered
 	breaker     breaker
 
@@ -97,7 +97,7 @@ func (u *Upstream) Inflight() int64 { return u.inflight.Load() }
 // Breaker is the state of the upstream's breaker.
 func (u *Upstream) Breaker() State { return u.breaker.State() }
 
-// What stands above the fault in Upstream.finding.
+// What stands above the fault in Upstream.lastFailure.
 const (
 	foundByRequest = 1 << 8
 	pageStatusAt   = 16 // bits
@@ -153,23 +153,23 @@ func (u *Upstream) limitIn(s State) int64 {
 
 // ramping tells whether the upstream is in its slow start.
 func (u *Upstream) ramping(now time.Duration) bool {
-	back := u.recoveredAt.Load()
-	return back > 0 && now-time.Duration(back) < slowStart && u.Healthy()
+	recovered := u.recoveredAt.Load()
+	return recovered > 0 && now-time.Duration(recovered) < slowStart && u.Healthy()
 }
 
 // weightUnit is a weight of 1 in a picker, so that a slow start has steps.
 const weightUnit = 64
 
-// weightNow is the weight of the upstream's seat.
+// weightNow is the upstream's weight as a candidate, in 1/weightUnit.
 func (u *Upstream) weightNow(now time.Duration) int64 {
 	w := float64(u.weight * weightUnit)
-	if back := u.recoveredAt.Load(); back > 0 {
-		w *= rampShare(now, time.Duration(back))
+	if recovered := u.recoveredAt.Load(); recovered > 0 {
+		w *= rampShare(now, time.Duration(recovered))
 	}
 	return max(1, int64(w))
 }
 
-// reportOf is how told remembers what onHealth was told: 0 is nothing.
+// reportOf is the value of Upstream.reported for what onHealth was told; 0 is for nothing yet.
 func reportOf(healthy bool) uint32 {
 	if healthy {
 		return 2
@@ -177,7 +177,7 @@ func reportOf(healthy bool) uint32 {
 	return 1
 }
 
-// probeSoon has the upstream probed soon.
+// probeSoon has watchOver probe the upstream without waiting for the interval.
 func (u *Upstream) probeSoon() {
 	select {
 	case u.probeNow <- struct{}{}:
@@ -185,7 +185,7 @@ func (u *Upstream) probeSoon() {
 	}
 }
 
-// takeIdle returns a pooled connection that is open and silent, or nil.
+// takeIdle takes an idle connection that is open and silent, or returns nil.
 func (u *Upstream) takeIdle(now time.Duration) *wire.UpstreamConn {
 	for {
 		conn := u.conns.take(now)
@@ -196,7 +196,7 @@ func (u *Upstream) takeIdle(now time.Duration) *wire.UpstreamConn {
 	}
 }
 
-// keepIdle keeps a connection for another request, unless the name does not lead there any more.
+// keepIdle gives a connection back for another request, or closes it if the name does not lead there any more.
 func (u *Upstream) keepIdle(conn *wire.UpstreamConn) {
 	if u.resolver.dropped(conn.To) {
 		_ = conn.Close()
@@ -260,7 +260,7 @@ func (u *Upstream) pages() (first, second string) {
 	return u.healthCheck.Path, u.healthCheck.Else
 }
 
-// A spec is all that an upstream is made from: upstreams of equal recipes are the same.
+// A spec is all that an upstream is made from: upstreams of equal specs are one.
 type spec struct {
 	upstream config.Upstream
 	pool     config.Pool // without what concerns the choice among its upstreams
