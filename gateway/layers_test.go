@@ -38,7 +38,7 @@ var homes = map[string][]string{
 	"github.com/goccy/go-yaml":             {"config"},
 	"github.com/redis/rueidis":             {"cache", "ratelimit"},
 	"github.com/rueian/rueidis":            nil, // the old name of redis/rueidis
-	"golang.org/x/sys":                     {"process", "wire"},
+	"golang.org/x/sys":                     {"inference", "process", "wire"},
 }
 
 func TestLayers(t *testing.T) {
@@ -138,7 +138,7 @@ func TestLayerFaults(t *testing.T) {
 	f("gateway/ops/ops.go", "github.com/VictoriaMetrics/metrics", "github.com/VictoriaMetrics/metrics has its home in telemetry")
 	f("gateway/main.go", "github.com/goccy/go-yaml/ast", "github.com/goccy/go-yaml has its home in config")
 	f("gateway/server/server.go", "github.com/fasthttp/router", "github.com/fasthttp/router has its home in ops")
-	f("gateway/proxy/watch.go", "golang.org/x/sys/unix", "golang.org/x/sys has its home in process, wire")
+	f("gateway/proxy/watch.go", "golang.org/x/sys/unix", "golang.org/x/sys has its home in inference, process, wire")
 }
 
 func TestLayerFaultsReadsOnlyThisModule(t *testing.T) {

@@ -82,7 +82,7 @@ func memberOf(name []byte) (m Member, exact bool) {
 	if m = named(name); m != NoMember {
 		return m, true
 	}
-	if len(name) > maxMemberText || isLower(name) {
+	if len(name) > maxMemberText || isPlain(name) {
 		return NoMember, false
 	}
 	var folded [maxMemberText]byte
@@ -103,10 +103,10 @@ func memberOf(name []byte) (m Member, exact bool) {
 	return named(folded[:n]), false
 }
 
-// isLower tells whether there is no letter in name that has another case.
-func isLower(name []byte) bool {
+// isPlain tells whether there is no letter in name that has another case, and no escape.
+func isPlain(name []byte) bool {
 	for _, c := range name {
-		if 'A' <= c && c <= 'Z' || c >= 0x80 {
+		if 'A' <= c && c <= 'Z' || c >= 0x80 || c == '\\' {
 			return false
 		}
 	}
@@ -213,8 +213,34 @@ func (v *Value) read(text []byte) bool {
 	if !isNumber(text) {
 		return false
 	}
-	v.Number, _ = strconv.ParseFloat(string(text), 64) // too large a one is infinite
+	if v.Number = shortNumber(text); v.Number < 0 {
+		v.Number, _ = strconv.ParseFloat(string(text), 64) // too large a one is infinite
+	}
 	return true
+}
+
+// shortNumber is the value of a number of few digits, as nearly all are: both parts of the division are exact, so it is rounded once, as it
+// should be. It is negative for what it cannot do, such as negative numbers.
+func shortNumber(text []byte) float64 {
+	if len(text) > 16 {
+		return -1
+	}
+	powers := [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+	digits, point := int64(0), len(text)-1
+	for i, c := range text {
+		switch {
+		case c == '.':
+			point = i
+		case c < '0' || c > '9':
+			return -1
+		default:
+			digits = digits*10 + int64(c-'0')
+		}
+	}
+	if digits >= 1<<53 {
+		return -1
+	}
+	return float64(digits) / powers[len(text)-1-point]
 }
 
 func isNumber(b []byte) bool {

@@ -155,7 +155,7 @@ func (s *Scanner) refuse(r Refusal, about Member) {
 func (s *Scanner) top(p []byte, i int) int {
 	switch s.phase {
 	case inString:
-		return s.endString(p, i)
+		return s.endString(p, s.resumeString(p))
 	case inName:
 		return s.decodeName(p, i)
 	case inModel:
@@ -198,15 +198,33 @@ func (s *Scanner) begin(c byte) {
 	}
 }
 
-// beginName reads a name that begins at p[i]. Nearly all lie in one piece and have no escapes.
+// beginName reads a name that begins at p[i]. Nearly all lie in one piece and are written plainly.
 func (s *Scanner) beginName(p []byte, i int) int {
-	end := bytes.IndexByte(p[i:], '"')
-	if end < 0 || bytes.IndexByte(p[i:i+end], '\\') >= 0 {
+	end := stringEnd(p, i)
+	if end < 0 {
 		s.phase = inName
 		return s.decodeName(p, i)
 	}
-	s.named(p[i : i+end])
-	return i + end + 1
+	name := p[i : end-1]
+	m := named(name)
+	switch {
+	case m != NoMember:
+		s.member, s.phase = m, atColon
+		if s.seen&(1<<m) != 0 {
+			s.refuse(Duplicate, m)
+		}
+		s.seen |= 1 << m
+	case isPlain(name):
+		s.member, s.phase = NoMember, atColon
+	default:
+		s.phase = inName
+		return s.decodeName(p, i)
+	}
+	if end+1 < len(p) && p[end] == ':' && !isSpace(p[end+1]) { // as most write it
+		s.phase = atValue
+		return s.beginValue(p, end+1)
+	}
+	return end
 }
 
 func (s *Scanner) decodeName(p []byte, i int) int {
@@ -219,21 +237,20 @@ func (s *Scanner) decodeName(p []byte, i int) int {
 				name = nil
 			}
 			s.decoder = decoder{}
-			s.named(name)
+			s.decoded(name)
 			return i + 1
 		}
 	}
 	return i
 }
 
-// named begins the member of that name.
-func (s *Scanner) named(name []byte) {
+// decoded begins the member of that name, which was written in pieces, with escapes or in another case.
+func (s *Scanner) decoded(name []byte) {
 	m, exact := memberOf(name)
 	s.phase, s.member = atColon, m
-	if m == NoMember {
-		return
-	}
 	switch {
+	case m == NoMember:
+		return
 	case s.seen&(1<<m) != 0:
 		s.refuse(Duplicate, m)
 	case !exact:
@@ -257,7 +274,11 @@ func (s *Scanner) beginValue(p []byte, i int) int {
 	switch c {
 	case '"':
 		v.Kind, s.phase = String, inString
-		return s.endString(p, i+1)
+		end := stringEnd(p, i+1)
+		if end < 0 {
+			s.breakString(p, i+1)
+		}
+		return s.endString(p, end)
 	case '{', '[':
 		v.Kind = Array
 		if c == '{' {
@@ -282,9 +303,9 @@ func (s *Scanner) endValue(i int) int {
 	return i
 }
 
-// endString looks for the end of a string of the top level.
+// endString goes on behind a string of the top level, which ends at p[i], or not in this piece.
 func (s *Scanner) endString(p []byte, i int) int {
-	if i = s.skipString(p, i); i < 0 {
+	if i < 0 {
 		return len(p)
 	}
 	return s.endValue(i)
@@ -373,7 +394,7 @@ func (s *Scanner) nested(p []byte, i int) int {
 	at, object := s.phase, s.inObject()
 	switch at {
 	case inString, inNestedName:
-		if i = s.skipString(p, i); i < 0 {
+		if i = s.resumeString(p); i < 0 {
 			return len(p)
 		}
 		if at == inNestedName {
@@ -395,7 +416,9 @@ value:
 	}
 	switch c := p[i]; {
 	case c == '"':
-		if i = s.skipString(p, i+1); i < 0 {
+		from := i + 1
+		if i = stringEnd(p, from); i < 0 {
+			s.breakString(p, from)
 			return s.pause(inString, len(p))
 		}
 		goto comma
@@ -451,7 +474,9 @@ name:
 	}
 	switch {
 	case p[i] == '"':
-		if i = s.skipString(p, i+1); i < 0 {
+		from := i + 1
+		if i = stringEnd(p, from); i < 0 {
+			s.breakString(p, from)
 			return s.pause(inNestedName, len(p))
 		}
 	case p[i] == '}' && at == atFirstName:
@@ -511,17 +536,26 @@ func (s *Scanner) inObject() bool {
 	return s.objects[d>>6&(len(s.objects)-1)]&(1<<(d&63)) != 0
 }
 
-// skipString is the index behind the string whose text goes on at p[i]; -1 if it does not end in this piece.
-func (s *Scanner) skipString(p []byte, i int) int {
-	if s.escaped && i < len(p) {
+// resumeString is the index behind the string that has begun in an earlier piece; -1 if it does not end in this one.
+func (s *Scanner) resumeString(p []byte) int {
+	i := 0
+	if s.escaped {
 		s.escaped = false
 		i++
+	} else if p[0] == '"' {
+		return 1
 	}
 	end := stringEnd(p, i)
 	if end < 0 {
-		s.escaped = oddBackslashes(p[i:])
+		return s.breakString(p, i)
 	}
 	return end
+}
+
+// breakString notes that the text of a string, from p[i] on, goes on in the next piece.
+func (s *Scanner) breakString(p []byte, i int) int {
+	s.escaped = oddBackslashes(p[i:])
+	return -1
 }
 
 const (
@@ -531,32 +565,42 @@ const (
 )
 
 // stringEnd is the index behind the quote that ends the string whose text begins at p[i]; -1 if there is none. A quote ends it
-// if the backslashes right before it are even in number, so no other byte has to be looked at.
+// if the backslashes right before it are even in number, so no other byte has to be looked at. The first sixteen are looked at by
+// eights, because most names and values are short; then it is for the instructions of the processor. At p[i-1] stands no
+// backslash, or one that does not count.
 func stringEnd(p []byte, i int) int {
-	for from := i; ; {
-		j := findQuote(p, i)
+	from := i
+	if i+16 <= len(p) {
+		x, y := binary.LittleEndian.Uint64(p[i:])^quotes, binary.LittleEndian.Uint64(p[i+8:])^quotes
+		x, y = (x-ones)&^x&highs, (y-ones)&^y&highs // the lowest bit is right, those above it may be borrowed
+		switch {
+		case x != 0:
+			if i += bits.TrailingZeros64(x) >> 3; i == from || p[i-1] != '\\' {
+				return i + 1
+			}
+		case y != 0:
+			if i += 8 + bits.TrailingZeros64(y)>>3; p[i-1] != '\\' {
+				return i + 1
+			}
+		default:
+			i += 16
+		}
+	}
+	if n := (len(p) - from) &^ 63; n > 0 && hasBlocks {
+		if j := quoteInBlocks(&p[from], n); j >= 0 {
+			return from + j + 1
+		}
+		i = from + n
+	}
+	for {
+		j := bytes.IndexByte(p[i:], '"')
 		if j < 0 {
 			return -1
 		}
-		i = j + 1
-		if j == from || p[j-1] != '\\' || !oddBackslashes(p[from:j]) {
+		if i += j + 1; i-2 < from || p[i-2] != '\\' || !oddBackslashes(p[from:i-1]) {
 			return i
 		}
 	}
-}
-
-// findQuote looks at the first bytes by eights, because most names and values are short, then with the processor's own means.
-func findQuote(p []byte, i int) int {
-	for end := i + 16; i < end && i+8 <= len(p); i += 8 {
-		x := binary.LittleEndian.Uint64(p[i:]) ^ quotes
-		if zeros := (x - ones) &^ x & highs; zeros != 0 { // the lowest one is right, those above it may be borrowed
-			return i + bits.TrailingZeros64(zeros)>>3
-		}
-	}
-	if j := bytes.IndexByte(p[i:], '"'); j >= 0 {
-		return i + j
-	}
-	return -1
 }
 
 // oddBackslashes tells whether an odd number of them ends the text, so that the next byte is escaped.

@@ -301,7 +301,7 @@ func randomBody(r *rand.Rand) []byte {
 }
 
 // bodies is how many TestScanAgrees makes; a million have been tried.
-var bodies = 20_000
+const bodies = 20_000
 
 func TestScanAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -336,6 +336,33 @@ func TestScanAllocatesNothing(t *testing.T) {
 			}
 		}); n != 0 {
 			t.Errorf("pieces of %d: %v allocations", size, n)
+		}
+	}
+}
+
+// TestStringEnd holds the ways to look for a quote against the definition, over all that blocks and pieces could get wrong.
+func TestStringEnd(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		text := make([]byte, r.IntN(300))
+		escapes := 1 + r.IntN(40)
+		for i := range text {
+			text[i] = 'a'
+			if r.IntN(escapes) == 0 {
+				text[i] = `\\\\\\"`[r.IntN(7)]
+			}
+		}
+		from := r.IntN(len(text) + 1)
+		want := -1
+		for i := from; i < len(text) && want < 0; i++ {
+			if text[i] == '\\' {
+				i++
+			} else if text[i] == '"' {
+				want = i + 1
+			}
+		}
+		if got := stringEnd(text, from); got != want {
+			t.Fatalf("%q from %d: %d, want %d", text, from, got, want)
 		}
 	}
 }

@@ -1,0 +1,93 @@
+#include "textflag.h"
+
+// MASKS makes a bit for each quote of the block, in R10, and for each backslash, in R12.
+#define MASKS \
+	VMOVDQU (SI)(DI*1), Y2   \
+	VMOVDQU 32(SI)(DI*1), Y3 \
+	VPCMPEQB Y0, Y2, Y4      \
+	VPCMPEQB Y0, Y3, Y5      \
+	VPCMPEQB Y1, Y2, Y2      \
+	VPCMPEQB Y1, Y3, Y3      \
+	VPMOVMSKB Y4, R10        \
+	VPMOVMSKB Y5, R11        \
+	VPMOVMSKB Y2, R12        \
+	VPMOVMSKB Y3, R13        \
+	SHLQ $32, R11            \
+	SHLQ $32, R13            \
+	ORQ R11, R10             \
+	ORQ R13, R12
+
+// func quoteInBlocks(p *byte, n int) int
+//
+// Sixty-four bytes at a time. What is escaped comes from the bits of the backslashes by a subtraction, as in simdjson's
+// json_escape_scanner: a run of them that begins at an even place carries through the odd bits to where it ends, and so on. So the only
+// branch that is not foreseen is the end. A block that ends in a backslash is for the longer way, which minds the next one.
+TEXT ·quoteInBlocks(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	XORQ DI, DI                  // where the block begins
+	MOVQ $0xAAAAAAAAAAAAAAAA, R9 // the odd bits
+	MOVQ $0x22, AX
+	MOVQ AX, X0
+	VPBROADCASTB X0, Y0          // quotes
+	MOVQ $0x5C, AX
+	MOVQ AX, X1
+	VPBROADCASTB X1, Y1          // backslashes
+
+block:
+	MASKS
+	XORQ R8, R8                  // 1: the block's first byte is escaped
+	TESTQ R12, R12
+	JS careful
+	LEAQ (R12)(R12*1), BX
+	ORQ R9, BX
+	SUBQ R12, BX
+	XORQ R9, BX                  // backslashes that escape, and what they escape
+	XORQ R12, BX                 // what is escaped
+	NOTQ BX
+	ANDQ R10, BX                 // quotes that are not
+	JNZ found
+	ADDQ $64, DI
+	CMPQ DI, CX
+	JLT block
+	JMP none
+
+carried:
+	MASKS
+
+careful:
+	MOVQ R8, R13
+	NOTQ R13
+	ANDQ R12, R13                // backslashes that may escape
+	LEAQ (R13)(R13*1), DX
+	ORQ R9, DX
+	SUBQ R13, DX
+	XORQ R9, DX
+	MOVQ R12, BX
+	ORQ R8, BX
+	XORQ DX, BX
+	NOTQ BX
+	ANDQ R10, BX
+	JNZ found
+	ANDQ R12, DX
+	MOVQ DX, R8
+	SHRQ $63, R8                 // the last one escapes into the next block
+	ADDQ $64, DI
+	CMPQ DI, CX
+	JGE none
+	TESTQ R8, R8
+	JNZ carried
+	JMP block
+
+none:
+	VZEROUPPER
+	MOVQ $-1, AX
+	MOVQ AX, ret+16(FP)
+	RET
+
+found:
+	BSFQ BX, BX
+	ADDQ DI, BX
+	VZEROUPPER
+	MOVQ BX, ret+16(FP)
+	RET
