@@ -48,6 +48,7 @@ type Settings struct {
 	Models          []string // that metrics name; sorted
 	Tracing         Tracing
 	Pools           []Pool  // sorted by name
+	CORS            *CORS   // of all routes that have none of their own; nil: none
 	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
 
 	given given // where it all came from, for Print
@@ -157,7 +158,8 @@ type Route struct {
 
 	Limit   Limit
 	Cache   RouteCache
-	Builtin bool // not from the file
+	CORS    *CORS // nil: pages of other origins are the upstream's business
+	Builtin bool  // not from the file
 }
 
 // RouteCache is what a route says about the cache.

@@ -39,6 +39,9 @@ func (s *Settings) Print(w io.Writer) {
 	for _, pool := range s.Pools {
 		p.pool(pool)
 	}
+	if cors := s.CORS.fields(); cors != "" {
+		p.live("cors: {"+cors+"}", byFile)
+	}
 	p.live("routes:", "")
 	for _, r := range s.Routes {
 		p.route(r)
@@ -160,6 +163,9 @@ func (p *page) route(r Route) {
 	}
 	if cache := r.Cache.fields(); cache != "" {
 		fields = append(fields, "cache: {"+cache+"}")
+	}
+	if cors := r.CORS.fields(); cors != "" && r.CORS != p.settings.CORS {
+		fields = append(fields, "cors: {"+cors+"}")
 	}
 	line := "  - {" + strings.Join(fields, ", ") + "}"
 	if r.Builtin {

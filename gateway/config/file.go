@@ -82,7 +82,8 @@ func syntaxFault(name string, err error) (where, what string) {
 }
 
 func readSettings(n node) {
-	known := map[string]func(node){"pools": readPools, "routes": readRoutes}
+	known := map[string]func(node){"pools": readPools, "routes": readRoutes,
+		"cors": func(n node) { n.draft.settings.CORS = readCORS(n) }}
 	for _, s := range declarations() {
 		known[strings.ToLower(s.name)] = func(n node) {
 			n.draft.set(s, n.where(), value{n.listText(), byFile})
@@ -237,6 +238,7 @@ func readRoute(n node, r *Route) {
 		"rewrite":  to(&r.Rewrite, pattern),
 		"cache":    func(n node) { readCache(n, &r.Cache) },
 		"limit":    func(n node) { readLimit(n, &r.Limit) },
+		"cors":     func(n node) { r.CORS = readCORS(n) },
 	})
 }
 

@@ -254,6 +254,9 @@ func (d *draft) makeRoutes() {
 		r := &d.settings.Routes[i]
 		r.OpenAI = r.OpenAI || isGenerating(r.Path)
 		r.MaxBodyBytes = d.settings.MaxBodyBytes
+		if r.CORS == nil {
+			r.CORS = d.settings.CORS
+		}
 		if r.OpenAI && d.settings.given.values["MAX_BODY_BYTES"].from == byDefault {
 			r.MaxBodyBytes = generationBody
 		}

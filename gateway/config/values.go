@@ -229,11 +229,16 @@ func method(text string) (string, error) {
 		return m, nil
 	}
 	for _, c := range text {
-		if !strings.ContainsRune("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", c) {
+		if !isTokenChar(c) {
 			return "", fmt.Errorf("%q is no method: it holds %q", text, c)
 		}
 	}
 	return text, nil
+}
+
+// isTokenChar tells whether a character may stand in a token: RFC 9110 §5.6.2.
+func isTokenChar(c rune) bool {
+	return strings.ContainsRune("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", c)
 }
 
 // prefixes parses who is trusted: names, addresses and CIDRs, or none.

@@ -18,6 +18,9 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	if x.switched() {
 		return p.tunnel(x)
 	}
+	if x.Drop != "" {
+		x.response.Drop(x.Drop)
+	}
 	if x.Taker != nil && x.Taker.Take(&x.response, length) {
 		p.watch.Detach(&x.watched)
 		x.attempted(None) // as far as the request goes; its body has a way of its own

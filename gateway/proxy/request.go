@@ -40,6 +40,7 @@ type Request struct {
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte // who asks, for a pool that hashes by client
+	Drop        string // lines of the response whose names begin so, in lower case, go no further; "": none
 	Pool        *Pool
 	Fallback    *Pool // asked when no upstream of Pool takes the request; may be nil
 }

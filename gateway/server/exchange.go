@@ -36,6 +36,9 @@ type exchange struct {
 	random      [24]byte
 	openAI      bool // faults have OpenAI's shape
 
+	// resolve
+	page []byte // the origin of the page that asks, if it may; nil: none
+
 	// limit
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
@@ -73,7 +76,7 @@ func (x *exchange) reset() {
 	x.cached.Reset()
 	x.worked = 0
 	x.observed = observation{}
-	x.openAI, x.fault = false, proxy.None
+	x.openAI, x.page, x.fault = false, nil, proxy.None
 }
 
 // observation is what is noted of a request while it is on its way, part of its exchange.

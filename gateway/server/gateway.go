@@ -96,7 +96,8 @@ type route struct {
 	limit    limit  // of one client and of all; nil: none
 	policy   []byte // the RateLimit-Policy field
 	cost     int    // tokens a request costs
-	maxBody  int64  // bytes; a longer request body is refused. 0: the settings' limit
+	cors     *cors
+	maxBody  int64 // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers

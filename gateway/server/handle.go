@@ -95,6 +95,9 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 		g.replyFault(x, r.missing)
 		return true
 	}
+	if g.crossOrigin(x) {
+		return true
+	}
 	if !r.takes(x.head.Method) {
 		x.say("Allow", r.allow)
 		g.replyFault(x, &badMethod)
@@ -218,7 +221,10 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 		f.ClientKey = x.key
 	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
-	f.Fields = x.appendLimits(f.Fields[:0])
+	f.Fields = x.appendCORS(x.appendLimits(f.Fields[:0]))
+	if r.cors != nil {
+		f.Drop = corsFields
+	}
 }
 
 // conclude ends what the cache or the proxy has begun: a reply of that status has gone out, at least a part of it, or there

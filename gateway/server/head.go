@@ -6,7 +6,7 @@ import "aigateway/gateway/wire"
 func (x *exchange) AppendOwn(dst []byte) []byte {
 	dst = wire.AppendField(wire.AppendVia(dst, 1), "X-Request-ID: ", x.id)
 	dst = x.appendTiming(x.cached.AppendOutcome(dst))
-	dst = x.appendLimits(dst)
+	dst = x.appendCORS(x.appendLimits(dst))
 	if x.gateway.draining.Load() {
 		x.conn.EndAfter()
 	}

@@ -55,12 +55,17 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 	x.status = status
 	b := wire.AppendStatusLine(x.out[:0], status, fasthttp.StatusMessage(status))
 	b = wire.AppendField(b, "Date: ", g.date.at(time.Now()))
-	b = append(wire.AppendField(b, "Content-Type: ", contentType), x.extra...)
+	if status != statusNoContent {
+		b = wire.AppendField(b, "Content-Type: ", contentType)
+	}
+	b = append(b, x.extra...)
 	if x.route != nil && !x.route.ops {
 		b = x.appendTiming(b)
 	}
-	b = wire.AppendField(x.appendLimits(b), "X-Request-ID: ", x.id)
-	b = wire.AppendLength(b, int64(len(body)))
+	b = wire.AppendField(x.appendCORS(x.appendLimits(b)), "X-Request-ID: ", x.id)
+	if status != statusNoContent { // which has no length: RFC 9110 §8.6
+		b = wire.AppendLength(b, int64(len(body)))
+	}
 	b = append(x.conn.AppendConnection(b, x.head.Minor), "\r\n"...)
 	if string(x.line.Method) != "HEAD" {
 		b = append(b, body...)
@@ -73,6 +78,8 @@ func (g *Gateway) reply(x *exchange, status int, contentType string, body []byte
 		x.out = nil // a page may be long, and exchanges are many
 	}
 }
+
+const statusNoContent = fasthttp.StatusNoContent
 
 // mostKept is how much memory an exchange keeps for its next reply.
 const mostKept = 16 << 10

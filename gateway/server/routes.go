@@ -18,6 +18,7 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	}
 	r.allow, r.maxBody = ops.Allow(c.Methods), c.MaxBodyBytes
 	r.metrics = g.metrics.Route(c.Path)
+	r.cors = newCORS(c)
 	if r.limit = p.limits[c.Limit.Rate]; r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)
 		r.cost = max(1, c.Limit.Cost)

@@ -127,19 +127,27 @@ func (f *fields) nominate(value []byte) (closes, keeps bool) {
 	return closes, keeps
 }
 
+// Drop takes the lines whose names begin so (in lower case) out of those that travel on.
+func (f *fields) Drop(prefix string) {
+	f.dropIf(func(name []byte) bool { return len(name) >= len(prefix) && is(name[:len(prefix)], prefix) })
+}
+
 // dropNominated takes the lines that Connection names out of those that travel on. Rare, so it walks the
 // lines a second time.
 func (f *fields) dropNominated() {
-	if len(f.nominated) == 0 {
-		return
+	if len(f.nominated) > 0 {
+		f.dropIf(f.isNominated)
 	}
+}
+
+func (f *fields) dropIf(drop func(name []byte) bool) {
 	f.all = append(f.all[:0], f.kept...)
 	f.kept = f.kept[:0]
 	for _, s := range f.all {
 		for from := s.from; from < s.to; {
 			name, _, rest, _ := cutField(f.block[from:s.to])
 			to := s.to - len(rest)
-			if !f.isNominated(name) {
+			if !drop(name) {
 				f.keep(from, to)
 			}
 			from = to
