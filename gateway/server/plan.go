@@ -33,6 +33,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.upstreams.Store(g.upstreamSeries(s))
 	p := g.newPlan(s, limits, l)
 	g.plan.Store(p)
+	g.metrics.Keep(measured(s))
 	g.ops.Look(g.view(s))
 	if g.settings.TLS.Certificate != nil { // else it needs a restart
 		g.UseCertificate(s.TLS.Certificate)

@@ -58,6 +58,11 @@ func (g *Gateway) upstreamSeries(s *config.Settings) *[]*telemetry.Upstream {
 	if known := g.upstreams.Load(); known != nil {
 		all = slices.Clone(*known)
 	}
+	for i, u := range all {
+		if u.Gone() { // with the reload before
+			all[i] = nil
+		}
+	}
 	for _, p := range g.poolsByName(s) {
 		for _, u := range p.Upstreams {
 			for len(all) <= u.Index {

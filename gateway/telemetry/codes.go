@@ -18,6 +18,7 @@ const (
 type codes struct {
 	family *family
 	labels string
+	life   *life
 	by     [highestCode - lowestCode + 2]atomic.Pointer[metrics.Counter] // the last is "other"
 }
 
@@ -39,7 +40,28 @@ func (c *codes) add(i int) *metrics.Counter {
 	if i < len(c.by)-1 {
 		code = strconv.Itoa(lowestCode + i)
 	}
-	counter := c.family.counter(c.labels + "," + label("code", code))
+	c.life.mu.Lock()
+	defer c.life.mu.Unlock()
+	counter := new(metrics.Counter) // seen by nobody: what is still under way
+	if !c.life.over {
+		counter = c.family.counter(c.series(code))
+	}
 	c.by[i].Store(counter)
 	return counter
+}
+
+func (c *codes) series(code string) string { return c.labels + "," + label("code", code) }
+
+// forget drops the series. The life is over.
+func (c *codes) forget() {
+	for i := range c.by {
+		if c.by[i].Load() == nil {
+			continue
+		}
+		code := other
+		if i < len(c.by)-1 {
+			code = strconv.Itoa(lowestCode + i)
+		}
+		c.family.drop(c.series(code))
+	}
 }

@@ -60,6 +60,9 @@ func (f *family) forget(group any) {
 	f.histograms = slices.DeleteFunc(f.histograms, func(l *labelled) bool { return l.group == group })
 }
 
+// drop takes the counter or gauge with these labels away.
+func (f *family) drop(labels string) { f.set.UnregisterMetric(f.series(labels)) }
+
 func (f *family) series(labels string) string {
 	if labels == "" {
 		return f.name

@@ -61,6 +61,14 @@ func (h *histogram) empty() bool {
 	return true
 }
 
+// add counts all that another one of the same bounds has counted.
+func (h *histogram) add(other *histogram) {
+	for i := range h.counts {
+		h.counts[i].Add(other.counts[i].Load())
+	}
+	h.sum.Add(other.sum.Load())
+}
+
 // observe counts a duration. A negative one is a clock's doing and counts as none.
 func (h *histogram) observe(d time.Duration) {
 	d = max(0, d)

@@ -35,6 +35,7 @@ func methodIndex(method []byte) int {
 type Route struct {
 	labels    string
 	family    *family
+	life      life
 	requests  [len(methods)]atomic.Pointer[codes] // 4 KB each, and few routes see more than two methods
 	duration  *histogram
 	overhead  *histogram // all routes' are one series, but not one cache line
@@ -65,7 +66,7 @@ func (r *Route) by(method int) *codes {
 	if c := p.Load(); c != nil {
 		return c
 	}
-	p.CompareAndSwap(nil, &codes{family: r.family, labels: r.labels + "," + label("method", methods[method])})
+	p.CompareAndSwap(nil, &codes{family: r.family, life: &r.life, labels: r.labels + "," + label("method", methods[method])})
 	return p.Load()
 }
 
@@ -74,7 +75,8 @@ func (m *Metrics) routeFamilies() {
 	m.duration = m.histograms("request_duration_seconds", "Time from a request's first byte to the last of its answer.")
 	m.firstByte = m.histograms("time_to_first_byte_seconds", "Time from a request's first byte to the first of its answer.")
 	overhead := m.histograms("gateway_overhead_seconds", "The gateway's own part of the time a request took.")
-	m.overhead = overhead.histogram("")
+	m.past.duration, m.past.overhead = newHistogram(requestBounds), newHistogram(overheadBounds)
+	m.overhead = overhead.histogram("", m.past.overhead)
 }
 
 // addRoutes makes the series of the routes that are not there yet.
@@ -90,8 +92,8 @@ func (m *Metrics) addRoutes(templates []string) {
 			firstByte: newHistogram(requestBounds),
 			overhead:  newHistogram(overheadBounds),
 		}
-		m.duration.histogram(r.labels, r.duration)
-		m.firstByte.histogram(r.labels, r.firstByte)
+		m.duration.histogram(r.labels, r.duration).group = r
+		m.firstByte.histogram(r.labels, r.firstByte).group = r
 		m.overhead.parts = append(m.overhead.parts, r.overhead)
 		m.routes[template] = r
 	}

@@ -1,6 +1,10 @@
 package telemetry
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // A Snapshot is what a person looks at, added up over routes. Counts begin at the start of the process, so that who takes
 // two of them has what happened in between.
@@ -60,11 +64,10 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	var durations, overheads []*histogram
-	for _, r := range m.routes {
-		for i := range r.requests {
-			s.Requests.add(r.requests[i].Load())
-		}
+	s.Requests = m.past.requests
+	durations, overheads := []*histogram{m.past.duration}, []*histogram{m.past.overhead}
+	for _, r := range slices.AppendSeq(slices.Clone(m.past.leaving), maps.Values(m.routes)) {
+		s.Requests.addRoute(r)
 		durations, overheads = append(durations, r.duration), append(overheads, r.overhead)
 	}
 	s.Duration, s.Overhead = distributionOf(durations), distributionOf(overheads)
@@ -94,6 +97,12 @@ func (m *Metrics) upstreamCounts(u *Upstream, name upstreamName) UpstreamCounts 
 		c.Inflight, c.Healthy, c.Breaker = state.Inflight, state.Healthy, state.Breaker
 	}
 	return c
+}
+
+func (r *Responses) addRoute(of *Route) {
+	for i := range of.requests {
+		r.add(of.requests[i].Load())
+	}
 }
 
 func (r *Responses) add(c *codes) {

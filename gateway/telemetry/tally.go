@@ -12,20 +12,30 @@ const other = "other"
 // A tally is a counter for each value of a label. All are there from the start, at 0: a series that appears with its
 // first event hides that event from rate().
 type tally struct {
+	family   *family
+	labels   []string // of each counter
 	values   []string
 	counters []*metrics.Counter // one more: "other"
 }
 
 // newTally makes the counters; labels come before the tally's own and may be empty.
 func newTally(f *family, labels, name string, values []string) tally {
-	t := tally{values: slices.Clone(values)}
+	t := tally{family: f, values: slices.Clone(values)}
 	if labels != "" {
 		labels += ","
 	}
 	for _, v := range append(t.values, other) {
-		t.counters = append(t.counters, f.counter(labels+label(name, v)))
+		t.labels = append(t.labels, labels+label(name, v))
+		t.counters = append(t.counters, f.counter(t.labels[len(t.labels)-1]))
 	}
 	return t
+}
+
+// forget drops the series.
+func (t *tally) forget() {
+	for _, labels := range t.labels {
+		t.family.drop(labels)
+	}
 }
 
 // inc counts a value. The lists are short, and what is counted here is rare: looking along beats hashing.

@@ -60,6 +60,7 @@ type Metrics struct {
 	requests, duration, firstByte                                                               *family // of routes
 	upRequests, upErrors, upDuration, upInflight, upHealthy, upBreaker, queueLength, queueWaits *family
 
+	past    past
 	streams streams
 	genAI   *GenAI
 	lines   *Lines
@@ -120,8 +121,8 @@ func (m *Metrics) addTunnels(tunnels func() (open, ever int64)) {
 	m.counters("websocket_tunnels_total", "WebSocket tunnels that were opened.").gauge("", func() float64 { _, ever := tunnels(); return float64(ever) })
 }
 
-// Add registers the series of routes and upstreams that came with a reload. Those that are there stay, also of what the
-// reload took away: a counter must not start again.
+// Add registers the series of routes and upstreams that came with a reload. Those that are there stay: a counter must not
+// start again. What the reload took away goes with [Metrics.Keep].
 func (m *Metrics) Add(routes []string, pools map[string][]string) {
 	if m == nil {
 		return

@@ -23,8 +23,11 @@ type QueueState struct {
 
 type upstreamName struct{ pool, url string }
 
+func (n upstreamName) labels() string { return label("pool", n.pool) + "," + label("upstream", n.url) }
+
 // An Upstream is the series of one upstream. A nil Upstream counts nothing.
 type Upstream struct {
+	life     life
 	requests codes
 	errors   tally
 	duration *histogram // its pool's
@@ -62,7 +65,7 @@ func (m *Metrics) addUpstreams(pools map[string][]string) {
 	for _, pool := range slices.Sorted(maps.Keys(pools)) {
 		if m.pools[pool] == nil {
 			m.pools[pool] = newHistogram(requestBounds)
-			m.upDuration.histogram(label("pool", pool), m.pools[pool])
+			m.upDuration.histogram(label("pool", pool), m.pools[pool]).group = m.pools[pool]
 			m.addQueue(pool)
 		}
 		for _, url := range pools[pool] {
@@ -74,12 +77,10 @@ func (m *Metrics) addUpstreams(pools map[string][]string) {
 }
 
 func (m *Metrics) addUpstream(pool, url string) {
-	labels := label("pool", pool) + "," + label("upstream", url)
-	m.upstreams[upstreamName{pool, url}] = &Upstream{
-		requests: codes{family: m.upRequests, labels: labels},
-		errors:   newTally(m.upErrors, labels, "kind", m.options.ErrorKinds),
-		duration: m.pools[pool],
-	}
+	labels := upstreamName{pool, url}.labels()
+	u := &Upstream{errors: newTally(m.upErrors, labels, "kind", m.options.ErrorKinds), duration: m.pools[pool]}
+	u.requests = codes{family: m.upRequests, life: &u.life, labels: labels}
+	m.upstreams[upstreamName{pool, url}] = u
 	state := m.options.UpstreamState
 	if state == nil {
 		return
@@ -96,12 +97,18 @@ func (m *Metrics) addQueue(pool string) {
 	}
 	labels := label("pool", pool)
 	m.queueLength.gauge(labels, func() float64 { return float64(state(pool).Length) })
-	outcome := func(name string, count func(QueueState) int64) {
-		m.queueWaits.gauge(labels+","+label("outcome", name), func() float64 { return float64(count(state(pool))) })
+	for _, outcome := range queueOutcomes {
+		m.queueWaits.gauge(labels+","+label("outcome", outcome.name), func() float64 { return float64(outcome.count(state(pool))) })
 	}
-	outcome("admitted", func(s QueueState) int64 { return s.Admitted })
-	outcome("timeout", func(s QueueState) int64 { return s.Late })
-	outcome("full", func(s QueueState) int64 { return s.Refused })
+}
+
+var queueOutcomes = []struct {
+	name  string
+	count func(QueueState) int64
+}{
+	{"admitted", func(s QueueState) int64 { return s.Admitted }},
+	{"timeout", func(s QueueState) int64 { return s.Late }},
+	{"full", func(s QueueState) int64 { return s.Refused }},
 }
 
 func oneIf(b bool) float64 {
