@@ -96,7 +96,7 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 }
 
 func TestFaultsOfFile(t *testing.T) {
-	keys := []string{"pools", "routes"}
+	keys := []string{"cors", "pools", "routes"}
 	for _, one := range declarations() {
 		keys = append(keys, strings.ToLower(one.name))
 	}
@@ -186,7 +186,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, methods: GET"), `3: routes[1].methods: is not a list`)
 	f(route("path: /b, methods: [GET, get]"), `3: routes[1].methods[1]: GET is named twice`)
 	f(route("path: /b, methods: [TRACE]"), `3: routes[1].methods[0]: TRACE is not passed on`)
-	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, fallback, limit, methods, path, pool, rewrite`)
+	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, cors, fallback, limit, methods, path, pool, rewrite`)
 	f(route("path: /b, cache: {ttl: soon}"), `3: routes[1].cache.ttl: "soon" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, cache: {ttl: 60s, enabled: no}"), `3: routes[1].cache: a ttl and enabled: false contradict each other`)
 	f(route("path: /b, cache: {negative_ttl: 60s, enabled: no}"), `3: routes[1].cache: a negative_ttl and enabled: false contradict each other`)
