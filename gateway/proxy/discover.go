@@ -114,7 +114,7 @@ func (p *Proxy) fetchModels(running context.Context, u *Upstream) (body []byte, 
 
 // readAll reads the body of a response whose head is there, if it is whole and no longer than that.
 func (a *attempt) readAll(most int) (body []byte, ok bool) {
-	length := a.response.BodyLength(false)
+	length := a.response.BodyLength([]byte("GET"))
 	var in wire.Chunked
 	for got := a.down.B[a.body:a.end]; ; {
 		switch {

@@ -8,7 +8,7 @@ import (
 
 // relay passes the response on, whose head and perhaps more of it is in x.down.
 func (p *Proxy) relay(x *Exchange) Fault {
-	length := x.response.BodyLength(x.toHEAD())
+	length := x.response.BodyLength(x.Head.Method)
 	if length == 0 && (x.toHEAD() || x.response.Status == 204 || x.response.Status == 304) {
 		// Some upstreams send a body here all the same, and late; no other request must get it.
 		x.dirty = true

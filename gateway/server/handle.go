@@ -68,7 +68,10 @@ func (g *Gateway) check(x *exchange) (done bool) {
 		g.replyFault(x, &f)
 		return true
 	}
-	x.conn.ExpectBody(x.head.ContentLength, x.plan.settings.MaxBodyBytes, x.head.Expect)
+	x.conn.ExpectBody(x.head.ContentLength, x.plan.settings.MaxBodyBytes)
+	if x.head.Expect {
+		x.conn.ExpectContinue()
+	}
 	if x.head.Close || g.draining.Load() {
 		x.conn.EndAfter()
 	}

@@ -3,7 +3,7 @@ package wire
 import "sync"
 
 // Sizes of pooled buffers. A small one holds a head of the default limit, or a read of a stream; a large one
-// the largest body that is passed on whole, with the head before it; a huge one a stored answer of the default limit.
+// the largest body that is passed on whole, with the head before it; a huge one a stored response of the default limit.
 const (
 	SmallBuffer = 20 << 10
 	LargeBuffer = 96 << 10

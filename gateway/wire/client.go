@@ -14,13 +14,13 @@ type ClientOptions struct {
 	Idle        time.Duration // silence inside a body, and a reader that takes nothing
 	BodyRate    int64         // bytes a second that a body must bring in any BodyWindow; 0: none
 	BodyWindow  time.Duration // 0: 20s
-	Linger      time.Duration // for a client that still sends behind its last answer, in all; 0: 30s
+	Linger      time.Duration // for a client that still sends behind its last reply, in all; 0: 30s
 	LingerIdle  time.Duration // silence of one that does; 0: 5s
 	TLS         *tls.Config   // nil: without
 
 	MaxConns  int                       // near which those that are idle make room; 0: no limit
 	PerClient func(peer netip.Addr) int // how many a client may have open; 0, and nil: any number
-	Room      func() bool               // makes room elsewhere, if nobody here can; may be nil
+	Room      func() bool               // makes room elsewhere, if no connection here can; may be nil
 	OnRoom    func(n int)               // told how many were closed to make room for others; may be nil
 	OnRefused func(peer netip.Addr)     // told of a client that had all that it may have; may be nil
 
@@ -65,14 +65,14 @@ type ClientConn struct {
 	length  int64 // of the body, or ChunkedBody
 	left    int64 // of a body with a length
 	limit   int64
-	took    int64
+	taken   int64 // of the body so far
 	chunked Chunked
 	failed  error       // why the body has no end; it stays until the next head
-	stopped atomic.Bool // nobody wants the rest of the body
+	stopped atomic.Bool // the rest of the body is not wanted
 	expects bool        // 100 Continue is still owed before the body is read
 	pace    pace        // of the body
 
-	replied   bool // the answer to the current request went out by Send; fasthttp's own is dropped
+	replied   bool // the reply to the current request went out by Send; fasthttp's own is dropped
 	sent      int64
 	begun     atomic.Bool // a byte has arrived since accept
 	silence   silence
@@ -105,7 +105,7 @@ func (c *ClientConn) Peer() netip.Addr { return c.peer }
 // PeerText is Peer as text, made once a connection. Borrowed.
 func (c *ClientConn) PeerText() []byte { return c.peerText }
 
-// Write takes what fasthttp writes: its own answers as they are, and nothing once [ClientConn.Send] has
+// Write takes what fasthttp writes: its own replies as they are, and nothing once [ClientConn.Send] has
 // answered.
 func (c *ClientConn) Write(p []byte) (int, error) {
 	if c.replied {
@@ -118,7 +118,7 @@ func (c *ClientConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Send writes a part of the answer past fasthttp, and makes it the answer: what fasthttp writes until the
+// Send writes a part of the reply past fasthttp, and makes it the reply: what fasthttp writes until the
 // next request is dropped. A client that takes no byte for the idle time ends it.
 func (c *ClientConn) Send(p []byte) error {
 	c.replied = true
@@ -129,16 +129,16 @@ func (c *ClientConn) Send(p []byte) error {
 	return err
 }
 
-// SendInterim writes a 1xx response, which is no answer yet: RFC 9110 §15.2.
+// SendInterim writes a 1xx response, which is no reply yet: RFC 9110 §15.2.
 func (c *ClientConn) SendInterim(p []byte) error { return c.write(p) }
 
 // Mute drops what fasthttp writes until the next request, as Send does.
 func (c *ClientConn) Mute() { c.replied = true }
 
-// Replied tells whether a byte of the answer may have gone out by Send.
+// Replied tells whether a byte of the reply may have gone out by Send.
 func (c *ClientConn) Replied() bool { return c.replied }
 
-// Sent is how many bytes of the answer to the current request were taken by the kernel.
+// Sent is how many bytes of the reply to the current request were taken by the kernel.
 func (c *ClientConn) Sent() int64 { return c.sent }
 
 func (c *ClientConn) write(p []byte) error {

@@ -23,9 +23,8 @@ var continueHead = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 const maxDrain = 64 << 10
 
 // ExpectBody frames the body that follows the head: length bytes or ChunkedBody, at most limit bytes.
-// With expects, the client waits for 100 Continue, which is sent when the body is first read.
-func (c *ClientConn) ExpectBody(length, limit int64, expects bool) {
-	c.length, c.limit, c.expects = length, limit, expects && length != 0
+func (c *ClientConn) ExpectBody(length, limit int64) {
+	c.length, c.limit, c.expects = length, limit, false
 	c.failed = nil
 	c.left = max(0, length)
 	c.chunked = Chunked{}
@@ -33,6 +32,9 @@ func (c *ClientConn) ExpectBody(length, limit int64, expects bool) {
 		c.pace = pace{}
 	}
 }
+
+// ExpectContinue tells that the client waits for 100 Continue, which is sent when the body is first read.
+func (c *ClientConn) ExpectContinue() { c.expects = c.length != 0 }
 
 // LimitBody changes the limit of the body, before any of it is read.
 func (c *ClientConn) LimitBody(limit int64) { c.limit = limit }
@@ -94,7 +96,7 @@ func (c *ClientConn) readBody(p []byte) (int, error) {
 	} else {
 		n, err = c.readLength(p)
 	}
-	if c.took += int64(n); c.took > c.limit {
+	if c.taken += int64(n); c.taken > c.limit {
 		return 0, ErrBodyTooLarge
 	}
 	if n == 0 && err == nil && c.BodyDone() {

@@ -17,7 +17,7 @@ func bodyOf(t *testing.T, length, limit int64, pieces ...string) (*ClientConn, *
 	t.Helper()
 	c, s := scriptedClient(append([]string{anyHead}, pieces...)...)
 	mustTakeHead(t, c)
-	c.ExpectBody(length, limit, false)
+	c.ExpectBody(length, limit)
 	return c, s
 }
 
@@ -29,7 +29,7 @@ func TestClientBody(t *testing.T) {
 			c, _ := bodyOf(t, length, limit, pieces...)
 			together, _ := scriptedClient(append([]string{anyHead + pieces[0]}, pieces[1:]...)...)
 			mustTakeHead(t, together)
-			together.ExpectBody(length, limit, false)
+			together.ExpectBody(length, limit)
 			for _, c := range []*ClientConn{c, together} {
 				got, e := readBody(c, size)
 				if e != err || !strings.HasPrefix(want, got) || err == nil && got != want {
@@ -95,7 +95,10 @@ func TestClientKeepsAlive(t *testing.T) {
 		t.Helper()
 		c, _ := scriptedClient(anyHead, strings.Repeat("1\r\nx\r\n", 10)+"0\r\n\r\n"+strings.Repeat("x", 2*maxDrain))
 		mustTakeHead(t, c)
-		c.ExpectBody(length, 1<<40, expects)
+		c.ExpectBody(length, 1<<40)
+		if expects {
+			c.ExpectContinue()
+		}
 		for range read {
 			if _, err := c.ReadBody(make([]byte, 1)); err != nil && err != io.EOF {
 				t.Fatal(err)
@@ -155,7 +158,8 @@ func TestClientContinue(t *testing.T) {
 		}
 		c, s := scriptedClient(pieces...)
 		mustTakeHead(t, c)
-		c.ExpectBody(length, 100, true)
+		c.ExpectBody(length, 100)
+		c.ExpectContinue()
 		if s.wrote.Len() > 0 {
 			t.Error("100 before the body is wanted")
 		}
@@ -185,7 +189,7 @@ func TestClientBodyTimeouts(t *testing.T) {
 				write := func(s string) { _, _ = client.Write([]byte(s)) }
 				go write(anyHead)
 				mustTakeHead(t, c)
-				c.ExpectBody(length, 1000, false)
+				c.ExpectBody(length, 1000)
 				f(t, c, write)
 				_ = client.Close()
 				_ = c.Close()
@@ -265,7 +269,7 @@ func TestClientWrites(t *testing.T) {
 		t.Helper()
 		c, s := scriptedClient(anyHead, next)
 		mustTakeHead(t, c)
-		c.ExpectBody(0, 10, false)
+		c.ExpectBody(0, 10)
 		use(c)
 		if got := s.wrote.String(); got != want || c.Sent() != sent || c.Replied() != answered {
 			t.Errorf("wrote %q, sent %d, answered %v; want %q, %d, %v", got, c.Sent(), c.Replied(), want, sent, answered)

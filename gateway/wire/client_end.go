@@ -5,13 +5,13 @@ import "errors"
 // How a connection ends, when not by a plain close.
 const (
 	endPlain  = iota
-	endLast   // the gateway ends it: linger if there is something unread, whose reset would overtake the answer
-	endLinger // the client may still be sending: let it read the answer before the reset
+	endLast   // the gateway ends it: linger if there is something unread, whose reset would overtake the reply
+	endLinger // the client may still be sending: let it read the reply before the reset
 	endReset  // what was sent must not look complete
 )
 
 // Linger makes the end of the connection wait for a client that is still sending, so that a reset does not overtake
-// the answer. RFC 9112 §9.6.
+// the reply. RFC 9112 §9.6.
 func (c *ClientConn) Linger() {
 	c.EndAfter()
 	c.ending.CompareAndSwap(endLast, endLinger)
@@ -20,17 +20,17 @@ func (c *ClientConn) Linger() {
 // Reset makes Close reset the connection: what was sent is not whole and must not look so.
 func (c *ClientConn) Reset() { c.ending.Store(endReset) }
 
-// EndAfter tells that the connection ends with the current answer, by the gateway's or the client's wish.
+// EndAfter tells that the connection ends with the current reply, by the gateway's or the client's wish.
 func (c *ClientConn) EndAfter() { c.ending.CompareAndSwap(endPlain, endLast) }
 
 // Complete takes Reset back: what was sent is whole after all, and the end of the connection is its end.
 func (c *ClientConn) Complete() { c.ending.Store(endLast) }
 
-// Ends tells whether the connection ends with the current answer: one of the two wants it, or what is left of the request's
-// body would stand before the next request. Not to be asked while somebody else reads the body, unless EndAfter was called.
+// Ends tells whether the connection ends with the current reply: one of the two wants it, or what is left of the request's
+// body would stand before the next request. Not to be asked while another goroutine reads the body, unless EndAfter was called.
 func (c *ClientConn) Ends() bool { return c.ending.Load() != endPlain || !c.KeepsAlive() }
 
-// AppendConnection appends the Connection field of the answer to a request of HTTP/1.minor, and holds the connection to it.
+// AppendConnection appends the Connection field of the reply to a request of HTTP/1.minor, and holds the connection to it.
 func (c *ClientConn) AppendConnection(dst []byte, minor int) []byte {
 	switch {
 	case c.Ends():
@@ -42,7 +42,7 @@ func (c *ClientConn) AppendConnection(dst []byte, minor int) []byte {
 	return dst
 }
 
-// StopBody wakes whoever reads the body: nobody wants the rest of it. The connection can still be written
+// StopBody wakes the goroutine that reads the body: the rest of it is not wanted. The connection can still be written
 // to, and must be closed then.
 func (c *ClientConn) StopBody() {
 	c.Linger()
@@ -53,7 +53,7 @@ func (c *ClientConn) StopBody() {
 // Close ends the connection as Linger or Reset asked. It does not wait for a client that is still sending.
 func (c *ClientConn) Close() error {
 	if c.serving.CompareAndSwap(servesOne, servesLast) {
-		return nil // whoever serves ends it, and fasthttp closes it again
+		return nil // the goroutine that serves a request ends it, and fasthttp closes it again
 	}
 	if c.ended.Swap(true) {
 		return nil

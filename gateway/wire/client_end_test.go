@@ -20,7 +20,7 @@ func TestClientClose(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustTakeHead(t, c)
-			c.ExpectBody(int64(upload), 10, false)
+			c.ExpectBody(int64(upload), 10)
 			if err := c.Send([]byte(answer)); err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestClientStoppedDoesNotKeepAlive(t *testing.T) {
 	c, client := tcpClient(t)
 	_, _ = client.Write([]byte(anyHead + "abc"))
 	mustTakeHead(t, c)
-	c.ExpectBody(3, 10, false)
+	c.ExpectBody(3, 10)
 	if got, err := readBody(c, 64); err != nil || got != "abc" || !c.KeepsAlive() {
 		t.Fatalf("%q, %v, keeps alive: %v", got, err, c.KeepsAlive())
 	}
@@ -80,7 +80,7 @@ func TestClientCutOnTheWire(t *testing.T) {
 			c, client := tcpClient(t)
 			_, _ = client.Write([]byte(anyHead + "abc"))
 			mustTakeHead(t, c)
-			c.ExpectBody(10, 10, false)
+			c.ExpectBody(10, 10)
 			end(client)
 			if got, err := readBody(c, 64); err != ErrBodyCut || got != "abc" && name != "RST" {
 				t.Errorf("%q, %v", got, err)

@@ -145,7 +145,7 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(time.Second))
 	}
 	if !c.handshake() {
-		return 0, io.EOF // whoever cannot do that could not read an answer either
+		return 0, io.EOF // a client that cannot do that could not read a reply either
 	}
 	switch {
 	case c.state == inHead:
@@ -194,7 +194,7 @@ func (c *ClientConn) TakeHead() {
 		panic("BUG: there is no head to be taken")
 	}
 	c.state = headTaken
-	c.length, c.left, c.took, c.expects = 0, 0, 0, false
+	c.length, c.left, c.taken, c.expects = 0, 0, 0, false
 	c.failed = nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// longAgo is a deadline that has passed: setting it wakes whoever waits on the connection.
+// longAgo is a deadline that has passed: setting it wakes the goroutine that waits on the connection.
 var longAgo = time.Unix(1, 0)
 
 // A rollingDeadline keeps a connection's deadline at least a given time away. It is set with an eighth of

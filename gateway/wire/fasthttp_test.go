@@ -86,7 +86,10 @@ func (s *sentBytes) serve(ctx *fasthttp.RequestCtx) {
 // body reads the body, or a part of it, and checks it against a second decoder.
 func (s *sentBytes) body(h *RequestHead, end func(string)) {
 	const limit = 64
-	s.ExpectBody(h.ContentLength, limit, h.Expect)
+	s.ExpectBody(h.ContentLength, limit)
+	if h.Expect {
+		s.ExpectContinue()
+	}
 	rest := string(s.sent[s.next:])
 	var want string
 	whole := true

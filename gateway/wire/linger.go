@@ -15,7 +15,7 @@ const (
 	lingerTime    = 30 * time.Second // in all
 	lingerSilence = 5 * time.Second
 	lingerLast    = time.Second // in all, once the listener drains or is closed
-	maxLingering  = 1024        // connections; one more, and who has lingered for longest makes room
+	maxLingering  = 1024        // connections; one more, and the one that has lingered for longest makes room
 )
 
 // lingers are a listener's connections that have nothing more to say, and whose clients may still be sending.
@@ -27,7 +27,7 @@ type lingers struct {
 }
 
 // A linger reads to nowhere what a client still sends, in a goroutine of its own: the one that served the connection
-// belongs to the next one.
+// is wanted for another connection.
 type linger struct {
 	lingers *lingers
 	conn    *ClientConn
@@ -88,7 +88,7 @@ func (g *linger) run() {
 			return
 		}
 		if g.until.Load() != until {
-			silence.at = 0 // whoever has shortened it has set a deadline, which is lost now
+			silence.at = 0 // shorten has set a deadline, which is lost now
 			continue
 		}
 		if !discard(g.raw) {

@@ -28,7 +28,7 @@ type Listener struct {
 
 	lastDescriptor int
 
-	handedOver atomic.Bool   // somebody else accepts
+	handedOver atomic.Bool   // the socket is another process' now
 	closed     chan struct{} // by Close
 	once       sync.Once
 }
@@ -50,7 +50,7 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	return l
 }
 
-// SetIdle changes how long a client may be silent inside a body and take nothing of an answer, also for
+// SetIdle changes how long a client may be silent inside a body and take nothing of a reply, also for
 // connections that are open.
 func (l *Listener) SetIdle(d time.Duration) { l.idle.Store(int64(d)) }
 
@@ -114,8 +114,8 @@ func (p *Patient) Accept() (net.Conn, error) {
 	}
 }
 
-// HandOver accepts no more: the socket, or those of its connections that were not accepted, are somebody else's. Those
-// that are open go on, and Accept waits for Close.
+// HandOver accepts no more: the socket, with the connections that were not accepted, is another process' from now on. The open
+// connections go on, and Accept waits for Close.
 func (l *Listener) HandOver() {
 	l.handedOver.Store(true)
 	_ = l.Listener.Close()
@@ -184,7 +184,7 @@ func (l *Listener) Drain() {
 }
 
 // ResetAll resets every open connection: what is cut now must not look complete. It returns how many. Those that
-// linger have had their answer, and end.
+// linger have had their reply, and end.
 func (l *Listener) ResetAll() int {
 	l.lingers.shorten(0)
 	l.mu.Lock()

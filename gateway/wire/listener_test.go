@@ -112,7 +112,7 @@ func TestListenerResetAll(t *testing.T) {
 	c := l.admit(near)
 	_, _ = client.Write([]byte(anyHead))
 	mustTakeHead(t, c)
-	c.ExpectBody(5, 5, false)
+	c.ExpectBody(5, 5)
 	time.AfterFunc(10*time.Millisecond, func() { l.ResetAll() })
 	within(t, patience, "ReadBody", func() {
 		if _, err := readBody(c, 9); err != ErrBodyCut {
@@ -153,7 +153,7 @@ func TestListenerDrain(t *testing.T) {
 		c, client := pipedClient(t, l)
 		go func() { _, _ = client.Write([]byte(head)) }()
 		mustTakeHead(t, c)
-		c.ExpectBody(0, 0, false)
+		c.ExpectBody(0, 0)
 		time.AfterFunc(3*time.Second, l.Drain)
 		if took, err := next(c); took != 3*time.Second || err != io.EOF {
 			t.Errorf("%v after %v", err, took)
@@ -179,7 +179,7 @@ func TestListenerDrain(t *testing.T) {
 			_, _ = client.Write([]byte("hello"))
 		}()
 		mustTakeHead(t, c)
-		c.ExpectBody(5, 5, false)
+		c.ExpectBody(5, 5)
 		time.AfterFunc(3*time.Second, l.Drain)
 		if body, err := readBody(c, 9); body != "hello" || err != nil {
 			t.Errorf("%q, %v", body, err)

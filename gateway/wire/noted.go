@@ -21,7 +21,7 @@ func (h *RequestHead) dropNoted() {
 	h.Noted = kept
 }
 
-// indifferent tells whether a field cannot matter to a cache: it neither asks for another answer, nor tells who asks.
+// indifferent tells whether a field cannot matter to a cache: it neither asks for another response, nor tells who asks.
 // The list is short, and whatever is not on it counts, known or not. The reason for each name is in the README page of
 // the cache.
 func indifferent(name []byte) bool {

@@ -23,7 +23,7 @@ func TestClientBodyRate(t *testing.T) {
 				}
 				go func() { _, _ = client.Write([]byte(anyHead)) }()
 				mustTakeHead(t, c)
-				c.ExpectBody(size, size, false)
+				c.ExpectBody(size, size)
 				go send(write)
 				took, err := timed(func() error {
 					b := make([]byte, 16<<10)
@@ -72,7 +72,7 @@ func TestClientBodyWithoutRate(t *testing.T) {
 		c, client := pipedClient(t, Listen(nil, o, nil))
 		go func() { _, _ = client.Write([]byte(anyHead)) }()
 		mustTakeHead(t, c)
-		c.ExpectBody(100, 100, false)
+		c.ExpectBody(100, 100)
 		took, err := timed(func() error { _, err := c.ReadBody(make([]byte, 1)); return err })
 		if err != ErrBodyTimeout {
 			t.Error(err)

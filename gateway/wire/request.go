@@ -156,7 +156,7 @@ func known(method []byte) bool {
 const maxMethod = 64
 
 // checkMethod accepts any token (RFC 9110 §9.1) but those that ask a proxy for something else than to pass them on, and
-// those that are another method to whoever does not look at the case.
+// those that are another method to an upstream that ignores the case.
 func checkMethod(method []byte) Violation {
 	if known(method) {
 		return None

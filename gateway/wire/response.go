@@ -45,8 +45,8 @@ func HasBareLF(head []byte) bool {
 var headEnd = []byte("\r\n\r\n")
 
 // Scan reads head, the bytes up to and with the empty line, and says whether the response may be passed on:
-// the response policy. An upstream is not an attacker, but one answer read in two ways is another client's
-// answer on a shared connection.
+// the response policy. An upstream is not an attacker, but one response read in two ways is another client's
+// response on a shared connection.
 func (h *ResponseHead) Scan(head []byte) Violation {
 	h.reset(nil)
 	*h = ResponseHead{fields: h.fields, ContentLength: UntilClose}
@@ -174,10 +174,10 @@ func (h *ResponseHead) takeLength(value []byte, seen *responseSeen) Violation {
 	return None
 }
 
-// BodyLength is the length of the body that follows this head on the connection, for an answer to a request
+// BodyLength is the length of the body that follows this head on the connection, in a response to a request
 // with that method: RFC 9112 §6.3.
-func (h *ResponseHead) BodyLength(toHEAD bool) int64 {
-	if toHEAD || h.Status < 200 || h.Status == 204 || h.Status == 304 {
+func (h *ResponseHead) BodyLength(method []byte) int64 {
+	if string(method) == "HEAD" || h.Status < 200 || h.Status == 204 || h.Status == 304 {
 		return 0
 	}
 	return h.ContentLength

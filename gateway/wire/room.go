@@ -108,7 +108,7 @@ func closeAll(victims []*ClientConn) {
 	}
 }
 
-// polled asks poll(2) about a connection of somebody else: it uses nothing of it but the descriptor.
+// polled asks poll(2) about a connection that another goroutine serves: it uses nothing of it but the descriptor.
 func polled(fd int, events int16) bool {
 	if fd < 0 {
 		return false
@@ -174,7 +174,7 @@ func (l *Listener) enter(c *ClientConn) bool {
 }
 
 // thin has connections leave a crowd until it has room for one more, as far as they are idle, or their client has closed
-// them: one that closes and opens another is faster than who serves it. It returns those to be closed.
+// them: one that closes and opens another is faster than the goroutine that serves it. It returns those to be closed.
 func (l *Listener) thin(k *crowd, most int) (victims []*ClientConn) {
 	if len(k.open) < most {
 		return nil

@@ -30,7 +30,7 @@ func (s *socket) kernel() net.Conn {
 	return s.Conn
 }
 
-// Interrupt wakes whoever reads from or writes to the connection, which is at its end. It may be called by
+// Interrupt wakes the goroutines that read from or write to the connection, which is at its end. It may be called by
 // any goroutine.
 func (s *socket) Interrupt() {
 	s.interrupted.Store(true)
@@ -65,7 +65,7 @@ func (s *socket) ready(events int16) bool {
 }
 
 // descriptor returns the file descriptor of conn, or -1 if it has none, as connections in memory.
-// It stays the connection's own until Close; nobody reads, writes or closes through it.
+// It stays the connection's own until Close; nothing is read, written or closed through it.
 func descriptor(conn net.Conn) int {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn() // below TLS

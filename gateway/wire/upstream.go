@@ -42,11 +42,11 @@ func (c *UpstreamConn) TLS() *tls.Conn {
 func (c *UpstreamConn) Used() bool { return c.used }
 
 // Stale tells whether the connection must not be used again: between two requests an upstream has nothing to
-// say, so bytes that are there belong to nobody, and an end is an end. One system call, and none before the
+// say, so bytes that are there are no part of a response, and an end is an end. One system call, and none before the
 // first request.
 //
 // Under TLS, bytes that are there may be a session ticket, which says nothing (RFC 8446 §4.6.1), and bytes
-// that belong to nobody may have been taken from the kernel with the answer before them. So TLS is asked.
+// that are no part of a response may have been taken from the kernel with the response before them. So TLS is asked.
 func (c *UpstreamConn) Stale() bool {
 	if !c.used || c.quiet == nil {
 		return c.used && c.readable()

@@ -9,7 +9,7 @@ import (
 )
 
 // A Watch notices clients that leave while their request is on its way. fasthttp does not read from a
-// client's connection while a handler runs, so nobody else would: the kernel is asked about all of them at
+// client's connection while a handler runs, so it would not notice: the kernel is asked about all of them at
 // once, a few times a second. poll(2) sees the client's FIN or RST also behind bytes that it has sent ahead.
 // A client that half-closes counts as gone, as in nginx and net/http.
 type Watch struct {
@@ -28,10 +28,10 @@ type watchShard struct {
 
 // A Watched is one request under watch; it is part of the exchange, and reused with it.
 type Watched struct {
-	client   *ClientConn // nil: nobody in particular waits
+	client   *ClientConn // nil: no client waits
 	work     Interrupter
 	stayer   Stayer
-	orphaned bool // stay has been told
+	orphaned bool // the client has left, and stayer lets the work go on
 	at       atomic.Pointer[watchShard]
 	index    int
 	gone     atomic.Bool
@@ -58,14 +58,14 @@ func (w *Watch) Close() {
 }
 
 // Add puts the work for a client under watch until Remove. When the client leaves, [Watched.Gone] turns true
-// and then the work and the client's connection are interrupted, so that whoever wakes knows why; unless stay,
+// and then the work and the client's connection are interrupted, so that the goroutine that wakes knows why; unless stayer,
 // which may be nil, lets the work go on. Without a client only [Watch.Interrupt] and [Watch.InterruptAll] do.
-func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stay Stayer) {
+func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stayer Stayer) {
 	fd := -1 // poll(2) passes over it
 	if client != nil {
 		fd = client.fd
 	}
-	e.client, e.work, e.stayer, e.orphaned = client, work, stay, false
+	e.client, e.work, e.stayer, e.orphaned = client, work, stayer, false
 	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
 	s.mu.Lock()
 	e.index = len(s.entries)
@@ -100,7 +100,7 @@ func (w *Watch) Replace(e *Watched, work Interrupter) {
 	}
 }
 
-// Interrupt treats the client of e as gone, whatever stay says. It may be called from any goroutine as long as e is
+// Interrupt treats the client of e as gone, whatever stayer says. It may be called from any goroutine as long as e is
 // not reused.
 func (w *Watch) Interrupt(e *Watched) {
 	for {
@@ -130,7 +130,7 @@ func (w *Watch) InterruptAll() {
 	}
 }
 
-// interrupt wakes whoever works on the exchange. The shard is locked.
+// interrupt wakes the goroutines that work for the client. The shard is locked.
 func (e *Watched) interrupt() {
 	if e.gone.Swap(true) {
 		return
@@ -153,7 +153,7 @@ func (e *Watched) clientLeft() {
 	e.interrupt()
 }
 
-// Remove ends the watch of an exchange; after it, nobody touches its connections. It is safe to call twice.
+// Remove ends the watch of an exchange; after it, the Watch does not touch its connections. It is safe to call twice.
 func (w *Watch) Remove(e *Watched) {
 	s := e.at.Load()
 	if s == nil {
@@ -173,7 +173,7 @@ func (w *Watch) Remove(e *Watched) {
 // Gone tells whether the client has left.
 func (e *Watched) Gone() bool { return e.gone.Load() }
 
-// MarkGone marks the client as gone: somebody else has noticed.
+// MarkGone notes that the client is gone, where its connection has shown it.
 func (e *Watched) MarkGone() { e.gone.Store(true) }
 
 // Reset readies e for another request.

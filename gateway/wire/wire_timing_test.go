@@ -159,7 +159,7 @@ func BenchmarkClientConn(b *testing.B) {
 				if _, err := c.Read(buf); err != nil || !takeHead(c, typicalRequest) {
 					b.Fatal(err)
 				}
-				c.ExpectBody(5, 1<<20, false)
+				c.ExpectBody(5, 1<<20)
 				if n, err := c.ReadBody(buf); n != 5 || err != nil {
 					b.Fatal(n, err)
 				}
