@@ -39,6 +39,10 @@ func (a *anchors) find(name string, offset int) (value ast.Node, ok bool) {
 // maxAliases bounds how many aliases lead to one value: one that stands in itself would lead on for ever.
 const maxAliases = 16
 
+// maxMerged bounds how many keys the merge keys of a file bring in all: a few lines that merge each other many times over
+// would be read for hours.
+const maxMerged = 100_000
+
 // plainTags are the tags that say what a value is here anyway.
 const plainTags = " !!str !!int !!float !!bool !!null !!map !!seq ! "
 
@@ -50,7 +54,7 @@ func (n node) resolved() (value node, ok bool) {
 			n.body = body.Value
 		case *ast.TagNode:
 			if tag := body.Start.Value; !strings.Contains(plainTags, " "+tag+" ") {
-				n.fault("has the tag " + quoteKey(tag) + ", which nothing here knows")
+				n.fault("has " + n.named("the tag", "a tag", tag) + ", which nothing here knows")
 				return n, false
 			}
 			n.body = body.Value
@@ -58,20 +62,31 @@ func (n node) resolved() (value node, ok bool) {
 			name := body.Value.GetToken()
 			target, known := n.draft.anchors.find(name.Value, name.Position.Offset)
 			if !known {
-				n.fault("refers to " + quoteKey(name.Value) + ", which nothing before it is named")
+				n.fault("refers to " + n.named("", "a name", name.Value) + ", which nothing before it is named")
 				return n, false
 			}
 			n.body = target
 			if n.depth++; n.depth > maxAliases {
-				n.fault("refers to itself")
+				n.fault(errItself)
 				return n, false
 			}
 		default:
 			return n, true
 		}
 	}
-	n.fault("refers to itself")
+	n.fault(errItself)
 	return n, false
+}
+
+const errItself = "refers to itself, or over more aliases than can be followed"
+
+// named is a word of the file with what it is, or only what it is where it may be a secret: a password that begins with
+// * or ! and was not quoted.
+func (n node) named(what, secret, word string) string {
+	if n.secret {
+		return secret
+	}
+	return strings.TrimPrefix(what+" "+quoteKey(word), " ")
 }
 
 // pair is a key of a mapping and its value.
@@ -134,13 +149,13 @@ func (n node) merges(path string) (list []pair, ok bool) {
 		}
 	}
 	for _, one := range sources {
-		if one.depth++; one.depth > maxAliases {
-			one.fault("refers to itself")
-			return nil, false
-		}
 		one.path = path
 		some, ok := one.pairs()
 		if !ok {
+			return nil, false
+		}
+		if n.draft.merged += 1 + len(some); n.draft.merged > maxMerged {
+			one.fault("merges more keys than can be meant")
 			return nil, false
 		}
 		list = append(list, some...)

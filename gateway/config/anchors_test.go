@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -66,4 +67,43 @@ func TestAnchorFaults(t *testing.T) {
 	f("port: !secret 80", `gw.yaml:1: port: has the tag "!secret", which nothing here knows`)
 	f("pools: {p: {<<: 1, upstreams: [{url: http://a}]}}", "pools.p: is not a mapping of keys to values")
 	f("pools: {p: {<<: {nonsense: 1}, upstreams: [{url: http://a}]}}", "pools.p.nonsense: there is no such key here")
+}
+
+// A few lines that merge each other many times over are refused, and not read for hours.
+func TestAnchorsWithoutEnd(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("x-0: &m0 {balance: p2c}\n")
+	for i := 1; i < 10; i++ {
+		fmt.Fprintf(&b, "x-%d: &m%d {<<: [%s]}\n", i, i, strings.Repeat(fmt.Sprintf("*m%d, ", i-1), 40))
+	}
+	b.WriteString("pools: {p: {<<: *m9}}\n")
+	if _, _, err := load(b.String()); err == nil || !strings.Contains(err.Error(), "merges more keys than can be meant") {
+		t.Error(err)
+	}
+}
+
+// A chain of merges is one, however long somebody makes it by hand.
+func TestAnchorChain(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("x-0: &m0 {balance: round_robin}\n")
+	for i := 1; i < 12; i++ {
+		fmt.Fprintf(&b, "x-%d: &m%d {<<: *m%d}\n", i, i, i-1)
+	}
+	b.WriteString("pools: {p: {<<: *m11, upstreams: [{url: http://a:1}]}}\nroutes: [{path: /x, pool: p}]\n")
+	s, _, err := load(b.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := s.pool("p"); p.Balance != "round_robin" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A password that YAML takes for something else is not shown.
+func TestAnchorFaultsShowNoSecret(t *testing.T) {
+	for _, text := range []string{"redis_password: *hunter2", "redis_password: !hunter2", "admin_token: !!hunter2 x", "admin_token: |hunter2", "redis_password: >hunter2"} {
+		if _, _, err := load(text + "\nport: 80\n"); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }

@@ -42,6 +42,8 @@ type node struct {
 	line  int
 	path  string // "pools.llm.upstreams[0].url"
 	depth int    // how many aliases have led here
+
+	secret bool // it is the value of a setting that is
 }
 
 // parseFile reads the text of the file into the draft.
@@ -78,7 +80,8 @@ func syntaxFault(name string, err error) (where, what string) {
 	if !ok || at.GetToken() == nil {
 		return name, "is not YAML"
 	}
-	return fmt.Sprintf("%s:%d", name, at.GetToken().Position.Line), "is not YAML: " + at.GetMessage()
+	message, _, _ := strings.Cut(at.GetMessage(), `: "`) // what follows is of the file, too
+	return fmt.Sprintf("%s:%d", name, at.GetToken().Position.Line), "is not YAML: " + message
 }
 
 func readSettings(n node) {
@@ -86,6 +89,7 @@ func readSettings(n node) {
 		"cors": func(n node) { n.draft.settings.CORS = readCORS(n) }}
 	for _, s := range declarations() {
 		known[strings.ToLower(s.name)] = func(n node) {
+			n.secret = s.secret
 			n.draft.set(s, n.where(), value{n.listText(), byFile})
 		}
 	}

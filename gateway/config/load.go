@@ -51,6 +51,7 @@ type draft struct {
 	routes     []fileRoute
 	references []reference
 	anchors    anchors
+	merged     int // how many keys merge keys have brought in
 	faults     []string
 	warnings   []string
 }
