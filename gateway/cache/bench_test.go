@@ -125,7 +125,7 @@ func BenchmarkKey(b *testing.B) {
 // BenchmarkRedis asks a real Redis for what memory does not have, one request after the other, beside rueidis alone.
 func BenchmarkRedis(b *testing.B) {
 	r := startServer(b)
-	s := openShared(b, r.addr, nil)
+	s := openShared(b, r.Addr, nil)
 	for _, size := range []int{256, 2048, 60 << 10} {
 		rec, k, now := recordOf("/x", size), keyOf("/x"), time.Now().UnixMilli()
 		s.keep(b, "/x", size)

@@ -1,132 +1,44 @@
 package cache
 
 import (
-	"bufio"
-	"fmt"
-	"io"
 	"net"
-	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/testkit"
 )
 
 // testNames are those of the prefix "gw".
 var testNames = namesOf("gw")
 
-// A server is a real Redis, on a port of its own, without a disk.
-type server struct {
-	t    testing.TB
-	addr string
-	args []string
-	cmd  *exec.Cmd
-}
+// A server is a Redis, and what of it is ours.
+type server struct{ *testkit.Redis }
 
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skipf("%s: no redis-server here (apt-get install redis-server)", t.Name())
-	}
-	r := &server{t: t, addr: freeAddr(t), args: args}
-	r.start()
-	t.Cleanup(r.kill)
-	return r
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (r *server) start() {
-	r.t.Helper()
-	_, port, _ := net.SplitHostPort(r.addr)
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}, r.args...)
-	r.cmd = exec.Command("redis-server", args...)
-	r.cmd.Dir = r.t.TempDir()
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	eventually(r.t, "redis starts", func() bool {
-		reply, err := r.try("PING")
-		return err == nil && (reply == "+PONG" || strings.HasPrefix(reply, "-NOAUTH"))
-	})
-}
-
-func (r *server) kill() {
-	if r.cmd != nil {
-		r.cmd.Process.Kill()
-		r.cmd.Wait()
-		r.cmd = nil
-	}
-}
-
-func (r *server) signal(s syscall.Signal) {
-	r.t.Helper()
-	if err := r.cmd.Process.Signal(s); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-// try sends one command and returns the first line of the reply, of a bulk string what is in it.
-func (r *server) try(words ...string) (string, error) {
-	c, err := net.DialTimeout("tcp", r.addr, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(2 * time.Second))
-	fmt.Fprintf(c, "*%d\r\n", len(words))
-	for _, w := range words {
-		fmt.Fprintf(c, "$%d\r\n%s\r\n", len(w), w)
-	}
-	in := bufio.NewReader(c)
-	line, err := in.ReadString('\n')
-	if line = strings.TrimSpace(line); strings.HasPrefix(line, "$") && line != "$-1" {
-		n, _ := strconv.Atoi(line[1:])
-		text := make([]byte, n)
-		_, err = io.ReadFull(in, text)
-		return string(text), err
-	}
-	return line, err
-}
-
-func (r *server) do(words ...string) string {
-	r.t.Helper()
-	line, err := r.try(words...)
-	if err != nil || strings.HasPrefix(line, "-") {
-		r.t.Fatalf("%.80q: %s %v", words, line, err)
-	}
-	return line
+	return &server{testkit.StartRedis(t, args...)}
 }
 
 // has reports whether the record of a text is in Redis.
 func (r *server) has(text string) bool {
-	r.t.Helper()
-	return r.do("EXISTS", testNames.of(keyOf(text))) == ":1"
+	r.T.Helper()
+	return r.Do("EXISTS", testNames.of(keyOf(text))) == ":1"
 }
 
 // size is the number of records, or what else is under our names or others', but for the mark.
 func (r *server) size() int {
-	r.t.Helper()
-	n, err := strconv.Atoi(r.do("DBSIZE")[1:])
+	r.T.Helper()
+	n, err := strconv.Atoi(r.Do("DBSIZE")[1:])
 	if err != nil {
-		r.t.Fatal(err)
+		r.T.Fatal(err)
 	}
-	if r.do("EXISTS", testNames.mark()) == ":1" {
+	if r.Do("EXISTS", testNames.mark()) == ":1" {
 		n--
 	}
 	return n

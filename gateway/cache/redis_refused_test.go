@@ -14,17 +14,17 @@ import (
 
 // fill makes a Redis refuse whatever takes memory. What it holds then is not ours.
 func (r *server) fill() {
-	r.t.Helper()
-	r.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
-	r.do("SET", "somebody's", strings.Repeat("x", 1<<20))
-	r.do("CONFIG", "SET", "maxmemory", "1mb")
-	eventually(r.t, "redis is full", func() bool { reply, _ := r.try("SET", "x", "y"); return strings.HasPrefix(reply, "-OOM") })
+	r.T.Helper()
+	r.Do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+	r.Do("SET", "somebody's", strings.Repeat("x", 1<<20))
+	r.Do("CONFIG", "SET", "maxmemory", "1mb")
+	eventually(r.T, "redis is full", func() bool { reply, _ := r.Try("SET", "x", "y"); return strings.HasPrefix(reply, "-OOM") })
 }
 
 // calls is how often Redis was given a command, whether it was done or refused.
 func (r *server) calls(command string) (n int) {
-	r.t.Helper()
-	_, rest, _ := strings.Cut(r.do("INFO", "commandstats"), "cmdstat_"+command+":")
+	r.T.Helper()
+	_, rest, _ := strings.Cut(r.Do("INFO", "commandstats"), "cmdstat_"+command+":")
 	line, _, _ := strings.Cut(rest, "\r\n")
 	for field := range strings.SplitSeq(line, ",") {
 		name, digits, _ := strings.Cut(field, "=")
@@ -44,7 +44,7 @@ func openSelecting(t testing.TB, addr string) *Store {
 func TestRedisFull(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	a, b := openSelecting(t, r.addr), openSelecting(t, r.addr)
+	a, b := openSelecting(t, r.Addr), openSelecting(t, r.Addr)
 	a.keep(t, "/first", 100)
 	r.fill()
 	const n = 500
@@ -103,13 +103,13 @@ func TestRedisFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all is gone", func() bool { return a.tier(t, "/2/2") == Nowhere && b.tier(t, "/2/2") == Nowhere })
-	if r.do("DBSIZE") != ":2" { // somebody's, and the mark
-		t.Error("words stay in redis:", r.do("DBSIZE"))
+	if r.Do("DBSIZE") != ":2" { // somebody's, and the mark
+		t.Error("words stay in redis:", r.Do("DBSIZE"))
 	}
 
 	b.set("/again", 1)
 	b.idle(t)
-	r.do("CONFIG", "SET", "maxmemory", "0")
+	r.Do("CONFIG", "SET", "maxmemory", "0")
 	eventually(t, "redis is written to again", func() bool { b.set("/again", 1); b.idle(t); return r.has("/again") })
 	eventually(t, "the other finds it", func() bool { return a.tier(t, "/again") != Nowhere })
 }
@@ -117,7 +117,7 @@ func TestRedisFull(t *testing.T) {
 // TestRedisBehind: what comes faster than Redis takes it stays in memory.
 func TestRedisBehind(t *testing.T) {
 	r := startServer(t)
-	w := startDetour(t, r.addr)
+	w := startDetour(t, r.Addr)
 	noLeak(t)
 	s := openSelecting(t, w.addr)
 	w.delay.Store(int64(50 * time.Millisecond))
@@ -141,10 +141,10 @@ func TestRedisBehind(t *testing.T) {
 // cannot be heard itself.
 func TestRedisReadOnly(t *testing.T) {
 	master := startServer(t)
-	replica := startServer(t, "--replicaof", strings.Replace(master.addr, ":", " ", 1))
-	eventually(t, "the replica follows", func() bool { return strings.Contains(replica.do("INFO", "replication"), "master_link_status:up") })
+	replica := startServer(t, "--replicaof", strings.Replace(master.Addr, ":", " ", 1))
+	eventually(t, "the replica follows", func() bool { return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") })
 	noLeak(t)
-	a, b := openSelecting(t, master.addr), openSelecting(t, replica.addr)
+	a, b := openSelecting(t, master.Addr), openSelecting(t, replica.Addr)
 	for i := range 50 {
 		b.keep(t, fmt.Sprint("/", i%2, "/", i), 10)
 	}
@@ -189,7 +189,7 @@ func TestRedisWithoutPush(t *testing.T) {
 			r := startServer(t, args...)
 			noLeak(t)
 			told := make(chan RedisState, 100)
-			s := openShared(t, r.addr, func(o *RedisOptions) {
+			s := openShared(t, r.Addr, func(o *RedisOptions) {
 				o.Username, o.Password = user, user
 				o.OnState = func(state RedisState, err error) { t.Log(state, err); told <- state }
 			})
@@ -202,7 +202,7 @@ func TestRedisWithoutPush(t *testing.T) {
 				s.keep(t, "/x", 10)
 				since := time.Now()
 				k := keyOf("/x")
-				r.do("SET", testNames.of(k), text)
+				r.Do("SET", testNames.of(k), text)
 				for {
 					now := time.Now()
 					rec, tier := s.Get(nil, k, now.UnixMilli())
@@ -226,9 +226,9 @@ func TestRedisWithoutPush(t *testing.T) {
 			if s.Put(st, recordOf("/z", 1), time.Now().UnixMilli()) {
 				t.Error("stored what was asked for before a purge")
 			}
-			r.kill()
+			r.Kill()
 			eventually(t, "it is lost", func() bool { return s.Stats().Redis.State == RedisAway })
-			r.start()
+			r.Start()
 			s.ready(t)
 		})
 	}
@@ -246,7 +246,7 @@ func TestRevocations(t *testing.T) {
 			r := startServer(t)
 			noLeak(t)
 			open := func() *Store {
-				return openShared(t, r.addr, func(o *RedisOptions) { o.Selects, o.refusalTime = beginsWith, 5*time.Millisecond })
+				return openShared(t, r.Addr, func(o *RedisOptions) { o.Selects, o.refusalTime = beginsWith, 5*time.Millisecond })
 			}
 			stores := []*Store{open(), open()}
 			var origin [10]atomic.Int64
@@ -318,11 +318,11 @@ func TestRevocations(t *testing.T) {
 					case <-stop:
 						return
 					case <-time.After(3 * time.Millisecond):
-						r.try("CONFIG", "SET", "maxmemory", []string{"0", "1mb"}[i%2])
+						r.Try("CONFIG", "SET", "maxmemory", []string{"0", "1mb"}[i%2])
 					}
 				}
 			})
-			r.t.Cleanup(func() { close(stop); wait.Wait() })
+			r.T.Cleanup(func() { close(stop); wait.Wait() })
 		}
 	})
 }

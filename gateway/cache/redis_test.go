@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/testkit"
 )
 
 func TestNames(t *testing.T) {
@@ -35,12 +34,12 @@ func TestNames(t *testing.T) {
 func TestRedisKeeps(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openShared(t, r.addr, nil)
+	s := openShared(t, r.Addr, nil)
 	for _, size := range []int{0, 100, 50_000, 900_000} {
 		name := fmt.Sprint("/", size)
 		s.keep(t, name, size)
 		eventually(t, name+" is in memory", func() bool { return s.tier(t, name) == Memory })
-		if n := r.do("PTTL", testNames.of(keyOf(name))); n < ":30000" || n > ":60000" || len(n) != 6 {
+		if n := r.Do("PTTL", testNames.of(keyOf(name))); n < ":30000" || n > ":60000" || len(n) != 6 {
 			t.Error("lives for", n, "ms")
 		}
 	}
@@ -50,7 +49,7 @@ func TestRedisKeeps(t *testing.T) {
 	if tier := s.tier(t, "/absent"); tier != Nowhere {
 		t.Error("absent in", tier)
 	}
-	other := openShared(t, r.addr, nil) // as after a restart
+	other := openShared(t, r.Addr, nil) // as after a restart
 	eventually(t, "another store finds it", func() bool { return other.tier(t, "/50000") == Redis })
 	st := s.Stats()
 	// At least: on a busy machine an attempt may come too late, and is made again.
@@ -62,12 +61,12 @@ func TestRedisKeeps(t *testing.T) {
 func TestRedisTooLong(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openShared(t, r.addr, nil)
+	s := openShared(t, r.Addr, nil)
 	if s.set("/x", 1<<20) {
 		t.Error("kept a record longer than MaxRecord")
 	}
 	k := testNames.of(keyOf("/x"))
-	r.do("SET", k, string(recordOf("/x", 1<<20)))
+	r.Do("SET", k, string(recordOf("/x", 1<<20)))
 	if s.tier(t, "/x") != Nowhere || s.Stats().Redis.Faults["corrupt"] != 1 {
 		t.Error("believed a record longer than MaxRecord")
 	}
@@ -78,7 +77,7 @@ func TestRedisTooLong(t *testing.T) {
 func TestCoherence(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	a, b := openShared(t, r.Addr, nil), openShared(t, r.Addr, nil)
 	both := func(name string) {
 		a.keep(t, name, 100)
 		eventually(t, name+" is in both memories", func() bool { return b.tier(t, name) == Memory && a.tier(t, name) == Memory })
@@ -117,10 +116,10 @@ func TestCoherence(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	})
-	f("expire", func(name string) { r.do("PEXPIRE", testNames.of(keyOf(name)), "1") })
+	f("expire", func(name string) { r.Do("PEXPIRE", testNames.of(keyOf(name)), "1") })
 	f("flushall", func(string) {
 		lost := a.redis.lost.Load()
-		r.do("FLUSHALL")
+		r.Do("FLUSHALL")
 		eventually(t, "a has heard of it", func() bool { return a.redis.lost.Load() > lost })
 		a.ready(t)
 		b.ready(t)
@@ -142,9 +141,9 @@ func TestCoherence(t *testing.T) {
 func TestRedisPurge(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
-	r.do("SET", "gw:v1:rl:x", "a limit")
-	r.do("LPUSH", testNames.of(keyOf("/list")), "not ours")
+	a, b := openShared(t, r.Addr, nil), openShared(t, r.Addr, nil)
+	r.Do("SET", "gw:v1:rl:x", "a limit")
+	r.Do("LPUSH", testNames.of(keyOf("/list")), "not ours")
 	long := "/a/" + strings.Repeat("x", 5000)
 	a.keep(t, long, 10)
 	for i := range 1000 {
@@ -177,7 +176,7 @@ func TestRedisPurge(t *testing.T) {
 	if n := r.size(); n != 1 { // the list is gone too: what is under our names is ours
 		t.Error(n, "keys left")
 	}
-	if r.do("EXISTS", "gw:v1:rl:x") != ":1" {
+	if r.Do("EXISTS", "gw:v1:rl:x") != ":1" {
 		t.Error("purged what is not a record")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -192,7 +191,7 @@ func TestRedisPurge(t *testing.T) {
 func TestRedisPurgeAgainstWriters(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	a, b := openShared(t, r.Addr, nil), openShared(t, r.Addr, nil)
 	for round := range 30 {
 		var wait sync.WaitGroup
 		stop := make(chan struct{})
@@ -233,7 +232,7 @@ func TestRedisPurgeAgainstWriters(t *testing.T) {
 func TestCoherenceAgainstWriters(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	stores := []*Store{openShared(t, r.addr, nil), openShared(t, r.addr, nil)}
+	stores := []*Store{openShared(t, r.Addr, nil), openShared(t, r.Addr, nil)}
 	for round := range 20 {
 		var wait sync.WaitGroup
 		for g := range 4 {
@@ -265,7 +264,7 @@ func TestCoherenceAgainstWriters(t *testing.T) {
 			for n, s := range stores {
 				eventually(t, fmt.Sprintf("round %d: memory %d and redis agree on %s", round, n, name), func() bool {
 					rec, ok := s.memory.get(nil, &k)
-					return !ok || string(rec) == r.do("GET", testNames.of(k))
+					return !ok || string(rec) == r.Do("GET", testNames.of(k))
 				})
 			}
 		}
@@ -276,7 +275,7 @@ func TestCoherenceAgainstWriters(t *testing.T) {
 func TestDeleteThenPut(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openShared(t, r.addr, nil)
+	s := openShared(t, r.Addr, nil)
 	for i := range 300 {
 		s.set("/x", i)
 		s.Delete(keyOf("/x"))
@@ -322,7 +321,7 @@ func TestRedisTrouble(t *testing.T) {
 	f := func(what string, breaks, mends func(r *server, w *detour)) {
 		t.Run(what, func(t *testing.T) {
 			r := startServer(t)
-			w := startDetour(t, r.addr)
+			w := startDetour(t, r.Addr)
 			noLeak(t)
 			s := openShared(t, w.addr, nil)
 			s.keep(t, "/x", 100)
@@ -359,9 +358,9 @@ func TestRedisTrouble(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	none := func(*server, *detour) {}
-	f("killed", func(r *server, _ *detour) { r.kill() }, func(r *server, _ *detour) { r.start() })
-	f("stopped", func(r *server, _ *detour) { r.signal(syscall.SIGSTOP) }, func(r *server, _ *detour) { r.signal(syscall.SIGCONT) })
-	f("paused", func(r *server, _ *detour) { r.do("CLIENT", "PAUSE", "2500", "ALL") }, none)
+	f("killed", func(r *server, _ *detour) { r.Kill() }, func(r *server, _ *detour) { r.Start() })
+	f("stopped", func(r *server, _ *detour) { r.Signal(syscall.SIGSTOP) }, func(r *server, _ *detour) { r.Signal(syscall.SIGCONT) })
+	f("paused", func(r *server, _ *detour) { r.Do("CLIENT", "PAUSE", "2500", "ALL") }, none)
 	f("silent", func(_ *server, w *detour) { w.swallow.Store(true) }, func(_ *server, w *detour) { w.swallow.Store(false) })
 }
 
@@ -369,7 +368,7 @@ func TestRedisTrouble(t *testing.T) {
 // Redis, after the first.
 func TestRedisSlow(t *testing.T) {
 	r := startServer(t)
-	w := startDetour(t, r.addr)
+	w := startDetour(t, r.Addr)
 	noLeak(t)
 	s := openShared(t, w.addr, nil)
 	s.keep(t, "/x", 100)
@@ -388,7 +387,7 @@ func TestRedisSlow(t *testing.T) {
 func TestRedisStoresAgain(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openShared(t, r.addr, nil)
+	s := openShared(t, r.Addr, nil)
 	for i := range 100 {
 		s.keep(t, "/x", i)
 		s.Delete(keyOf("/x"))
@@ -415,21 +414,13 @@ func TestRedisStoresAgain(t *testing.T) {
 
 func TestRedisSentinel(t *testing.T) {
 	r := startServer(t)
-	_, port, _ := net.SplitHostPort(r.addr)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	if err := os.WriteFile(conf, []byte("sentinel monitor main 127.0.0.1 "+port+" 1\n"), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte("sentinel monitor main 127.0.0.1 "+r.Port()+" 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sentinel := &server{t: t, addr: freeAddr(t)}
-	_, port, _ = net.SplitHostPort(sentinel.addr)
-	sentinel.cmd = exec.Command("redis-server", conf, "--sentinel", "--port", port, "--bind", "127.0.0.1")
-	if err := sentinel.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sentinel.kill)
-	eventually(t, "the sentinel starts", func() bool { reply, err := sentinel.try("PING"); return err == nil && reply == "+PONG" })
+	sentinel := testkit.RunRedis(t, "redis-server", conf, "--sentinel", "--port", "PORT")
 	noLeak(t)
-	a, b := openShared(t, sentinel.addr, func(o *RedisOptions) { o.Master = "main" }), openShared(t, r.addr, nil)
+	a, b := openShared(t, sentinel.Addr, func(o *RedisOptions) { o.Master = "main" }), openShared(t, r.Addr, nil)
 	a.keep(t, "/x", 10)
 	eventually(t, "it is in the redis that the sentinel knows", func() bool { return b.tier(t, "/x") != Nowhere })
 	b.Delete(keyOf("/x"))
@@ -437,18 +428,18 @@ func TestRedisSentinel(t *testing.T) {
 	if n, err := a.Purge(context.Background(), nil); n != 0 || err != nil {
 		t.Error(n, err)
 	}
-	r.kill()
+	r.Kill()
 	eventually(t, "it is not trusted", func() bool { return !a.Stats().Redis.Trusted })
-	r.start()
+	r.Start()
 	a.ready(t)
 }
 
 func TestRedisComesLater(t *testing.T) {
 	r := startServer(t)
-	r.kill()
+	r.Kill()
 	noLeak(t)
 	began := time.Now()
-	s := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}}}})
+	s := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.Addr}}}})
 	if took := time.Since(began); took > time.Second {
 		t.Error("Open took", took)
 	}
@@ -458,7 +449,7 @@ func TestRedisComesLater(t *testing.T) {
 	if _, err := s.Purge(context.Background(), nil); err == nil {
 		t.Error("purged a redis that is not there")
 	}
-	r.start()
+	r.Start()
 	t.Log("found after", s.ready(t))
 	s.keep(t, "/x", 1)
 }
@@ -466,7 +457,7 @@ func TestRedisComesLater(t *testing.T) {
 func TestRedisLies(t *testing.T) {
 	r := startServer(t)
 	noLeak(t)
-	s := openTestStore(t, Options{MaxRecord: 10_000, Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}}, ReadTimeout: mostTimeout}})
+	s := openTestStore(t, Options{MaxRecord: 10_000, Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.Addr}}, ReadTimeout: mostTimeout}})
 	s.ready(t)
 	f := func(what string, kind string, words ...string) {
 		t.Helper()
@@ -474,7 +465,7 @@ func TestRedisLies(t *testing.T) {
 		for i := range words {
 			words[i] = strings.ReplaceAll(words[i], "NAME", testNames.of(keyOf(name)))
 		}
-		r.do(words...)
+		r.Do(words...)
 		before := s.Stats().Redis.Faults[kind]
 		if s.tier(t, name) != Nowhere {
 			t.Errorf("%s: believed", what)
@@ -500,7 +491,7 @@ func TestRedisLies(t *testing.T) {
 		t.Errorf("%+v", st.Redis)
 	}
 	old := AppendEntry(nil, &Entry{Key: []byte("/old"), Until: time.Now().Add(-time.Second).UnixMilli()})
-	r.do("SET", testNames.of(keyOf("/old")), string(old))
+	r.Do("SET", testNames.of(keyOf("/old")), string(old))
 	if s.tier(t, "/old") != Nowhere {
 		t.Error("found after its time")
 	}
@@ -509,9 +500,9 @@ func TestRedisLies(t *testing.T) {
 func TestRedisPasswordAndDB(t *testing.T) {
 	r := startServer(t, "--requirepass", "secret")
 	noLeak(t)
-	s := openShared(t, r.addr, func(o *RedisOptions) { o.Password, o.DB = "secret", 3 })
+	s := openShared(t, r.Addr, func(o *RedisOptions) { o.Password, o.DB = "secret", 3 })
 	s.keep(t, "/x", 10)
-	wrong := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.addr}, Password: "wrong"}}})
+	wrong := openTestStore(t, Options{Redis: &RedisOptions{Redis: config.Redis{Prefix: "gw", Addrs: []string{r.Addr}, Password: "wrong"}}})
 	if wrong.set("/y", 1) || wrong.Stats().Redis.Trusted {
 		t.Error("trusted without a password")
 	}
@@ -519,12 +510,12 @@ func TestRedisPasswordAndDB(t *testing.T) {
 
 func TestRedisCluster(t *testing.T) {
 	r := startServer(t, "--cluster-enabled", "yes")
-	if reply, err := r.try("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil || reply != "+OK" {
+	if reply, err := r.Try("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil || reply != "+OK" {
 		t.Skip("no cluster here:", reply, err)
 	}
-	eventually(t, "the cluster is up", func() bool { return strings.Contains(r.do("CLUSTER", "INFO"), "cluster_state:ok") })
+	eventually(t, "the cluster is up", func() bool { return strings.Contains(r.Do("CLUSTER", "INFO"), "cluster_state:ok") })
 	noLeak(t)
-	a, b := openShared(t, r.addr, nil), openShared(t, r.addr, nil)
+	a, b := openShared(t, r.Addr, nil), openShared(t, r.Addr, nil)
 	if mode := a.redis.link.Load().Mode(); mode != rueidis.ClientModeCluster {
 		t.Fatal("not a cluster:", mode)
 	}
@@ -539,6 +530,6 @@ func TestRedisCluster(t *testing.T) {
 		t.Error(n, err)
 	}
 	eventually(t, "b has dropped all", func() bool { return b.memory.entries.Load() == 0 })
-	r.kill()
+	r.Kill()
 	eventually(t, "it is not trusted", func() bool { return !a.Stats().Redis.Trusted })
 }

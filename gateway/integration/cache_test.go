@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"bytes"
 	"fmt"
 	"math"
@@ -55,8 +56,8 @@ func TestCacheHit(t *testing.T) {
 
 // With Redis, answers survive a restart of the gateway, and serve the other replica.
 func TestCacheInRedis(t *testing.T) {
-	b, r := python.shared(t), startRedis(t)
-	shared := []string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR=" + r.addr(), "ADMIN_TOKEN=secret"}
+	b, r := python.shared(t), testkit.StartRedis(t)
+	shared := []string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR=" + r.Addr, "ADMIN_TOKEN=secret"}
 	one := inFrontOf(t, []*backend{b}, shared...)
 	one.awaitCache(t)
 	wantOutcome(t, one.cachedGet(t, "a", "in redis"), "MISS")
@@ -116,8 +117,8 @@ func (g *gateway) trusted(t *testing.T) bool {
 
 // Whatever happens to Redis, no request fails.
 func TestCacheWithoutRedis(t *testing.T) {
-	b, r := python.shared(t), startRedis(t)
-	g := inFrontOf(t, []*backend{b}, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR="+r.addr())
+	b, r := python.shared(t), testkit.StartRedis(t)
+	g := inFrontOf(t, []*backend{b}, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR="+r.Addr)
 	g.awaitCache(t)
 	var failed, asked atomic.Int64
 	stop := make(chan struct{})
@@ -143,8 +144,8 @@ func TestCacheWithoutRedis(t *testing.T) {
 		name       string
 		begin, end func()
 	}{
-		{"killed", r.kill, func() { r.start(t) }},
-		{"hung", func() { _ = r.cmd.Process.Signal(syscall.SIGSTOP) }, func() { _ = r.cmd.Process.Signal(syscall.SIGCONT) }},
+		{"killed", r.Kill, func() { r.Start() }},
+		{"hung", func() { r.Signal(syscall.SIGSTOP) }, func() { r.Signal(syscall.SIGCONT) }},
 	} {
 		trouble.begin()
 		eventually(t, patience, "memory is not trusted while Redis is "+trouble.name, func() bool { return !g.trusted(t) })

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"cmp"
 	"fmt"
 	"net/http"
@@ -40,7 +41,7 @@ func startGateway(t *testing.T, o options) *gateway {
 		args = append(args[:len(args):len(args)], "-config", writeFile(t, o.file))
 	}
 	for range 5 {
-		port := freePort(t)
+		port := testkit.FreePort(t)
 		c := command{name: "gateway", path: cmp.Or(o.path, binary), args: args}
 		// The race detector would sleep for a second before the exit, and has a code of its own for it.
 		defaults := []string{fmt.Sprintf("PORT=%d", port), "SHUTDOWN_GRACE=" + grace.String(), "GORACE=atexit_sleep_ms=0", "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"}

@@ -3,12 +3,11 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"bufio"
 	"fmt"
 	"net"
 	"net/http"
-	"os/exec"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ func TestSharedLimits(t *testing.T) {
 	const rps, burst, during = 400, 400, 10 * time.Second
 	for _, replicas := range []int{1, 2, 4, 8} {
 		t.Run(fmt.Sprintf("replicas=%d", replicas), func(t *testing.T) {
-			r := startRedis(t)
+			r := testkit.StartRedis(t)
 			gateways := shareLimits(t, r, replicas, rps, burst)
 			// Too many is a fault whenever it happens. Too few may be a machine that has something else to do: then
 			// there were not enough requests at some moment, and it gets another chance.
@@ -49,11 +48,11 @@ func TestSharedLimits(t *testing.T) {
 // Redis goes away in the middle, and comes back.
 func TestSharedLimitsWithoutRedis(t *testing.T) {
 	const rps, burst = 400, 100
-	r := startRedis(t)
+	r := testkit.StartRedis(t)
 	gateways := shareLimits(t, r, 4, rps, burst)
 	began := time.Now()
 	var admitted, failed int64
-	for phase, change := range []func(){func() {}, r.kill, func() { r.start(t) }} {
+	for phase, change := range []func(){func() {}, r.Kill, func() { r.Start() }} {
 		change()
 		a, f, _ := overload(t, gateways, 4*time.Second)
 		admitted, failed = admitted+a, failed+f
@@ -71,12 +70,12 @@ func TestSharedLimitsWithoutRedis(t *testing.T) {
 }
 
 // shareLimits starts gateways that share the global limit and whose clients have none worth speaking of.
-func shareLimits(t *testing.T, r *redisServer, n, rps, burst int) []*gateway {
+func shareLimits(t *testing.T, r *testkit.Redis, n, rps, burst int) []*gateway {
 	t.Helper()
 	var all []*gateway
 	for range n {
 		all = append(all, startGateway(t, options{env: []string{
-			"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "REDIS_ADDR=" + r.addr(),
+			"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "REDIS_ADDR=" + r.Addr,
 			fmt.Sprintf("GLOBAL_RPS=%d", rps), fmt.Sprintf("GLOBAL_BURST=%d", burst), "CLIENT_RPS=1000000", "CLIENT_BURST=1000000",
 		}}))
 	}
@@ -126,48 +125,4 @@ func overload(t *testing.T, gateways []*gateway, during time.Duration) (admitted
 	}
 	wg.Wait()
 	return in.Load(), bad.Load(), time.Since(began)
-}
-
-// A redisServer is a real one, on a port of its own.
-type redisServer struct {
-	port int
-	cmd  *exec.Cmd
-}
-
-func startRedis(t *testing.T) *redisServer {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("there is no redis-server here")
-	}
-	r := &redisServer{port: freePort(t)}
-	r.start(t)
-	t.Cleanup(r.kill)
-	return r
-}
-
-func (r *redisServer) addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
-
-func (r *redisServer) start(t *testing.T) {
-	t.Helper()
-	r.cmd = exec.Command("redis-server", "--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, "redis-server answers", func() bool {
-		conn, err := net.Dial("tcp", r.addr())
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		fmt.Fprint(conn, "PING\r\n")
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		return err == nil && line == "+PONG\r\n"
-	})
-}
-
-// kill ends it without a good-bye.
-func (r *redisServer) kill() {
-	_ = r.cmd.Process.Kill()
-	_ = r.cmd.Wait()
 }

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"bufio"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ func stuckPipe(t *testing.T) (r, w *os.File) {
 // startMute starts a gateway whose stderr is w, which it takes along, and waits until it serves.
 func startMute(t *testing.T, w *os.File, env ...string) *gateway {
 	t.Helper()
-	port := freePort(t)
+	port := testkit.FreePort(t)
 	c := command{name: "gateway", path: binary, env: append([]string{fmt.Sprintf("PORT=%d", port), "SHUTDOWN_GRACE=" + grace.String(),
 		"GORACE=atexit_sleep_ms=0", "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false"}, env...)}
 	p := &process{program: c.name, cmd: c.prepare(t.Context()), ended: make(chan struct{})}
@@ -70,7 +71,7 @@ type holder struct {
 }
 
 func newHolder(t *testing.T) *holder {
-	h := &holder{addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), held: make(chan struct{}, 100)}
+	h := &holder{addr: fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)), held: make(chan struct{}, 100)}
 	h.Server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			return

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // nowhere is a gateway of which no backend is there.
 func nowhere(t *testing.T) *gateway {
 	t.Helper()
-	gone := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	gone := fmt.Sprintf("http://127.0.0.1:%d", testkit.FreePort(t))
 	return startGateway(t, options{env: []string{"PY_SERVICE_URL=" + gone, "NODE_SERVICE_URL=" + gone}})
 }
 
@@ -132,7 +133,7 @@ const probeOften = `health: {interval: 100ms}`
 
 func TestReadyz(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := testkit.FreePort(t)
 	g := startGateway(t, options{
 		file: "pools: {python: {" + probeOften + "}}",
 		env:  []string{fmt.Sprintf("PY_SERVICE_URL=http://127.0.0.1:%d", port)},

@@ -3,12 +3,11 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,7 +36,7 @@ func (c command) prepare(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.path, c.args...)
 	cmd.Dir, cmd.ExtraFiles = c.dir, c.files
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.env...)
-	cmd.SysProcAttr = withParent()
+	cmd.SysProcAttr = testkit.WithParent()
 	return cmd
 }
 
@@ -189,27 +188,6 @@ func (w *both) Write(p []byte) (int, error) {
 	_, _ = w.a.Write(p) // a journal takes everything
 	return w.b.Write(p)
 }
-
-// freePort finds a port that nobody listens on and that no outgoing connection of this machine will be given: Linux takes
-// those from 32768 on. A process may so be restarted on its port.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 200 {
-		port := 20000 + rand.IntN(12000)
-		if _, taken := portsGiven.LoadOrStore(port, true); taken {
-			continue
-		}
-		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err == nil {
-			_ = ln.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-var portsGiven sync.Map
 
 // eventually asks again until a condition holds.
 func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {

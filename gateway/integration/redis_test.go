@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,60 +19,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
 // Redis as people have it: a cluster, sentinels, TLS with certificates of both sides, a user of its ACL, Valkey.
-
-// runRedis starts a server on a port of its own and waits until it says that it is ready.
-func runRedis(t *testing.T, program string, args ...string) (port string) {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Skipf("there is no %s here", program)
-	}
-	n := freePort(t)
-	for slices.Contains(args, "--cluster-enabled") && !busFree(n) {
-		n = freePort(t)
-	}
-	port = strconv.Itoa(n)
-	for i := range args {
-		args[i] = strings.ReplaceAll(args[i], "PORT", port)
-	}
-	dir := t.TempDir()
-	c := command{name: program, path: path, dir: dir,
-		args: append(args, "--bind", "127.0.0.1", "--dir", dir)}
-	p, err := c.start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.showIfFailed(t)
-	t.Cleanup(p.kill)
-	if err := p.await("ready", func(said string) bool {
-		return strings.Contains(said, "Ready to accept connections") || strings.Contains(said, "+monitor master")
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// busFree tells whether the nodes of a cluster can talk to one on this port: they do so 10000 above it, and below those ports
-// that outgoing connections are given.
-func busFree(port int) bool {
-	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10000))
-	if err == nil {
-		_ = ln.Close()
-	}
-	return err == nil && port+10000 < 32768
-}
-
-func plainRedis(t *testing.T, args ...string) (port string) {
-	t.Helper()
-	return runRedis(t, "redis-server", append([]string{"--port", "PORT", "--save", "", "--appendonly", "no"}, args...)...)
-}
 
 // simulated starts a gateway with its own backends.
 func simulated(t *testing.T, env ...string) *gateway {
@@ -112,7 +65,7 @@ func TestRedisCluster(t *testing.T) {
 	}
 	var addrs []string
 	for range 3 {
-		addrs = append(addrs, "127.0.0.1:"+plainRedis(t, "--cluster-enabled", "yes"))
+		addrs = append(addrs, "127.0.0.1:"+testkit.StartRedis(t, "--cluster-enabled", "yes").Port())
 	}
 	create := append([]string{"--cluster", "create"}, addrs...)
 	said, err := exec.Command("redis-cli", append(create, "--cluster-yes", "--cluster-replicas", "0")...).CombinedOutput()
@@ -136,39 +89,27 @@ func TestRedisCluster(t *testing.T) {
 	}
 }
 
-// redisDo sends one command and returns the first line of the reply.
+// redisDo sends one command and returns the reply, or why there is none.
 func redisDo(t *testing.T, addr string, words ...string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	reply, err := testkit.RedisReply(addr, words...)
 	if err != nil {
 		return err.Error()
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(conn, "*%d\r\n", len(words))
-	for _, w := range words {
-		fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(w), w)
-	}
-	buf := make([]byte, 1<<16)
-	n, err := conn.Read(buf)
-	if err != nil {
-		return err.Error()
-	}
-	line, _, _ := strings.Cut(string(buf[:n]), "\r\n")
-	return line
+	return reply
 }
 
 // After a failover, the gateways go to the new master by themselves.
 func TestRedisSentinel(t *testing.T) {
-	master := plainRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret")
-	replica := plainRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret", "--replicaof", "127.0.0.1 "+master)
+	master := testkit.StartRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret").Port()
+	replica := testkit.StartRedis(t, "--requirepass", "redis-secret", "--masterauth", "redis-secret", "--replicaof", "127.0.0.1 "+master).Port()
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := "sentinel monitor main 127.0.0.1 " + master + " 1\nsentinel auth-pass main redis-secret\n" +
 		"sentinel down-after-milliseconds main 1000\nrequirepass sentinel-secret\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sentinel := runRedis(t, "redis-server", conf, "--sentinel", "--port", "PORT")
+	sentinel := testkit.RunRedis(t, "redis-server", conf, "--sentinel", "--port", "PORT").Port()
 	one, two := provesShared(t, "REDIS_ADDR=127.0.0.1:"+sentinel, "REDIS_MASTER=main",
 		"REDIS_PASSWORD=redis-secret", "REDIS_SENTINEL_PASSWORD=sentinel-secret")
 	ask := func(port, password string, words ...string) string {
@@ -201,8 +142,8 @@ func TestRedisTLS(t *testing.T) {
 	authority.issue(t, "server", net.IPv4(127, 0, 0, 1))
 	authority.issue(t, "client")
 	in := func(name string) string { return filepath.Join(dir, name) }
-	port := runRedis(t, "redis-server", "--port", "0", "--tls-port", "PORT", "--save", "", "--tls-cert-file", in("server.pem"), "--tls-key-file", in("server.key"),
-		"--tls-ca-cert-file", in("ca.pem"), "--tls-auth-clients", "yes")
+	port := testkit.RunRedis(t, "redis-server", "--port", "0", "--tls-port", "PORT", "--save", "", "--tls-cert-file", in("server.pem"), "--tls-key-file", in("server.key"),
+		"--tls-ca-cert-file", in("ca.pem"), "--tls-auth-clients", "yes").Port()
 	addr := "REDIS_ADDR=rediss://127.0.0.1:" + port
 	provesShared(t, addr, "REDIS_CA_FILE="+in("ca.pem"), "REDIS_CERT_FILE="+in("client.pem"), "REDIS_KEY_FILE="+in("client.key"))
 	for _, less := range [][]string{
@@ -271,7 +212,7 @@ func (a *authority) write(t *testing.T, name string, cert *x509.Certificate) {
 
 // The commands that a user of the ACL needs are those that the documentation names; the default user is off.
 func TestRedisUser(t *testing.T) {
-	port := plainRedis(t, append(append([]string{"--user", "gateway", "on", ">user-secret", "~gw:v1:*"}, strings.Fields(neededCommands)...), "--user", "default", "off")...)
+	port := testkit.StartRedis(t, append(append([]string{"--user", "gateway", "on", ">user-secret", "~gw:v1:*"}, strings.Fields(neededCommands)...), "--user", "default", "off")...).Port()
 	one, _ := provesShared(t, "REDIS_ADDR=127.0.0.1:"+port, "REDIS_USERNAME=gateway", "REDIS_PASSWORD=user-secret")
 	if said, _ := one.all.read(); strings.Contains(said, "user-secret") {
 		t.Error("a password in the log")
@@ -292,13 +233,13 @@ const neededCommands = "-@all +hello +ping +select +client|tracking +cluster|slo
 
 // Valkey, where there is one.
 func TestValkey(t *testing.T) {
-	port := runRedis(t, "valkey-server", "--port", "PORT", "--save", "", "--appendonly", "no")
+	port := testkit.RunRedis(t, "valkey-server", "--port", "PORT", "--save", "", "--appendonly", "no").Port()
 	provesShared(t, "REDIS_ADDR=127.0.0.1:"+port)
 }
 
 // Two deployments with prefixes of their own share a Redis and nothing else.
 func TestRedisPrefix(t *testing.T) {
-	addr := "127.0.0.1:" + plainRedis(t)
+	addr := "127.0.0.1:" + testkit.StartRedis(t).Port()
 	open := func(prefix string) *gateway {
 		g := simulated(t, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "ADMIN_TOKEN=secret", "REDIS_ADDR="+addr, "REDIS_PREFIX="+prefix,
 			"RATE_LIMIT_ENABLED=true", "RL_BACKEND=redis", "CLIENT_RPS=1000", "CLIENT_BURST=1000", "GLOBAL_RPS=1000", "GLOBAL_BURST=1000")
@@ -362,11 +303,11 @@ func TestRedisRefuses(t *testing.T) {
 		}
 		eventually(t, patience, "the log says "+state, func() bool { said, _ := g.all.read(); return strings.Contains(said, line) })
 	}
-	plain := open("127.0.0.1:" + plainRedis(t))
+	plain := open("127.0.0.1:" + testkit.StartRedis(t).Port())
 	want := plain.zipf(t, requests)
 	shows(plain, "ok", "")
 
-	full := "127.0.0.1:" + plainRedis(t)
+	full := "127.0.0.1:" + testkit.StartRedis(t).Port()
 	redisDo(t, full, "SET", "somebody's", strings.Repeat("x", 40_000))
 	redisDo(t, full, "CONFIG", "SET", "maxmemory", "100kb")
 	one, two := open(full), open(full)
@@ -386,8 +327,8 @@ func TestRedisRefuses(t *testing.T) {
 		eventually(t, patience, "the other has dropped it", func() bool { return !two.only(t, prompt) })
 	}
 
-	master := plainRedis(t)
-	replica := "127.0.0.1:" + plainRedis(t, "--replicaof", "127.0.0.1 "+master)
+	master := testkit.StartRedis(t).Port()
+	replica := "127.0.0.1:" + testkit.StartRedis(t, "--replicaof", "127.0.0.1 "+master).Port()
 	eventually(t, patience, "the replica follows", func() bool {
 		return redisDo(t, replica, "EVAL", "return redis.call('DBSIZE')", "0") == ":0" && redisDo(t, replica, "SET", "x", "y") == "-READONLY You can't write against a read only replica."
 	})
@@ -401,7 +342,7 @@ func TestRedisRefuses(t *testing.T) {
 		t.Errorf("a purge that nobody hears: %v", a)
 	}
 
-	blind := open("127.0.0.1:"+plainRedis(t, append(append([]string{"--user", "blind", "on", ">pass-of-blind", "~*"}, strings.Fields(neededCommands)...), "-client|tracking")...),
+	blind := open("127.0.0.1:"+testkit.StartRedis(t, append(append([]string{"--user", "blind", "on", ">pass-of-blind", "~*"}, strings.Fields(neededCommands)...), "-client|tracking")...).Port(),
 		"REDIS_USERNAME=blind", "REDIS_PASSWORD=pass-of-blind")
 	got = blind.zipf(t, requests)
 	t.Logf("hit ratio %.3f with a Redis that cannot push", got)

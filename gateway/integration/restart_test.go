@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"bufio"
 	"fmt"
 	"io"
@@ -135,8 +136,8 @@ func (g *gateway) ends(t *testing.T) {
 // connections, not on those that stay, and not in a stream.
 func TestRestartByHandover(t *testing.T) {
 	t.Parallel()
-	port, path := freePort(t), filepath.Join(t.TempDir(), "handover")
-	admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	port, path := testkit.FreePort(t), filepath.Join(t.TempDir(), "handover")
+	admin := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	start := func() *gateway {
 		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path, "ADMIN_ADDR="+admin)
 		eventually(t, patience, "it offers the socket", func() bool { _, err := os.Stat(path); return err == nil })
@@ -203,7 +204,7 @@ func TestRestartWithSocketActivation(t *testing.T) {
 // A gateway that nobody takes over ends as it always did, and a file that is left behind keeps nobody from starting.
 func TestHandoverToNobody(t *testing.T) {
 	t.Parallel()
-	port, path := freePort(t), filepath.Join(t.TempDir(), "handover")
+	port, path := testkit.FreePort(t), filepath.Join(t.TempDir(), "handover")
 	for range 2 {
 		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path)
 		g.awaitReady(t)
@@ -273,7 +274,7 @@ func TestReload(t *testing.T) {
 		return fmt.Sprintf("routes: [{path: %q, pool: python, rewrite: /infer}]\n", path)
 	}
 	write(route("/one"))
-	g := startOn(t, freePort(t), command{args: []string{"-demo", "-config", path}})
+	g := startOn(t, testkit.FreePort(t), command{args: []string{"-demo", "-config", path}})
 	status := func(path string) int { return ask(t, request{url: g.url + path + "?prompt=x"}).status }
 	says := func(text string) {
 		t.Helper()

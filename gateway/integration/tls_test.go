@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"aigateway/gateway/testkit"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -70,7 +71,7 @@ func TestCertificateSwap(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g := startOn(t, freePort(t), command{args: []string{"-demo", "-config", file}})
+	g := startOn(t, testkit.FreePort(t), command{args: []string{"-demo", "-config", file}})
 	name := func() string {
 		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", g.port), &tls.Config{InsecureSkipVerify: true}) // it is its own issuer
 		if err != nil {

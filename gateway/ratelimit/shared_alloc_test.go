@@ -7,7 +7,7 @@ import (
 )
 
 func leased(t testing.TB, clients int) (*Shared, []byte) {
-	s := newReplicas(t, startRedis(t).addr, 1, SharedOptions{Options: Options{Global: Rate{1e9, 1e9}, Client: Rate{1e9, 1e9}, MaxClients: 1 << 20}})[0]
+	s := newReplicas(t, startRedis(t).Addr, 1, SharedOptions{Options: Options{Global: Rate{1e9, 1e9}, Client: Rate{1e9, 1e9}, MaxClients: 1 << 20}})[0]
 	key := make([]byte, 16)
 	for i := range clients {
 		binary.LittleEndian.PutUint64(key, uint64(i))
@@ -32,7 +32,7 @@ func TestSharedAllocAdmit(t *testing.T) {
 		t.Errorf("%v allocations a request", allocs)
 	}
 
-	s = newReplicas(t, startRedis(t).addr, 1, SharedOptions{Options: Options{Global: Rate{1, 1}, Client: Rate{0, 1}}})[0]
+	s = newReplicas(t, startRedis(t).Addr, 1, SharedOptions{Options: Options{Global: Rate{1, 1}, Client: Rate{0, 1}}})[0]
 	s.Admit(0, nil, 1)
 	s.Admit(0, nil, 1)
 	if allocs := testing.AllocsPerRun(10_000, func() { s.Admit(0, nil, 1) }); allocs != 0 {

@@ -36,18 +36,18 @@ func TestSharedRefusesNobodyWithoutReason(t *testing.T) {
 		t.Helper()
 		r := startRedis(t, args...)
 		broken(r)
-		s := newReplicas(t, r.addr, 1, SharedOptions{Options: limits, Redis: config.Redis{Password: password}, Timeout: 20 * time.Millisecond})[0]
+		s := newReplicas(t, r.Addr, 1, SharedOptions{Options: limits, Redis: config.Redis{Password: password}, Timeout: 20 * time.Millisecond})[0]
 		fifth(t, name, s, 0)
 		if st := s.Stats(0); !st.Fallback {
 			t.Errorf("%s: it takes Redis for well: %+v", name, st)
 		}
 		s.Close()
-		r.kill()
+		r.Kill()
 	}
 	nothing := func(*redis) {}
-	f("down from the start", nil, func(r *redis) { r.kill() }, "")
-	f("wrong password", nil, func(r *redis) { r.do("CONFIG", "SET", "requirepass", "right") }, "wrong")
-	f("EVAL refused", nil, func(r *redis) { r.do("ACL", "SETUSER", "default", "-eval", "-evalsha") }, "")
+	f("down from the start", nil, func(r *redis) { r.Kill() }, "")
+	f("wrong password", nil, func(r *redis) { r.Do("CONFIG", "SET", "requirepass", "right") }, "wrong")
+	f("EVAL refused", nil, func(r *redis) { r.Do("ACL", "SETUSER", "default", "-eval", "-evalsha") }, "")
 	f("read-only replica", []string{"--replicaof", "127.0.0.1 1"}, nothing, "")
 	f("full", []string{"--maxmemory", "1", "--maxmemory-policy", "noeviction"}, nothing, "")
 }
@@ -60,7 +60,7 @@ func TestSharedRefusesNobodyAtASwitch(t *testing.T) {
 	f := func(name string, breaks, mends func(r *redis)) {
 		t.Helper()
 		r := startRedis(t)
-		s := newReplicas(t, r.addr, 1, SharedOptions{Options: limits, Timeout: 20 * time.Millisecond})[0]
+		s := newReplicas(t, r.Addr, 1, SharedOptions{Options: limits, Timeout: 20 * time.Millisecond})[0]
 		began := time.Now()
 		asked, refused := 0, 0
 		until := func(fallback bool) {
@@ -88,15 +88,15 @@ func TestSharedRefusesNobodyAtASwitch(t *testing.T) {
 			t.Errorf("%s: %d of %d refused", name, refused, asked)
 		}
 		s.Close()
-		r.kill()
+		r.Kill()
 	}
-	f("read-only", func(r *redis) { r.do("REPLICAOF", "127.0.0.1", "1") }, func(r *redis) { r.do("REPLICAOF", "NO", "ONE") })
+	f("read-only", func(r *redis) { r.Do("REPLICAOF", "127.0.0.1", "1") }, func(r *redis) { r.Do("REPLICAOF", "NO", "ONE") })
 	f("full", func(r *redis) {
-		r.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
-		r.do("CONFIG", "SET", "maxmemory", "1")
-	}, func(r *redis) { r.do("CONFIG", "SET", "maxmemory", "0") })
-	f("killed", func(r *redis) { r.kill() }, func(r *redis) { r.start() })
-	f("pauses", func(r *redis) { r.do("CLIENT", "PAUSE", "10000", "WRITE") }, func(r *redis) { r.do("CLIENT", "UNPAUSE") })
+		r.Do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+		r.Do("CONFIG", "SET", "maxmemory", "1")
+	}, func(r *redis) { r.Do("CONFIG", "SET", "maxmemory", "0") })
+	f("killed", func(r *redis) { r.Kill() }, func(r *redis) { r.Start() })
+	f("pauses", func(r *redis) { r.Do("CLIENT", "PAUSE", "10000", "WRITE") }, func(r *redis) { r.Do("CLIENT", "UNPAUSE") })
 }
 
 func await(t *testing.T, what string, done func() bool) {
@@ -111,10 +111,10 @@ func await(t *testing.T, what string, done func() bool) {
 // Two hundred that were never here come at the same moment, and Redis is slow: their leases are late, they are not refused.
 func TestSharedRefusesNoCrowd(t *testing.T) {
 	r := startRedis(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{500, 1000}, Client: Rate{50, 5}}, Timeout: 5 * time.Millisecond})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{500, 1000}, Client: Rate{50, 5}}, Timeout: 5 * time.Millisecond})[0]
 	var refused, named atomic.Int64
 	for round := range 3 {
-		r.do("CLIENT", "PAUSE", strconv.Itoa(60*round), "ALL")
+		r.Do("CLIENT", "PAUSE", strconv.Itoa(60*round), "ALL")
 		together(200, func(int) {
 			if !s.Admit(0, binary.LittleEndian.AppendUint64(nil, uint64(named.Add(1))), 1).OK {
 				refused.Add(1)
@@ -129,15 +129,15 @@ func TestSharedRefusesNoCrowd(t *testing.T) {
 // However often Redis comes and goes, no more is admitted than what it leases and what one full bucket of the share holds.
 func TestSharedFlapsOpenNothing(t *testing.T) {
 	r := startRedis(t)
-	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{0, 300}, Client: Rate{0, 100}}, Timeout: 20 * time.Millisecond})
+	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{0, 300}, Client: Rate{0, 100}}, Timeout: 20 * time.Millisecond})
 	admitted := make(map[byte]int)
 	total := 0
 	for range 4 {
 		for _, readOnly := range []bool{false, true} {
 			if readOnly {
-				r.do("REPLICAOF", "127.0.0.1", "1")
+				r.Do("REPLICAOF", "127.0.0.1", "1")
 			} else {
-				r.do("REPLICAOF", "NO", "ONE")
+				r.Do("REPLICAOF", "NO", "ONE")
 			}
 			for _, s := range all {
 				await(t, "the switch", func() bool { s.hurry(); return s.Stats(0).Fallback == readOnly })
@@ -166,7 +166,7 @@ func TestSharedFlapsOpenNothing(t *testing.T) {
 // whose Redis comes and goes admits what is configured.
 func TestSharedChargesNoMoreThanWasAdmitted(t *testing.T) {
 	r := startRedis(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{1000, 100}, Client: unlimited}, Timeout: time.Second})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{1000, 100}, Client: unlimited}, Timeout: time.Second})[0]
 	limit := &s.all
 	ask := func(q question) answer {
 		t.Helper()
@@ -195,10 +195,10 @@ func TestSharedChargesNoMoreThanWasAdmitted(t *testing.T) {
 // An answer that comes too late for whoever waited is good for those that come later: its tokens are with nobody else.
 func TestSharedKeepsWhatComesLate(t *testing.T) {
 	r := startRedis(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{0, 1000}, Client: Rate{0, 1000}}, Timeout: 20 * time.Millisecond})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{0, 1000}, Client: Rate{0, 1000}}, Timeout: 20 * time.Millisecond})[0]
 	await(t, "redis", func() bool { return !s.Stats(0).Fallback })
 	granted := s.Stats(0).Granted
-	r.do("CLIENT", "PAUSE", "60", "ALL")
+	r.Do("CLIENT", "PAUSE", "60", "ALL")
 	if !s.Admit(0, []byte("a"), 1).OK {
 		t.Error("refused because Redis was late")
 	}
@@ -217,11 +217,11 @@ func TestSharedKeepsWhatComesLate(t *testing.T) {
 func TestSharedSlowRedisCostsNothing(t *testing.T) {
 	r := startRedis(t)
 	limit := Rate{400, 600}
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: limit, Client: unlimited}, Timeout: 20 * time.Millisecond})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: limit, Client: unlimited}, Timeout: 20 * time.Millisecond})[0]
 	l := startLoad([]*Shared{s}, 1600, 4)
 	for time.Since(l.began) < 6*time.Second {
 		time.Sleep(100 * time.Millisecond)
-		r.do("CLIENT", "PAUSE", "60", "WRITE")
+		r.Do("CLIENT", "PAUSE", "60", "WRITE")
 	}
 	admitted, took := l.stop()
 	st := s.Stats(0)

@@ -1,13 +1,11 @@
 package ratelimit
 
 import (
-	"bufio"
+	"aigateway/gateway/testkit"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,99 +18,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A redis is a real one, on a port of its own, without a disk.
-type redis struct {
-	t    testing.TB
-	addr string
-	args []string
-	cmd  *exec.Cmd
-}
+// A redis is a real one, and what of it is ours.
+type redis struct{ *testkit.Redis }
 
 func startRedis(t testing.TB, args ...string) *redis {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skipf("%s: no redis-server here (apt-get install redis-server)", t.Name())
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &redis{t: t, addr: l.Addr().String(), args: args}
-	l.Close()
-	r.start()
-	t.Cleanup(r.kill)
-	return r
-}
-
-func (r *redis) start() {
-	r.t.Helper()
-	_, port, _ := net.SplitHostPort(r.addr)
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}, r.args...)
-	r.cmd = exec.Command("redis-server", args...)
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	for range 500 {
-		if reply, err := r.try("PING"); err == nil && reply == "+PONG" {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	r.t.Fatal("redis does not start")
-}
-
-func (r *redis) kill() {
-	if r.cmd != nil {
-		r.cmd.Process.Kill()
-		r.cmd.Wait()
-		r.cmd = nil
-	}
-}
-
-func (r *redis) signal(s syscall.Signal) {
-	r.t.Helper()
-	if err := r.cmd.Process.Signal(s); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-// try sends one command and returns the first line of the reply.
-func (r *redis) try(words ...string) (string, error) {
-	c, err := net.DialTimeout("tcp", r.addr, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(2 * time.Second))
-	fmt.Fprintf(c, "*%d\r\n", len(words))
-	for _, w := range words {
-		fmt.Fprintf(c, "$%d\r\n%s\r\n", len(w), w)
-	}
-	in := bufio.NewReader(c)
-	line, err := in.ReadString('\n')
-	line = strings.TrimSpace(line)
-	if n, e := strconv.Atoi(strings.TrimPrefix(line, "*")); e == nil && line[0] == '*' {
-		var all []string
-		for range n {
-			in.ReadString('\n')
-			word, _ := in.ReadString('\n')
-			all = append(all, strings.TrimSpace(word))
-		}
-		line = strings.Join(all, " ")
-	} else if n, e := strconv.Atoi(strings.TrimPrefix(line, "$")); e == nil && n >= 0 && line[0] == '$' {
-		line, _ = in.ReadString('\n')
-		line = strings.TrimSpace(line)
-	}
-	return line, err
-}
-
-func (r *redis) do(words ...string) string {
-	r.t.Helper()
-	line, err := r.try(words...)
-	if err != nil || strings.HasPrefix(line, "-") {
-		r.t.Fatalf("%s: %s %v", words, line, err)
-	}
-	return line
+	return &redis{testkit.StartRedis(t, args...)}
 }
 
 // noLeak fails if a goroutine outlives what is begun after it. Redis is still there then: what waits for it waits.
@@ -227,18 +138,18 @@ func configured(r Rate, d time.Duration) float64 { return float64(r.Burst) + r.P
 // level is what was in a bucket when it was touched last: after the last replica has left, all that nobody has spent, or what was
 // spent ahead of time.
 func (r *redis) level(prefix, suffix string) float64 {
-	r.t.Helper()
-	for _, key := range strings.Fields(r.do("KEYS", prefix+"*")) {
+	r.T.Helper()
+	for _, key := range strings.Fields(r.Do("KEYS", prefix+"*")) {
 		if strings.HasSuffix(key, suffix) {
 			word, _, _ := strings.Cut(r.line("GET", key), " ")
 			n, err := strconv.ParseFloat(word, 64)
 			if err != nil {
-				r.t.Errorf("%s holds %q", key, word)
+				r.T.Errorf("%s holds %q", key, word)
 			}
 			return n
 		}
 	}
-	r.t.Errorf("no bucket %s…%s", prefix, suffix)
+	r.T.Errorf("no bucket %s…%s", prefix, suffix)
 	return 0
 }
 
@@ -265,7 +176,7 @@ func TestSharedTable(t *testing.T) {
 			limit, clients, key = Rate{200, 200}, 1, "}:c0"
 			o.Global, o.Client = unlimited, limit
 		}
-		all := newReplicas(t, r.addr, n, o)
+		all := newReplicas(t, r.Addr, n, o)
 		l := startLoad(all, int(4*limit.PerSecond), clients)
 		admitted, took := l.stopAfter(duration())
 		want := configured(limit, took)
@@ -312,7 +223,7 @@ func TestSharedExactBurst(t *testing.T) {
 	noLeak(t)
 	f := func(name string, global, client Rate, n, clients int, want int64) {
 		t.Helper()
-		all := newReplicas(t, r.addr, n, SharedOptions{Options: Options{Global: global, Client: client}, Prefix: name})
+		all := newReplicas(t, r.Addr, n, SharedOptions{Options: Options{Global: global, Client: client}, Prefix: name})
 		var admitted atomic.Int64
 		end := time.Now().Add(2500 * time.Millisecond) // what is left unspent somewhere comes back after a second
 		together(8*n, func(i int) {
@@ -342,7 +253,7 @@ func TestSharedExactBurst(t *testing.T) {
 func TestSharedSpike(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{1, 1000}, Client: Rate{1, 100}}})
+	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{1, 1000}, Client: Rate{1, 100}}})
 	var admitted atomic.Int64
 	together(64, func(i int) {
 		for range 10 {
@@ -360,21 +271,21 @@ func TestSharedSpike(t *testing.T) {
 func TestSharedKilled(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	trouble(t, r, "killed", r.kill, r.start)
+	trouble(t, r, "killed", r.Kill, r.Start)
 }
 
 // Redis hangs, and goes on.
 func TestSharedStopped(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	trouble(t, r, "stopped", func() { r.signal(syscall.SIGSTOP) }, func() { r.signal(syscall.SIGCONT) })
+	trouble(t, r, "stopped", func() { r.Signal(syscall.SIGSTOP) }, func() { r.Signal(syscall.SIGCONT) })
 }
 
 // Redis answers after half a second.
 func TestSharedPaused(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	trouble(t, r, "paused", func() { r.do("CLIENT", "PAUSE", "1500", "ALL") }, func() {})
+	trouble(t, r, "paused", func() { r.Do("CLIENT", "PAUSE", "1500", "ALL") }, func() {})
 }
 
 // Everything is deleted in the middle.
@@ -382,12 +293,12 @@ func TestSharedFlushed(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
 	global, client := Rate{500, 2000}, Rate{100, 400}
-	all := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}})
-	one := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one"})
+	all := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}})
+	one := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one"})
 	l, m := startLoad(all, 2500, 10), startLoad(one, 1000, 1)
 	for range 4 {
 		time.Sleep(time.Second)
-		r.do("FLUSHALL")
+		r.Do("FLUSHALL")
 	}
 	time.Sleep(500 * time.Millisecond)
 	f := func(name string, l *load, rate Rate) {
@@ -407,8 +318,8 @@ func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
 	t.Helper()
 	global, client := Rate{1000, 300}, Rate{200, 100}
 	const timeout = 20 * time.Millisecond
-	all := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}, Timeout: timeout})
-	one := newReplicas(t, r.addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one", Timeout: timeout})
+	all := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}, Timeout: timeout})
+	one := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one", Timeout: timeout})
 	l, m := startLoad(all, 4000, 16), startLoad(one, 800, 1)
 	time.Sleep(1500 * time.Millisecond)
 	breaks()
@@ -475,9 +386,9 @@ func TestSharedWrongKeys(t *testing.T) {
 	now := time.Duration(0)
 	f := func(name string, set []string, fallback bool) {
 		t.Helper()
-		r.do("FLUSHALL")
-		r.do(set...)
-		s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{10, 20}, Client: Rate{5, 10}}})[0]
+		r.Do("FLUSHALL")
+		r.Do(set...)
+		s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{10, 20}, Client: Rate{5, 10}}})[0]
 		admitted := 0
 		began := time.Now()
 		for range 50 {
@@ -505,15 +416,15 @@ func TestSharedWrongKeys(t *testing.T) {
 	f("fuller than full", []string{"SET", bucket, "1000000 1"}, false)
 
 	// A client's key spoils it for him only.
-	r.do("FLUSHALL")
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{5, 10}}})[0]
+	r.Do("FLUSHALL")
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{5, 10}}})[0]
 	s.Admit(now, []byte("a"), 1)
 	key := ""
-	for _, k := range strings.Fields(r.do("KEYS", "*:c0")) {
+	for _, k := range strings.Fields(r.Do("KEYS", "*:c0")) {
 		key = k
 	}
-	r.do("DEL", key)
-	r.do("LPUSH", key, "x")
+	r.Do("DEL", key)
+	r.Do("LPUSH", key, "x")
 	admitted := 0
 	for range 50 {
 		if s.Admit(now, []byte("a"), 1).OK {
@@ -531,16 +442,16 @@ func TestSharedKeysExpire(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
 	for i, rate := range []Rate{{10, 20}, {0, 5}, {1e-6, 1e9}, {1e9, 1}} {
-		s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: rate, Client: rate}, Prefix: fmt.Sprint("p", i)})[0]
+		s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: rate, Client: rate}, Prefix: fmt.Sprint("p", i)})[0]
 		s.Admit(0, []byte("a"), 1)
 		s.Close()
 	}
-	keys := strings.Fields(r.do("KEYS", "*"))
+	keys := strings.Fields(r.Do("KEYS", "*"))
 	if len(keys) < 8 {
 		t.Errorf("only %q", keys)
 	}
 	for _, k := range keys {
-		if ttl, _ := strconv.Atoi(strings.TrimPrefix(r.do("PTTL", k), ":")); ttl <= 0 {
+		if ttl, _ := strconv.Atoi(strings.TrimPrefix(r.Do("PTTL", k), ":")); ttl <= 0 {
 			t.Errorf("%s lives for ever: %d", k, ttl)
 		}
 	}
@@ -550,7 +461,7 @@ func TestSharedKeysExpire(t *testing.T) {
 func TestSharedReturns(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 50}}})
+	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 50}}})
 	for i := range 20 {
 		all[0].Admit(0, []byte{byte(i % 2)}, 1)
 	}
@@ -580,9 +491,9 @@ func TestSharedReturns(t *testing.T) {
 func TestSharedStartsWithoutRedis(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	r.kill()
+	r.Kill()
 	began := time.Now()
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{100, 50}, Client: unlimited}, Replicas: 2})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{100, 50}, Client: unlimited}, Replicas: 2})[0]
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("it took %v to start", took)
 	}
@@ -595,7 +506,7 @@ func TestSharedStartsWithoutRedis(t *testing.T) {
 	if admitted < 124 || admitted > 125 {
 		t.Errorf("%d admitted in 2 s by one of two replicas without Redis, want half the burst and half the rate, 125", admitted)
 	}
-	r.start()
+	r.Start()
 	for by := time.Now().Add(30 * time.Second); s.Stats(0).Fallback; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(by) {
 			t.Fatalf("%+v", s.Stats(0))
@@ -609,7 +520,7 @@ func TestSharedStartsWithoutRedis(t *testing.T) {
 func TestSharedBounded(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{0, 10}, MaxClients: 50}})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{0, 10}, MaxClients: 50}})[0]
 	admitted := map[int]int{}
 	for range 15 {
 		for client := range 200 {
@@ -642,7 +553,7 @@ func TestSharedNil(t *testing.T) {
 func TestSharedVerdicts(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: Rate{1, 12}, Client: Rate{0.5, 5}, Routes: []Rate{{0, 3}}}})[0]
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{1, 12}, Client: Rate{0.5, 5}, Routes: []Rate{{0, 3}}}})[0]
 	f := func(class int, client string, cost int, want string) {
 		t.Helper()
 		v := s.Class(class).Admit(0, []byte(client), cost)
@@ -673,11 +584,11 @@ func TestSharedVerdicts(t *testing.T) {
 func TestSharedCluster(t *testing.T) {
 	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-config-file", t.TempDir()+"/nodes.conf")
 	noLeak(t)
-	r.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	r.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	for r.line("SET", "x", "1") != "+OK" {
 		time.Sleep(50 * time.Millisecond)
 	}
-	all := newReplicas(t, r.addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 30}}})
+	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 30}}})
 	admitted := 0
 	for range 100 {
 		for client := range 5 {
@@ -704,7 +615,7 @@ func TestSharedCluster(t *testing.T) {
 }
 
 func (r *redis) line(words ...string) string {
-	line, _ := r.try(words...)
+	line, _ := r.Try(words...)
 	return line
 }
 
@@ -713,8 +624,8 @@ func (r *redis) line(words ...string) string {
 func TestSharedHangsBeforeACrowd(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
-	s := newReplicas(t, r.addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{10, 10}, MaxClients: 10000}, Timeout: 20 * time.Millisecond})[0]
-	r.signal(syscall.SIGSTOP)
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: unlimited, Client: Rate{10, 10}, MaxClients: 10000}, Timeout: 20 * time.Millisecond})[0]
+	r.Signal(syscall.SIGSTOP)
 	const crowd = 1500
 	var first, second [crowd]time.Duration
 	together(crowd, func(i int) {
@@ -726,7 +637,7 @@ func TestSharedHangsBeforeACrowd(t *testing.T) {
 		s.Admit(0, key, 1)
 		second[i] = time.Since(began)
 	})
-	r.signal(syscall.SIGCONT)
+	r.Signal(syscall.SIGCONT)
 	const most = tardy * effortOf
 	slices.Sort(first[:])
 	slices.Sort(second[:])
@@ -746,7 +657,7 @@ func TestSharedClose(t *testing.T) {
 	r := startRedis(t)
 	noLeak(t)
 	o := SharedOptions{Options: Options{Global: Rate{0, 100}, Client: Rate{0, 50}}}
-	s := newReplicas(t, r.addr, 1, o)[0]
+	s := newReplicas(t, r.Addr, 1, o)[0]
 	for range 10 {
 		s.Admit(0, []byte("a"), 1)
 	}
@@ -758,10 +669,10 @@ func TestSharedClose(t *testing.T) {
 	if v := s.Admit(0, []byte("b"), 1); v.OK {
 		t.Errorf("%+v after Close", v)
 	}
-	s = newReplicas(t, r.addr, 1, o)[0]
+	s = newReplicas(t, r.Addr, 1, o)[0]
 	s.Admit(0, []byte("a"), 1)
-	r.signal(syscall.SIGSTOP)
-	defer r.signal(syscall.SIGCONT)
+	r.Signal(syscall.SIGSTOP)
+	defer r.Signal(syscall.SIGCONT)
 	began := time.Now()
 	s.Close()
 	if took := time.Since(began); took > 4*time.Second {
