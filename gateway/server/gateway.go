@@ -79,14 +79,18 @@ type plan struct {
 	settings *config.Settings
 	exact    map[string]*route // by path
 	prefixes []*route          // longest first
+	spelled  []*route          // those whose own paths are not plain
 	limits   map[config.Rate]limit
 	limiter  limiter
+
+	lookAtAll bool // a path that is plain may be one of them too
 }
 
 // A route is where a path leads. Provisioned once; read by every request.
 type route struct {
 	path     string // as configured: the label of metrics and logs
 	prefix   string // what a prefix route's paths begin with, "" for an exact one
+	plain    string // the path or the prefix, decoded and without dot segments
 	methods  []string
 	allow    string // the Allow field of a 405
 	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came

@@ -109,17 +109,15 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	return false
 }
 
-// strays says what is wrong with a path that no exact route has: it has none, leaves the one it has, or has another one for
-// who decodes it.
+// strays says what is wrong with a path that no exact route has: it has none, leaves the one it has, or has another one in
+// a reading of somebody behind.
 func (x *exchange) strays(path []byte) *fault {
 	if x.route == nil {
 		return &noRoute
 	}
 	x.openAI = x.route.openAI
-	if !isPlain(path) {
-		if x.scratch = appendPlain(x.scratch[:0], path); x.plan.find(x.scratch) != x.route {
-			return &otherRoute
-		}
+	if (!x.head.Plain || x.plan.lookAtAll) && x.leadsElsewhere(path) {
+		return &otherRoute
 	}
 	if climbs(path[len(x.route.prefix):]) {
 		return &outsideRoute

@@ -130,62 +130,6 @@ func climbs(rest []byte) bool {
 	return false
 }
 
-// appendPlain appends what a path is to whoever decodes it once and removes its dot segments (RFC 3986 §5.2.4), as most
-// frameworks do before they look for a route. Slashes in a row are one, as for nginx.
-func appendPlain(dst, path []byte) []byte {
-	start := len(dst)
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if c == '%' && i+2 < len(path) {
-			if hi, lo := unhex(path[i+1]), unhex(path[i+2]); hi >= 0 && lo >= 0 {
-				c, i = byte(hi<<4|lo), i+2
-			}
-		}
-		dst = append(dst, c)
-	}
-	// In place: what is written is never longer than what was read.
-	read, write := dst[start:], dst[start:start]
-	for len(read) > 0 {
-		segment := read[1:] // behind a slash
-		if n := bytes.IndexByte(segment, '/'); n >= 0 {
-			segment, read = segment[:n], segment[n:]
-		} else {
-			read = nil
-		}
-		switch string(segment) {
-		case "", ".":
-			if read == nil {
-				write = append(write, '/')
-			}
-		case "..":
-			write = write[:max(0, bytes.LastIndexByte(write, '/'))]
-			if read == nil {
-				write = append(write, '/')
-			}
-		default:
-			write = append(append(write, '/'), segment...)
-		}
-	}
-	return dst[:start+len(write)]
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
-}
-
-// isPlain tells whether appendPlain leaves a path as it is. It may be wrong about one that it would leave.
-func isPlain(path []byte) bool {
-	return bytes.IndexByte(path, '%') < 0 && !bytes.Contains(path, slashDot) && !bytes.Contains(path, twoSlashes)
-}
-
-var slashDot, twoSlashes = []byte("/."), []byte("//")
-
 // find returns the route of a path, or nil.
 func (p *plan) find(path []byte) *route {
 	if r := p.exact[string(path)]; r != nil {

@@ -1,6 +1,10 @@
 package server
 
-import "testing"
+import (
+	"testing"
+
+	"aigateway/gateway/wire"
+)
 
 func TestAppendPlain(t *testing.T) {
 	f := func(path, want string) {
@@ -8,7 +12,8 @@ func TestAppendPlain(t *testing.T) {
 		if got := string(appendPlain([]byte("x"), []byte(path))); got != "x"+want {
 			t.Errorf("%q is %q, want %q", path, got[1:], want)
 		}
-		if isPlain([]byte(path)) && path != want {
+		var h wire.RequestHead
+		if v := h.Scan([]byte("GET"), []byte(path), []byte("HTTP/1.1"), []byte("Host: a\r\n\r\n")); v == wire.None && h.Plain && path != want {
 			t.Errorf("%q is taken for plain", path)
 		}
 	}

@@ -129,6 +129,7 @@ func (g *Gateway) addRoutes(p *plan) {
 		}
 	}
 	g.addPages(p)
+	p.spell()
 }
 
 // view is what the operations pages look at.

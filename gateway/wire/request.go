@@ -18,6 +18,7 @@ type RequestHead struct {
 	path      []byte // memory for a target that has none
 
 	Method, Target, Host []byte
+	Plain                bool   // the path holds no "%", and no slash with a dot or a slash behind it
 	Minor                int    // of the version, HTTP/1.Minor
 	ContentLength        int64  // bytes; 0 = no body, ChunkedBody = chunked
 	Expect               bool   // Expect: 100-continue
@@ -127,7 +128,7 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 		h.Minor = 0
 	default:
 		if len(proto) == 8 && string(proto[:5]) == "HTTP/" && isDigit(proto[5]) && proto[6] == '.' && isDigit(proto[7]) &&
-			checkTarget(h.Target) == None {
+			h.checkTarget() == None {
 			return BadVersion
 		}
 		return BadLine
@@ -140,7 +141,7 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 			return v
 		}
 	}
-	return checkTarget(h.Target)
+	return h.checkTarget()
 }
 
 // known tells whether a method is one of those that everybody knows.
@@ -212,18 +213,48 @@ func (h *RequestHead) takeAuthority() Violation {
 }
 
 // checkTarget accepts origin-form only (RFC 9112 §3.2.1). A second slash makes some parsers read an authority.
-func checkTarget(t []byte) Violation {
+func (h *RequestHead) checkTarget() Violation {
+	t := h.Target
 	if len(t) == 0 || t[0] != '/' || NamesAuthority(t) {
 		return BadTarget
 	}
-	for _, c := range t {
-		// Bytes above 0x7f are not allowed in a URI but common in prompts; they pass as they are.
-		if c <= ' ' || c == 0x7f || c == '#' {
+	h.Plain = true
+	path := true
+	for i, c := range t {
+		switch targetClass[c] {
+		case ordinary:
+		case forbidden:
 			return BadTarget
+		case question:
+			path = false
+		case percent:
+			h.Plain = h.Plain && !path
+		case dotOrSlash:
+			if path && i > 0 && t[i-1] == '/' {
+				h.Plain = false
+			}
 		}
 	}
 	return None
 }
+
+// What a byte is to a target. Bytes above 0x7f are not allowed in a URI but common in prompts; they pass as they are.
+const (
+	ordinary = iota
+	forbidden
+	question
+	percent
+	dotOrSlash
+)
+
+var targetClass = func() (class [256]uint8) {
+	for c := range byte(' ' + 1) {
+		class[c] = forbidden
+	}
+	class[0x7f], class['#'] = forbidden, forbidden
+	class['?'], class['%'], class['.'], class['/'] = question, percent, dotOrSlash, dotOrSlash
+	return class
+}()
 
 // impersonates tells whether a name with an underscore is, to CGI and its descendants, that of a field by which a message
 // is framed, by which a client is known, that a cache goes by, or that a gateway writes: they read X_Forwarded_For as

@@ -388,3 +388,25 @@ func agreesWithNetHTTP(t *testing.T, h *RequestHead, targetAndProto string, bloc
 		t.Fatalf("%q: net/http sees length %d, host %q, target %q; here %d, %q, %q", head, length, r.Host, r.RequestURI, h.ContentLength, h.Host, h.Target)
 	}
 }
+
+// A path is plain if there is nothing in it to decode or to remove; what stands in the query is not looked at.
+func TestPlainTargets(t *testing.T) {
+	f := func(target string, want bool) {
+		t.Helper()
+		var h RequestHead
+		if v := h.Scan([]byte("GET"), []byte(target), []byte("HTTP/1.1"), []byte("Host: a\r\n\r\n")); v != None || h.Plain != want {
+			t.Errorf("%q: %v, plain %t", target, v, h.Plain)
+		}
+	}
+	f("/", true)
+	f("/a.b/c.", true)
+	f("/a?b=%2F../x//y", true)
+	f("http://b/a", true)
+	f("http://b?a=%2F", true)
+	f("/a%2Fb", false)
+	f("/.a", false)
+	f("/a/../b", false)
+	f("/a//b", false)
+	f("/a//", false)
+	f("http://b/%61", false)
+}
