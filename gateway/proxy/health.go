@@ -130,7 +130,7 @@ func (p *Proxy) probeOnce(ctx context.Context, u *Upstream) {
 	timer := time.AfterFunc(u.patience(), func() { late.Store(u.sideline(began)) })
 	f, status := p.probe(ctx, u)
 	timer.Stop()
-	if f == Exhausted || ctx.Err() != nil {
+	if f == Exhausted || ctx.Err() != nil || f.isTimeout() && wire.StoodStill(began) {
 		return // which says nothing about the upstream
 	}
 	now := wire.Now()

@@ -40,6 +40,9 @@ func (p *Pool) judge(u *Upstream, f Fault, status int, began time.Duration) {
 	if f == None && unavailable(status) {
 		f = Unavailable
 	}
+	if f.isTimeout() && wire.StoodStill(began) {
+		return // it was this process that was late
+	}
 	now := wire.Now()
 	changed := false
 	switch f {

@@ -170,7 +170,9 @@ func (c *ClientConn) readForBody(p []byte) (int, error) {
 		case !errors.Is(err, os.ErrDeadlineExceeded) || c.interrupted.Load() || c.stopped.Load():
 			return 0, ErrBodyCut
 		}
-		if silent += waited; silent >= idle {
+		if StoodStill(began) {
+			silent = 0
+		} else if silent += waited; silent >= idle {
 			return 0, ErrBodyTimeout
 		}
 	}

@@ -50,7 +50,7 @@ func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent i
 		}
 		left := unsent(s.fd)
 		switch {
-		case n > 0 || left < queued:
+		case n > 0 || left < queued || StoodStill(now):
 			moved = Now()
 		case moved == 0:
 			moved = now

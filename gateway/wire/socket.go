@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,14 +41,20 @@ func (s *socket) Interrupt() {
 
 // receive reads into p, waiting at most the given time.
 func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
-	if err := s.reads.extend(Now(), wait, s.Conn.SetReadDeadline); err != nil {
-		return 0, err
+	for {
+		now := Now()
+		if err := s.reads.extend(now, wait, s.Conn.SetReadDeadline); err != nil {
+			return 0, err
+		}
+		// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
+		if s.interrupted.Load() {
+			return 0, net.ErrClosed
+		}
+		n, err := s.Conn.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !StoodStill(now) {
+			return n, err
+		}
 	}
-	// Looked at after the deadline is set: an interruption in between has set its own, which is lost now.
-	if s.interrupted.Load() {
-		return 0, net.ErrClosed
-	}
-	return s.Conn.Read(p)
 }
 
 // readable tells whether there are bytes to read, an end or an error. One system call.

@@ -183,12 +183,15 @@ func (w *Watch) run(every time.Duration) {
 	defer close(w.done)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	startBeating()
+	defer endBeating()
 	for {
 		select {
 		case <-w.stop:
 			return
 		case <-ticker.C:
 		}
+		beat()
 		for i := range w.shards {
 			w.shards[i].sweep()
 		}
