@@ -144,14 +144,14 @@ func (b *breaker) share(now time.Duration) float64 {
 	return float64(failed) / float64(failed+b.successes.sum(now))
 }
 
-// answersNobody tells whether there were attempts in the window, and none of them got the head of a response.
-func (b *breaker) answersNobody(now time.Duration) bool {
+// noneGotHead tells whether there were attempts in the window, and none of them got the head of a response.
+func (b *breaker) noneGotHead(now time.Duration) bool {
 	return b.failures.sum(now) > 0 && b.successes.sum(now) == 0 && b.rejections.sum(now) == 0
 }
 
-// silent tells whether answersNobody is true of enough attempts to be no accident.
+// silent tells whether noneGotHead is true of enough attempts to be no accident.
 func (b *breaker) silent(now time.Duration) bool {
-	return b.answersNobody(now) && b.failures.sum(now) >= minAttempts
+	return b.noneGotHead(now) && b.failures.sum(now) >= minAttempts
 }
 
 // heardSince tells whether the head of any response to a request has come since then.
@@ -228,7 +228,7 @@ func (b *breaker) probeFailed(now, began time.Duration, why Fault) (changed bool
 		}
 		return b.State() == HalfOpen
 	case wasOpen:
-	case b.heardSince(began), !why.unreachable() && !b.answersNobody(now):
+	case b.heardSince(began), !why.unreachable() && !b.noneGotHead(now):
 		return false
 	case b.inRow.Add(1) < maxInRow && !b.silent(now):
 		b.lastFault = why

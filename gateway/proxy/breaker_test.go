@@ -14,7 +14,7 @@ func wantState(t *testing.T, b *breaker, want State) {
 	}
 }
 
-// An attempt accuses by the share of those that failed, at least half of at least ten in the last ten seconds; whatever it
+// Attempts make an upstream suspected by the share of those that failed, at least half of at least ten in the last ten seconds; whatever it
 // says, it does not open a breaker.
 func TestAttemptsAccuse(t *testing.T) {
 	f := func(good, failed int, want bool) {
@@ -28,7 +28,7 @@ func TestAttemptsAccuse(t *testing.T) {
 			b.failure(at, at, BrokenResponse)
 		}
 		if got := b.suspected.Load(); got != want {
-			t.Errorf("%d good, %d failed: accused is %v", good, failed, got)
+			t.Errorf("%d good, %d failed: suspected is %v", good, failed, got)
 		}
 		wantState(t, &b, Closed)
 	}
@@ -50,7 +50,7 @@ func TestWindowForgets(t *testing.T) {
 		b.failure(at, at, TimeoutResponse)
 	}
 	if b.suspected.Load() {
-		t.Error("eight in ten seconds accuse")
+		t.Error("suspected by eight in ten seconds")
 	}
 	var w window
 	for i := range 100 {
@@ -72,7 +72,7 @@ func TestBreakerOpensWhenNobodyIsThere(t *testing.T) {
 	at := time.Minute
 	b.failure(at, at, Unreachable)
 	if !b.suspected.Load() {
-		t.Error("not accused by a failure to connect")
+		t.Error("not suspected by a failure to connect")
 	}
 	b.failure(at, at, TimeoutConnect)
 	wantState(t, &b, Closed)
@@ -173,8 +173,8 @@ func TestAnAnsweredProbeCloses(t *testing.T) {
 		var b breaker
 		at := time.Minute
 		openBreaker(&b, at)
-		if until, shut := b.openUntil(); !shut || until < at+time.Second || until > at+1100*time.Millisecond {
-			t.Errorf("shut is %v, for %v", shut, until-at)
+		if until, open := b.openUntil(); !open || until < at+time.Second || until > at+1100*time.Millisecond {
+			t.Errorf("open is %v, for %v", open, until-at)
 		}
 		if !b.probeOK(at+1, well) {
 			t.Error("not told")
@@ -194,7 +194,7 @@ func TestBreakerIgnoresOldEvidence(t *testing.T) {
 		b.success(at + time.Second/2)
 	}
 	if again, _ := b.openUntil(); again != until {
-		t.Error("old strikes keep it open for longer")
+		t.Error("old failures keep it open for longer")
 	}
 	wantState(t, &b, Open)
 	b.probeOK(until, true)
@@ -217,7 +217,7 @@ func TestBreakerComesBackByTrials(t *testing.T) {
 	b.probeOK(until-1, true)
 	wantState(t, &b, Open) // not before its time
 	if !b.isEjected() {
-		t.Error("it is shut")
+		t.Error("it is open")
 	}
 	b.probeOK(until, true)
 	wantState(t, &b, HalfOpen)
@@ -230,16 +230,16 @@ func TestBreakerComesBackByTrials(t *testing.T) {
 }
 
 // Each time in a row it is passed by for longer, but never so long that an upstream that is well again waits for
-// five seconds; once it was closed, it begins anew. One that is shut is asked every second.
+// five seconds; once it was closed, it begins anew. One that is open is asked every second.
 func TestBreakerBacksOff(t *testing.T) {
 	var b breaker
 	at := time.Minute
 	b.ejectClosed(at)
 	f := func(least, most time.Duration) {
 		t.Helper()
-		until, shut := b.openUntil()
-		if wait := until - at; !shut || wait < least || wait > most {
-			t.Errorf("shut is %v, for %v; want %v to %v", shut, wait, least, most)
+		until, open := b.openUntil()
+		if wait := until - at; !open || wait < least || wait > most {
+			t.Errorf("open is %v, for %v; want %v to %v", open, wait, least, most)
 		}
 		at = until
 	}

@@ -60,9 +60,9 @@ func TestBudgetRefund(t *testing.T) {
 }
 
 // Upstreams stay who they are when their pool begins to hedge.
-func TestHedgeIsNoRecipe(t *testing.T) {
+func TestHedgeIsNoPartOfASpec(t *testing.T) {
 	off, on := config.Pool{Name: "p", MaxInflight: 1}, config.Pool{Name: "p", MaxInflight: 1, Hedge: time.Second}
 	if !reflect.DeepEqual(specOf(config.Upstream{}, off), specOf(config.Upstream{}, on)) {
-		t.Error("another recipe")
+		t.Error("another spec")
 	}
 }

@@ -25,7 +25,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%v, %d: out is %v", fault, status, !u.Healthy())
 		}
 		if n := len(p.picker.Load().candidates); out != (n == 1) {
-			t.Errorf("%v, %d: %d seats", fault, status, n)
+			t.Errorf("%v, %d: %d candidates", fault, status, n)
 		}
 	}
 	f(None, 200, false, false)
