@@ -391,7 +391,7 @@ func Printable(name []byte) bool {
 // nested reads on inside a value of the top level, from p[i], until it has ended or the piece has. What is expected next is where
 // it stands in the code, which a processor predicts better than a variable.
 func (s *Scanner) nested(p []byte, i int) int {
-	at, object := s.phase, s.inObject()
+	at, object, list := s.phase, s.inObject(), true // list: the array may be one of many numbers
 	switch at {
 	case inString, inNestedName:
 		if i = s.resumeString(p); i < 0 {
@@ -432,17 +432,18 @@ value:
 		if !s.open(c) {
 			return i
 		}
-		i, at, object = i+1, atFirstValue, false
+		i, at, object, list = i+1, atFirstValue, false, true
 		goto value
 	case c == ']' && at == atFirstValue:
 		goto close
 	case !beginsBare(c):
 		return s.malformed(i)
-	case !object:
+	case list && !object:
 		if end := skipNumbers(p, i); end > i {
 			i, at = end, atValue
 			goto value
 		}
+		list = false
 	}
 bare:
 	for i < len(p) && isBare[p[i]] {
@@ -612,10 +613,24 @@ func oddBackslashes(text []byte) bool {
 	return (len(text)-n)&1 == 1
 }
 
-// skipNumbers goes over a list of tokens, by eights, and returns where the last number that it has seen begins, or i. It takes
-// digits, commas behind them, and a space behind a comma; for everything else the way of others is fast enough.
+// skipNumbers goes over a list of tokens and returns where the last number that it has seen begins, or i. It takes digits, commas
+// behind them, and a space behind a comma; for everything else the way of others is fast enough.
 func skipNumbers(p []byte, i int) int {
 	end := i
+	if n := (len(p) - i) &^ 31; n > 0 && hasBlocks {
+		end += numbersInBlocks(&p[i], n)
+	} else {
+		end += numbersByEights(p[i:])
+	}
+	if j := bytes.LastIndexByte(p[i:end], ','); j >= 0 {
+		return i + j + 1
+	}
+	return i
+}
+
+// numbersByEights is numbersInBlocks for other processors, and for eights instead of blocks.
+func numbersByEights(p []byte) int {
+	end := 0
 	comma, space := uint64(0), uint64(0) // of the eight before
 	for ; end+8 <= len(p); end += 8 {
 		w := binary.LittleEndian.Uint64(p[end:])
@@ -631,10 +646,7 @@ func skipNumbers(p []byte, i int) int {
 			break
 		}
 	}
-	if j := bytes.LastIndexByte(p[i:end], ','); j >= 0 {
-		return i + j + 1
-	}
-	return i
+	return end
 }
 
 // skipSpace is the index of the first byte from p[i] on that is no blank.

@@ -366,3 +366,25 @@ func TestStringEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestNumbersInBlocks holds both ways to go over numbers against each other.
+func TestNumbersInBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 20_000 {
+		text := []byte("7")
+		for range r.IntN(60) {
+			text = append(text, []string{",", ",", ", ", "12", "5", "900"}[r.IntN(6)]...)
+		}
+		if r.IntN(2) == 0 {
+			text = append(text, bytes.Repeat([]byte(",12"), r.IntN(60))...)
+		}
+		if r.IntN(3) == 0 {
+			text[r.IntN(len(text))] = "-,. :/\xac\xa0\xb05"[r.IntN(10)]
+		}
+		if n := len(text) &^ 31; n > 0 && hasBlocks {
+			if blocks, eights := numbersInBlocks(&text[0], n), numbersByEights(text); blocks != eights&^31 {
+				t.Fatalf("%q: %d in blocks, %d by eights", text, blocks, eights)
+			}
+		}
+	}
+}

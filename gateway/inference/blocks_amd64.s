@@ -91,3 +91,61 @@ found:
 	VZEROUPPER
 	MOVQ BX, ret+16(FP)
 	RET
+
+// func numbersInBlocks(p *byte, n int) int
+//
+// Thirty-two bytes at a time: all are digits, commas or spaces, no comma is right behind a comma or a space, and no space but right
+// behind a comma.
+TEXT ·numbersInBlocks(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	XORQ DI, DI // where the block begins
+	XORQ R8, R8 // 1: a comma is right before it
+	XORQ R9, R9 // 1: a space is
+	MOVQ $0x2C, AX
+	MOVQ AX, X0
+	VPBROADCASTB X0, Y0
+	MOVQ $0x20, AX
+	MOVQ AX, X1
+	VPBROADCASTB X1, Y1
+	MOVQ $0x30, AX
+	MOVQ AX, X2
+	VPBROADCASTB X2, Y2
+	MOVQ $9, AX
+	MOVQ AX, X3
+	VPBROADCASTB X3, Y3
+
+numbers:
+	VMOVDQU (SI)(DI*1), Y4
+	VPCMPEQB Y0, Y4, Y5
+	VPCMPEQB Y1, Y4, Y6
+	VPSUBB Y2, Y4, Y4
+	VPMINUB Y3, Y4, Y7
+	VPCMPEQB Y4, Y7, Y7
+	VPMOVMSKB Y5, R10          // R10: commas
+	VPMOVMSKB Y6, R11          // R11: spaces
+	VPMOVMSKB Y7, R12          // digits
+	ORQ R10, R12
+	ORQ R11, R12
+	CMPL R12, $-1
+	JNE end
+	LEAQ (R8)(R10*2), R13      // R13: what is right behind a comma
+	LEAQ (R9)(R11*2), DX       // DX: or a space
+	ORQ R13, DX
+	ANDQ R10, DX
+	NOTQ R13
+	ANDQ R11, R13
+	ORQ R13, DX
+	JNZ end
+	MOVQ R10, R8
+	SHRQ $31, R8
+	MOVQ R11, R9
+	SHRQ $31, R9
+	ADDQ $32, DI
+	CMPQ DI, CX
+	JLT numbers
+
+end:
+	VZEROUPPER
+	MOVQ DI, ret+16(FP)
+	RET

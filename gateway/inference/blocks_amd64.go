@@ -9,3 +9,9 @@ var hasBlocks = cpu.X86.HasAVX2
 //
 //go:noescape
 func quoteInBlocks(p *byte, n int) int
+
+// numbersInBlocks is how many bytes from p on, a multiple of 32, are digits, commas that are behind a digit, and spaces that are behind a comma. It
+// looks at n bytes, a multiple of 32 and not 0, of which the first is a digit. It needs AVX2.
+//
+//go:noescape
+func numbersInBlocks(p *byte, n int) int
