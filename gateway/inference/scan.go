@@ -98,11 +98,14 @@ func (s *Scanner) Reset() {
 // Scan reads the next piece of the body. It stays refused once it is.
 func (s *Scanner) Scan(piece []byte) Refusal {
 	for i := 0; i < len(piece) && s.refusal == Accepted; {
-		if s.depth > 1 {
+		switch {
+		case s.depth <= 1:
+			i = s.top(piece, i)
+		case s.phase == inString, s.phase == inNestedName, s.phase == inBare:
+			i = s.resume(piece, i)
+		default:
 			i = s.nested(piece, i)
-			continue
 		}
-		i = s.top(piece, i)
 	}
 	s.before += int64(len(piece))
 	return s.refusal
@@ -155,7 +158,10 @@ func (s *Scanner) refuse(r Refusal, about Member) {
 func (s *Scanner) top(p []byte, i int) int {
 	switch s.phase {
 	case inString:
-		return s.endString(p, s.resumeString(p))
+		if i = s.resumeString(p); i < 0 {
+			return len(p)
+		}
+		return s.endValue(i)
 	case inName:
 		return s.decodeName(p, i)
 	case inModel:
@@ -273,12 +279,12 @@ func (s *Scanner) beginValue(p []byte, i int) int {
 	}
 	switch c {
 	case '"':
-		v.Kind, s.phase = String, inString
+		v.Kind = String
 		end := stringEnd(p, i+1)
 		if end < 0 {
-			s.breakString(p, i+1)
+			return s.breakString(p, i+1, inString)
 		}
-		return s.endString(p, end)
+		return s.endValue(end)
 	case '{', '[':
 		v.Kind = Array
 		if c == '{' {
@@ -303,19 +309,9 @@ func (s *Scanner) endValue(i int) int {
 	return i
 }
 
-// endString goes on behind a string of the top level, which ends at p[i], or not in this piece.
-func (s *Scanner) endString(p []byte, i int) int {
-	if i < 0 {
-		return len(p)
-	}
-	return s.endValue(i)
-}
-
 // endBare reads a number or a word of the top level on from p[i]; what of it lies in this piece began at from.
 func (s *Scanner) endBare(p []byte, from, i int) int {
-	for i < len(p) && isBare[p[i]] {
-		i++
-	}
+	i = bareEnd(p, i)
 	if s.member == NoMember {
 		if i < len(p) {
 			return s.endValue(i)
@@ -388,119 +384,96 @@ func Printable(name []byte) bool {
 	return true
 }
 
-// nested reads on inside a value of the top level, from p[i], until it has ended or the piece has. What is expected next is where
-// it stands in the code, which a processor predicts better than a variable.
+// nested reads on inside a value of the top level, from p[i], until that value has ended or the piece has.
 func (s *Scanner) nested(p []byte, i int) int {
 	at, object, list := s.phase, s.inObject(), true // list: the array may be one of many numbers
-	switch at {
-	case inString, inNestedName:
+	for {
+		if i = skipSpace(p, i); i == len(p) {
+			return s.pause(at, i)
+		}
+		c := p[i]
+		switch at {
+		case atFirstName, atName:
+			if c == '"' {
+				end := stringEnd(p, i+1)
+				if end < 0 {
+					return s.breakString(p, i+1, inNestedName)
+				}
+				if i, at = end, atColon; i < len(p) && p[i] == ':' { // as nearly all write it
+					i, at = i+1, atValue
+				}
+				continue
+			}
+		case atColon:
+			if c == ':' {
+				i, at = i+1, atValue
+				continue
+			}
+		case atComma:
+			if c == ',' {
+				if i, at = i+1, atValue; object {
+					at = atName
+				}
+				continue
+			}
+		default:
+			switch {
+			case c == '"':
+				end := stringEnd(p, i+1)
+				if end < 0 {
+					return s.breakString(p, i+1, inString)
+				}
+				i, at = end, atComma
+				continue
+			case c == '{' || c == '[':
+				if !s.open(c) {
+					return i
+				}
+				i, at, object, list = i+1, s.phase, c == '{', true
+				continue
+			case beginsBare(c):
+				if list && !object {
+					from := i
+					i = skipNumbers(p, i)
+					list = i > from
+				}
+				if list && !object {
+					at = atValue
+				} else if i, at = bareEnd(p, i), atComma; i == len(p) {
+					return s.pause(inBare, i)
+				}
+				continue
+			}
+		}
+		if !closes(c, object, at) { // nothing else can stand here
+			return s.malformed(i)
+		}
+		i++
+		if s.depth--; s.depth == 1 {
+			return s.endValue(i)
+		}
+		at, object = atComma, s.inObject()
+	}
+}
+
+// resume reads the rest of what the piece before broke, further down.
+func (s *Scanner) resume(p []byte, i int) int {
+	then := atComma
+	switch s.phase {
+	case inBare:
+		if i = bareEnd(p, i); i == len(p) {
+			return i
+		}
+	case inNestedName:
+		then = atColon
+		fallthrough
+	default:
 		if i = s.resumeString(p); i < 0 {
 			return len(p)
 		}
-		if at == inNestedName {
-			goto colon
-		}
-		goto comma
-	case inBare:
-		goto bare
-	case atFirstName, atName:
-		goto name
-	case atColon:
-		goto colon
-	case atComma:
-		goto comma
 	}
-value:
-	if i = skipSpace(p, i); i == len(p) {
-		return s.pause(at, i)
-	}
-	switch c := p[i]; {
-	case c == '"':
-		from := i + 1
-		if i = stringEnd(p, from); i < 0 {
-			s.breakString(p, from)
-			return s.pause(inString, len(p))
-		}
-		goto comma
-	case c == '{':
-		if !s.open(c) {
-			return i
-		}
-		i, at, object = i+1, atFirstName, true
-		goto name
-	case c == '[':
-		if !s.open(c) {
-			return i
-		}
-		i, at, object, list = i+1, atFirstValue, false, true
-		goto value
-	case c == ']' && at == atFirstValue:
-		goto close
-	case !beginsBare(c):
-		return s.malformed(i)
-	case list && !object:
-		if end := skipNumbers(p, i); end > i {
-			i, at = end, atValue
-			goto value
-		}
-		list = false
-	}
-bare:
-	for i < len(p) && isBare[p[i]] {
-		i++
-	}
-	if i == len(p) {
-		return s.pause(inBare, i)
-	}
-comma:
-	if i = skipSpace(p, i); i == len(p) {
-		return s.pause(atComma, i)
-	}
-	switch c := p[i]; {
-	case c == ',':
-		i++
-		if object {
-			at = atName
-			goto name
-		}
-		at = atValue
-		goto value
-	case object && c == '}' || !object && c == ']':
-		goto close
-	}
-	return s.malformed(i)
-name:
-	if i = skipSpace(p, i); i == len(p) {
-		return s.pause(at, i)
-	}
-	switch {
-	case p[i] == '"':
-		from := i + 1
-		if i = stringEnd(p, from); i < 0 {
-			s.breakString(p, from)
-			return s.pause(inNestedName, len(p))
-		}
-	case p[i] == '}' && at == atFirstName:
-		goto close
-	default:
-		return s.malformed(i)
-	}
-colon:
-	if i = skipSpace(p, i); i == len(p) {
-		return s.pause(atColon, i)
-	}
-	if p[i] != ':' {
-		return s.malformed(i)
-	}
-	i, at = i+1, atValue
-	goto value
-close:
-	i++
-	if s.depth--; s.depth == 1 {
-		return s.endValue(i)
-	}
-	object = s.inObject()
-	goto comma
+	s.phase = then
+	return i
 }
 
 // pause leaves off at the end of a piece, where at is next.
@@ -531,6 +504,14 @@ func (s *Scanner) open(c byte) bool {
 	return true
 }
 
+// closes tells whether c ends an object, or else an array, in that phase.
+func closes(c byte, object bool, at phase) bool {
+	if object {
+		return c == '}' && (at == atComma || at == atFirstName)
+	}
+	return c == ']' && (at == atComma || at == atFirstValue)
+}
+
 // inObject tells whether the innermost open container is an object.
 func (s *Scanner) inObject() bool {
 	d := s.depth - 1
@@ -548,15 +529,15 @@ func (s *Scanner) resumeString(p []byte) int {
 	}
 	end := stringEnd(p, i)
 	if end < 0 {
-		return s.breakString(p, i)
+		s.breakString(p, i, s.phase)
 	}
 	return end
 }
 
-// breakString notes that the text of a string, from p[i] on, goes on in the next piece.
-func (s *Scanner) breakString(p []byte, i int) int {
-	s.escaped = oddBackslashes(p[i:])
-	return -1
+// breakString leaves off in a string whose text, from p[i] on, goes on in the next piece.
+func (s *Scanner) breakString(p []byte, i int, in phase) int {
+	s.phase, s.escaped = in, oddBackslashes(p[i:])
+	return len(p)
 }
 
 const (
@@ -662,6 +643,14 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\
 // beginsBare tells whether a number or a word begins with c.
 func beginsBare(c byte) bool {
 	return c == '-' || '0' <= c && c <= '9' || c == 't' || c == 'f' || c == 'n'
+}
+
+// bareEnd is the index behind the number or word that goes on at p[i], as far as there is one.
+func bareEnd(p []byte, i int) int {
+	for i < len(p) && isBare[p[i]] {
+		i++
+	}
+	return i
 }
 
 // isBare are the bytes of numbers and words.
