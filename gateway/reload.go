@@ -58,6 +58,11 @@ func (r *reloader) files() (list []string) {
 	if r.in.File != "" {
 		list = append(list, r.in.File)
 	}
+	for _, p := range r.settings.Load().Pools {
+		if p.Credential.File != "" {
+			list = append(list, p.Credential.File)
+		}
+	}
 	if t := r.settings.Load().TLS; t.Certificate != nil {
 		list = append(list, t.CertFile, t.KeyFile)
 	}

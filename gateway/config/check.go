@@ -21,7 +21,7 @@ func (d *draft) check() {
 		d.checkReference(r)
 	}
 	for _, p := range d.pools {
-		d.checkPool(p)
+		d.checkPool(*p)
 	}
 	for i, r := range d.routes {
 		d.checkRoute(r)

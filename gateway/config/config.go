@@ -70,6 +70,8 @@ type Pool struct {
 
 	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
 
+	Credential Credential
+
 	Discover string // "on": its upstreams are asked which models they have; "off"
 
 	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness

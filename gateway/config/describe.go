@@ -128,6 +128,9 @@ func (p *page) pool(pool Pool) {
 	if pool.TLS.ServerName != "" {
 		write("      server_name: "+strconv.Quote(pool.TLS.ServerName), byFile)
 	}
+	if credential := pool.Credential.fields(); credential != "" {
+		write("    credential: {"+credential+"}", byFile)
+	}
 	write("    timeouts:", "")
 	values := p.settings.given.values
 	write("      connect: "+short(pool.Timeouts.Connect), either(stated.Timeouts.Connect, values["CONNECT_TIMEOUT"].from))

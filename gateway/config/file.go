@@ -106,7 +106,7 @@ func readPools(n node) {
 		if !poolName(name) {
 			n.fault(`the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
 		}
-		p := filePool{Pool: Pool{Name: name}, where: n.where()}
+		p := &filePool{Pool: Pool{Name: name}, where: n.where()}
 		readPool(n, &p.Pool)
 		n.draft.pools = append(n.draft.pools, p)
 	})
@@ -133,6 +133,7 @@ func readPool(n node, p *Pool) {
 		"hedge":        to(&p.Hedge, duration(minDuration)),
 		"discover":     to(&p.Discover, onOff),
 		"tls":          func(n node) { readTLS(n, &p.TLS) },
+		"credential":   func(n node) { readCredential(n, &p.Credential) },
 		"health": func(n node) {
 			n.fields(map[string]func(node){
 				"path":     to(&p.Health.Path, plainPath),

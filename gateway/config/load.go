@@ -44,16 +44,17 @@ func (g given) upstreamsFrom(pool string) source {
 
 // draft is Settings in the making.
 type draft struct {
-	settings   *Settings
-	read       func(name string) ([]byte, error)
-	services   map[string][]Upstream // by built-in pool: what its variable says
-	pools      []filePool
-	routes     []fileRoute
-	references []reference
-	anchors    anchors
-	merged     int // how many keys merge keys have brought in
-	faults     []string
-	warnings   []string
+	settings    *Settings
+	read        func(name string) ([]byte, error)
+	services    map[string][]Upstream // by built-in pool: what its variable says
+	pools       []*filePool
+	routes      []fileRoute
+	references  []reference
+	anchors     anchors
+	merged      int // how many keys merge keys have brought in
+	credentials []func(env map[string]string) // what reads them, once the environment is known
+	faults      []string
+	warnings    []string
 }
 
 // Load reads the settings: file over default, environment over file. It
@@ -123,6 +124,9 @@ func (d *draft) readEnviron(environ []string) {
 	}
 	for _, s := range declarations() {
 		d.set(s, s.name, value{env[s.name], byEnviron})
+	}
+	for _, read := range d.credentials {
+		read(env)
 	}
 }
 

@@ -102,7 +102,8 @@ func (p *Proxy) fetchModels(running context.Context, u *Upstream) (body []byte, 
 	a := &attempt{conn: conn}
 	defer a.free()
 	head := []byte("GET " + modelsPath + " HTTP/1.1\r\nHost: " + u.host + "\r\nAccept: application/json\r\nUser-Agent: " + wire.Name +
-		"-probe\r\nVia: 1.1 " + p.options.Via + "\r\nConnection: close\r\n\r\n")
+		"-probe\r\nVia: 1.1 " + p.options.Via + "\r\nConnection: close\r\n")
+	head = append(u.owner.Load().credential.replace(head, len(head)), "\r\n"...)
 	if _, err := conn.Send(head, probeTimeout); err != nil {
 		return nil, false
 	}

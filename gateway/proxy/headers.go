@@ -19,11 +19,13 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	dst = append(dst, r.Target...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	dst = wire.AppendField(dst, "Host: ", u.host)
+	from := len(dst)
 	if r.Lines != nil {
 		dst = append(dst, r.Lines...)
 	} else {
 		dst = h.AppendKept(dst)
 	}
+	dst = u.owner.Load().credential.replace(dst, from)
 	dst = appendForwarded(dst, r)
 	dst = append(dst, u.via[h.Minor]...)
 	dst = wire.AppendField(dst, "X-Request-ID: ", r.RequestID)

@@ -20,16 +20,17 @@ type Pool struct {
 	Upstreams []*Upstream
 	Explicit  bool // the operator asked for it: readiness requires it
 
-	balance  string
-	hashBy   string
-	hashName string // of the field, in lower case, or of the parameter
-	load     load
-	picker   atomic.Pointer[picker]
-	budget   budget
-	queue    *queue
-	hedge    time.Duration // after which a GET is sent to another upstream as well; 0: never
-	settings config.Pool   // what it was made from
-	onHealth func(u *Upstream, healthy bool)
+	balance    string
+	hashBy     string
+	hashName   string // of the field, in lower case, or of the parameter
+	load       load
+	picker     atomic.Pointer[picker]
+	budget     budget
+	queue      *queue
+	hedge      time.Duration // after which a GET is sent to another upstream as well; 0: never
+	credential *credential   // shown to its upstreams in place of a client's; nil: a client's goes on
+	settings   config.Pool   // what it was made from
+	onHealth   func(u *Upstream, healthy bool)
 
 	mu sync.Mutex // of refresh
 }
@@ -37,7 +38,7 @@ type Pool struct {
 func newPool(c config.Pool) *Pool {
 	p := &Pool{
 		Name: c.Name, Explicit: c.Explicit, balance: string(c.Balance), hashBy: string(c.Hash.By), hashName: c.Hash.Name,
-		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, settings: c,
+		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, credential: newCredential(c.Credential), settings: c,
 	}
 	p.budget.start()
 	return p

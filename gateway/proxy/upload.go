@@ -13,7 +13,7 @@ func (p *Proxy) collect(x *Exchange) Fault {
 		return None
 	}
 	h.holds = &p.holds
-	h.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID)
+	h.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID) + x.Pool.credentialRoom() + x.Fallback.credentialRoom()
 	began := wire.Now()
 	f := h.collect(x.Client, x.Head.ContentLength)
 	x.ClientTime = wire.Now() - began

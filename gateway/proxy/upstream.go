@@ -268,6 +268,6 @@ type spec struct {
 
 func specOf(u config.Upstream, pool config.Pool) spec {
 	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
-	pool.Hedge = 0
+	pool.Hedge, pool.Credential = 0, config.Credential{}
 	return spec{u, pool}
 }
