@@ -51,7 +51,7 @@ type draft struct {
 	routes      []fileRoute
 	references  []reference
 	anchors     anchors
-	merged      int // how many keys merge keys have brought in
+	merged      int                           // how many keys merge keys have brought in
 	credentials []func(env map[string]string) // what reads them, once the environment is known
 	faults      []string
 	warnings    []string
