@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
 	"github.com/valyala/fasthttp/pprofhandler"
 )
 
@@ -35,6 +38,7 @@ const (
 func (o *Ops) ServeAdmin(ln net.Listener) error {
 	s := &fasthttp.Server{
 		Handler:               o.adminHandler(),
+		ErrorHandler:          refuse,
 		ReadTimeout:           adminReadTime,
 		WriteTimeout:          adminWriteTime,
 		IdleTimeout:           adminIdleTime,
@@ -81,6 +85,7 @@ func (o *Ops) adminHandler() fasthttp.RequestHandler {
 	for _, page := range append(o.Pages(), o.AdminPages()...) {
 		r.ANY(page.Path, func(ctx *fasthttp.RequestCtx) { write(ctx, reply(ctx, &page)) })
 	}
+	r.GET("/debug/pprof/", fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Index)) // which fasthttp's handler takes for nothing
 	r.GET("/debug/pprof/{profile:*}", pprofhandler.PprofHandler)
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
 		write(ctx, faulty(404, Fault{"not_found", "there is nothing at this path"}))
@@ -103,6 +108,21 @@ func reply(ctx *fasthttp.RequestCtx, page *Route) Page {
 			return v, v != nil
 		},
 	})
+}
+
+// refuse answers what fasthttp cannot read; the connection ends with it.
+func refuse(ctx *fasthttp.RequestCtx, err error) {
+	p := faulty(400, Fault{"bad_request", "the request is not well-formed HTTP/1.1"})
+	var late net.Error
+	switch {
+	case errors.As(err, new(*fasthttp.ErrSmallBuffer)):
+		p = faulty(431, Fault{"header_too_large", "the request header exceeds the limit"})
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		p = faulty(413, Fault{"body_too_large", "the request body exceeds the limit"})
+	case errors.As(err, &late) && late.Timeout():
+		p = faulty(408, Fault{"timeout_request", "the request did not arrive in time"})
+	}
+	write(ctx, p)
 }
 
 // write writes a page to an operator.
