@@ -148,6 +148,23 @@ func TestUsage(t *testing.T) {
 	f(Realtime, 9, 3, 2, `{"type":"response.done","response":{"usage":{"input_tokens":9,"output_tokens":3,"input_token_details":{"cached_tokens":2}}}}`)
 }
 
+func TestContextExceeded(t *testing.T) {
+	f := func(answer string, want bool) {
+		t.Helper()
+		if ContextExceeded([]byte(answer)) != want {
+			t.Errorf("%s: %t", answer, !want)
+		}
+	}
+	f(`{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}`, true)
+	f(`{"error":{"message":"max_tokens=100000 cannot be greater than max_model_len=4096.","type":"BadRequestError","param":"max_tokens","code":400}}`, true)
+	f(`{"object":"error","message":"This model's maximum context length is 4096 tokens.","type":"BadRequestError","param":null,"code":400}`, true)
+	f(`{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error","n_ctx":4096}}`, true)
+	f(`{"error":{"message":"temperature must be non-negative","type":"BadRequestError","param":null,"code":400}}`, false)
+	f(`{"error":{"message":"maximum context length","type":"invalid_request_error","code":null}}`, false)
+	f(`{"error":"context_length_exceeded"}`, false)
+	f(``, false)
+}
+
 // FuzzWalk: nothing that an upstream sends is read beyond its end.
 func FuzzWalk(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}`))
@@ -161,6 +178,7 @@ func FuzzWalk(f *testing.F) {
 			}
 			d.Fails(data)
 		}
+		ContextExceeded(data)
 		if names, ok := ParseCatalogue(data); ok && !json.Valid(data) {
 			t.Errorf("%q: %q", data, names)
 		}

@@ -84,6 +84,23 @@ func (d Dialect) Fails(data []byte) bool {
 	return says(member(event, "error"))
 }
 
+// ContextExceeded tells whether the body of a 400 says that the request does not fit into the model's context: as OpenAI, vLLM or
+// llama.cpp say it.
+func ContextExceeded(answer []byte) bool {
+	e := member(object(answer), "error")
+	if e == nil {
+		e = object(answer) // older vLLM
+	}
+	message := text(member(e, "message"))
+	switch string(text(member(e, "type"))) {
+	case "exceed_context_size_error":
+		return true
+	case "BadRequestError":
+		return bytes.Contains(message, []byte("max_model_len")) || bytes.Contains(message, []byte("maximum context length"))
+	}
+	return isString(member(e, "code"), "context_length_exceeded")
+}
+
 // Usage is what an answer tells about its tokens.
 type Usage struct {
 	Input  int64 // all of them, also those that a cache of the engine spared
