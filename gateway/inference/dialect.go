@@ -61,8 +61,11 @@ func (d Dialect) Counts() bool { return traits[d]&reads != 0 }
 // NamesModel tells whether its requests say which model they are for.
 func (d Dialect) NamesModel() bool { return d != Other && d != Models }
 
-// DialectOf is what is spoken at a path, which is borrowed and has no query.
+// DialectOf is what is spoken at a path, which is borrowed and has no query. A route may put something before the /v1.
 func DialectOf(path []byte) Dialect {
+	if at := bytes.Index(path, []byte("/v1/")); at > 0 {
+		path = path[at:]
+	}
 	switch string(path) {
 	case "/v1/chat/completions":
 		return Chat

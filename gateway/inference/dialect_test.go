@@ -28,6 +28,8 @@ func TestDialectOf(t *testing.T) {
 	f("/v1/models/a/b", Models)
 	f("/v1/files", Other)
 	f("/infer", Other)
+	f("/openai/v1/chat/completions", Chat)
+	f("/v10/chat/completions", Other)
 	if !Chat.Streams() || !Chat.Generates() || Embeddings.Generates() || Embeddings.Streams() || !Audio.Forms() || Tokenize.Counts() || !Embeddings.Counts() || Models.NamesModel() {
 		t.Error("traits")
 	}
