@@ -187,18 +187,25 @@ func TestLogReaderComesBack(t *testing.T) {
 	if missing == 0 {
 		t.Fatal("the queue holds more than it should")
 	}
-	all := make(chan string)
+	var said journal
+	read := make(chan struct{})
 	go func() {
-		text, _ := io.ReadAll(r)
-		all <- string(text)
+		_, _ = io.Copy(&said, r)
+		close(read)
 	}()
+	told := fmt.Sprintf(`"lines":%d}`, missing)
+	eventually(t, patience, "it is told how much was lost", func() bool {
+		text, _ := said.read()
+		return strings.Contains(text, told)
+	})
 	g.signal(t, syscall.SIGTERM)
 	if code := g.exit(t, grace+patience); code != 0 {
 		t.Errorf("it ended with code %d", code)
 	}
-	text := <-all
+	<-read
+	text, _ := said.read()
 	got := strings.Count(text, `"msg":"access"`)
-	if told := fmt.Sprintf(`"lines":%d}`, missing); !strings.Contains(text, told) || got+missing < requests || !strings.Contains(text, `"msg":"ended"`) {
+	if got+missing != requests || !strings.Contains(text, `"msg":"ended"`) {
 		t.Errorf("%d lines of requests, %d lost; the end: %s", got, missing, text[max(0, len(text)-700):])
 	}
 }
