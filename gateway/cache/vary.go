@@ -174,16 +174,30 @@ func AppendVariant(dst, names []byte, h *wire.RequestHead, r *Request) []byte {
 	return dst
 }
 
-// appendCombined appends a colon and the field's lines, combined into one: RFC 9110 §5.3. Nothing if there are none.
+// appendCombined appends a colon and the field's lines, combined into one: RFC 9110 §5.3. Nothing if there are none. A line
+// whose name has underscores for hyphens is one of them to CGI and its descendants: what they make of it is nobody else's.
 func appendCombined(dst, name []byte, h *wire.RequestHead) []byte {
 	separator := ":"
 	for n, value := range h.Lines() {
-		if sameName(n, name) {
+		if sameVariable(n, name) {
 			dst = append(append(dst, separator...), value...)
 			separator = ", "
 		}
 	}
 	return dst
+}
+
+// sameVariable tells whether two names are that of one variable to CGI: RFC 3875 §4.1.18.
+func sameVariable(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if x, y := lower(a[i]), lower(b[i]); x != y && !(x == '_' && y == '-' || x == '-' && y == '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // appendLanguages is appendCombined for Accept-Language, of which neither case nor white space around its parts means

@@ -61,8 +61,8 @@ func (g *Gateway) check(x *exchange) (done bool) {
 	x.identify()
 	g.joinTrace(x)
 	if v != wire.None {
-		x.openAI = bytes.HasPrefix(l.Target, openAIPrefix)
-		x.route = x.plan.exact[string(pathOf(l.Target))] // whose the refusal is
+		x.openAI = bytes.HasPrefix(x.head.Target, openAIPrefix)
+		x.route = x.plan.exact[string(pathOf(x.head.Target))] // whose the refusal is
 		x.conn.Linger()
 		f := ofViolation(v)
 		g.replyFault(x, &f)

@@ -128,7 +128,7 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 		h.Minor = 0
 	default:
 		if len(proto) == 8 && string(proto[:5]) == "HTTP/" && isDigit(proto[5]) && proto[6] == '.' && isDigit(proto[7]) &&
-			h.checkTarget() == None {
+			h.scanTarget() == None {
 			return BadVersion
 		}
 		return BadLine
@@ -136,6 +136,10 @@ func (h *RequestHead) scanLine(proto []byte) Violation {
 	if v := checkMethod(h.Method); v != None {
 		return v
 	}
+	return h.scanTarget()
+}
+
+func (h *RequestHead) scanTarget() Violation {
 	if len(h.Target) > 0 && h.Target[0] != '/' {
 		if v := h.takeAuthority(); v != None {
 			return v
