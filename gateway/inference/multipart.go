@@ -16,10 +16,10 @@ type Form struct {
 	culprit Member
 	seen    uint16
 
-	delimiter  [4 + maxBoundary]byte // CR LF -- and the boundary
-	delimiterN int
-	matched    int // bytes of it at the end of the piece before
-	skipped    int // of those that matched, how many were not there: 2 at the beginning of a part's body
+	dashes   [2 + maxBoundary]byte // the delimiter without the end of line before it: -- and the boundary
+	dashesN  int
+	matched  int // bytes of it that have been read
+	brokenBy lineEnd
 
 	line  [maxPartLine]byte // of a part's head, if it does not lie in one piece
 	lineN int
@@ -50,6 +50,19 @@ const (
 	formEnd
 )
 
+// A lineEnd is what has been read right before something that may be a delimiter.
+type lineEnd uint8
+
+const (
+	noEnd lineEnd = iota
+	crlfEnd
+	crEnd    // for some readers it ends a line
+	lfEnd    // likewise
+	headsEnd // nothing: a delimiter right behind a part's head is one for some readers
+)
+
+func (e lineEnd) text() string { return [...]string{"", "\r\n", "\r", "\n", ""}[e] }
+
 // part is what the head of a part says.
 type part struct {
 	disposed bool // has a Content-Disposition
@@ -60,14 +73,14 @@ type part struct {
 // Reset makes the form ready for a body of that Content-Type.
 func (f *Form) Reset(contentType []byte) Refusal {
 	f.before, f.phase, f.refusal, f.culprit, f.seen, f.known = 0, formStart, Accepted, NoMember, 0, false
-	f.lineN, f.modelN, f.matched = 0, 0, 2
-	f.delimiterN = copy(f.delimiter[:], "\r\n--")
+	f.lineN, f.modelN, f.matched = 0, 0, 0
+	f.dashesN = copy(f.dashes[:], "--")
 	boundary := boundaryOf(contentType)
 	if boundary == nil {
 		f.refuse(BadBoundary, NoMember)
 		return f.refusal
 	}
-	f.delimiterN += copy(f.delimiter[f.delimiterN:], boundary)
+	f.dashesN += copy(f.dashes[f.dashesN:], boundary)
 	return Accepted
 }
 
@@ -117,8 +130,8 @@ func (f *Form) refuse(r Refusal, about Member) {
 // step reads a byte around a delimiter.
 func (f *Form) step(c byte) {
 	switch {
-	case f.phase == formStart && c == f.delimiter[f.matched]:
-		if f.matched++; f.matched == f.delimiterN {
+	case f.phase == formStart && c == f.dashes[f.matched]:
+		if f.matched++; f.matched == f.dashesN {
 			f.phase, f.matched = formDelimited, 0
 		}
 	case f.phase == formDelimited && c == '\r':
@@ -193,7 +206,7 @@ func (f *Form) headLine(line []byte) {
 
 // begin begins the body of a part at p[i].
 func (f *Form) begin(i int) {
-	f.phase, f.matched, f.skipped = formBody, 2, 2
+	f.phase, f.matched, f.brokenBy = formBody, 0, headsEnd
 	m := f.part.member
 	switch {
 	case !f.part.disposed:
@@ -210,38 +223,89 @@ func (f *Form) begin(i int) {
 	}
 }
 
-// skipBody reads the body of a part up to the delimiter. No part of a delimiter but its beginning begins with a CR, so what
-// has matched and goes on otherwise cannot be the beginning of another one.
+// skipBody reads the body of a part up to the delimiter.
 func (f *Form) skipBody(p []byte, i int) int {
-	delimiter := f.delimiter[:f.delimiterN]
-	if f.matched > 0 {
-		for f.matched < len(delimiter) && i < len(p) && p[i] == delimiter[f.matched] {
-			f.matched++
-			i++
-		}
-		switch {
-		case f.matched == len(delimiter) && f.skipped > 0:
-			f.refuse(BadPart, NoMember) // right behind the head it ends the part for some readers only
-			return i
-		case f.matched == len(delimiter):
-			return f.endBody(i)
-		case i == len(p):
+	for ; f.brokenBy != noEnd && f.phase == formBody && f.refusal == Accepted; i++ {
+		if i == len(p) {
 			return i
 		}
-		f.content(delimiter[f.skipped:f.matched])
-		f.matched, f.skipped = 0, 0
+		f.match(p, i)
 	}
-	if n := bytes.Index(p[i:], delimiter); n >= 0 {
-		f.content(p[i : i+n])
-		return f.endBody(i + n + len(delimiter))
+	if f.phase != formBody || f.refusal != Accepted {
+		return i
 	}
-	rest := p[i:]
-	tail := rest[max(0, len(rest)-len(delimiter)+1):]
-	if n := bytes.LastIndexByte(tail, '\r'); n >= 0 && bytes.HasPrefix(delimiter, tail[n:]) {
-		f.matched = len(tail) - n
+	dashes := f.dashes[:f.dashesN]
+	for from := i; ; {
+		n := bytes.Index(p[from:], dashes)
+		if n < 0 {
+			break
+		}
+		from += n
+		switch end := endBefore(p[i:from]); end {
+		case noEnd: // in the middle of a line
+			from++
+			continue
+		default:
+			f.brokenBy, f.matched = end, len(dashes)
+			f.content(p[i : from-len(end.text())])
+			f.endBody(from + len(dashes))
+			return from + len(dashes)
+		}
 	}
-	f.content(rest[:len(rest)-f.matched])
+	end := len(p) // of what is content for sure
+	for at := len(p); at >= i && at >= len(p)-len(dashes); at-- {
+		if e := endBefore(p[i:at]); e != noEnd {
+			if bytes.HasPrefix(dashes, p[at:]) {
+				f.brokenBy, f.matched, end = e, len(p)-at, at-len(e.text())
+			}
+			break
+		}
+	}
+	f.content(p[i:end])
 	return len(p)
+}
+
+// match reads a byte where a delimiter may have begun. No end of a line is in a boundary, so what goes on otherwise can only
+// begin anew.
+func (f *Form) match(p []byte, i int) {
+	c := p[i]
+	switch {
+	case f.brokenBy == crEnd && f.matched == 0 && c == '\n':
+		f.brokenBy = crlfEnd
+	case c == f.dashes[f.matched]:
+		if f.matched++; f.matched == f.dashesN {
+			f.endBody(i + 1)
+		}
+	default:
+		f.content([]byte(f.brokenBy.text()))
+		f.content(f.dashes[:f.matched])
+		f.matched = 0
+		switch c {
+		case '\r':
+			f.brokenBy = crEnd
+		case '\n':
+			f.brokenBy = lfEnd
+		default:
+			f.brokenBy = noEnd
+			f.content(p[i : i+1])
+		}
+	}
+}
+
+// endBefore is the end of a line that text ends with.
+func endBefore(text []byte) lineEnd {
+	n := len(text)
+	switch {
+	case n == 0:
+		return noEnd
+	case text[n-1] == '\r':
+		return crEnd
+	case text[n-1] != '\n':
+		return noEnd
+	case n > 1 && text[n-2] == '\r':
+		return crlfEnd
+	}
+	return lfEnd
 }
 
 // content is what is in the body of a part.
@@ -257,15 +321,17 @@ func (f *Form) content(b []byte) {
 }
 
 // endBody ends the body of a part whose delimiter ends at p[i].
-func (f *Form) endBody(i int) int {
-	f.phase, f.matched = formDelimited, 0
+func (f *Form) endBody(i int) {
+	if f.brokenBy != crlfEnd {
+		f.refuse(BadPart, NoMember)
+	}
+	f.phase, f.matched, f.brokenBy = formDelimited, 0, noEnd
 	if f.part.member == ModelMember {
-		f.to, f.known = f.before+int64(i-f.delimiterN), true
+		f.to, f.known = f.before+int64(i-f.dashesN-len("\r\n")), true
 		if !Printable(f.model[:f.modelN]) {
 			f.refuse(ModelUnprintable, ModelMember)
 		}
 	}
-	return i
 }
 
 // read takes the value of a Content-Disposition: form-data; name="model"; filename="a.wav".

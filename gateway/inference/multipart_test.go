@@ -54,6 +54,7 @@ func TestFormFindsTheModel(t *testing.T) {
 	f(field("model", "whisper-1")+"--XX--\r\n", "whisper-1")
 	f(file+field("model", "whisper-1")+field("language", "en")+"--XX--", "whisper-1")
 	f(field("prompt", "model")+file+file+"--XX--\r\n", "")
+	f(field("x", "a--XX\r\n-\n\r\n--X\n-\r-\r\r\n--")+field("model", "m")+"--XX--\r\n", "m")
 	f(crlf("--XX", `Content-Type: text/plain`, `Content-Disposition:form-data;name=model`, "", "a/b", "--XX--"), "a/b")
 	f(crlf("--XX", `Content-Disposition: form-data; name="x"`, "", "", "--XX--"), "")
 }
@@ -102,6 +103,14 @@ func TestFormRefuses(t *testing.T) {
 	head(`Content-Disposition : form-data; name="model"`)
 	head(`Content-Disposition: form-data; name="model"`, `Content-Transfer-Encoding: base64`)
 	f(crlf("--XX", `Content-Disposition: form-data; name="a"`, "", "--XX", `Content-Disposition: form-data; name="model"`, "", "b", end), BadPart)
+	for _, end := range []string{"\n", "\r", ""} { // readers differ about what ends the line before a delimiter
+		for _, before := range []string{"a", "", "a\n", "a\n\r"} {
+			if body := before + end; body == "a" || strings.HasSuffix(body, "\r\n") {
+				continue
+			}
+			f("--XX\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n"+before+end+model+"--XX--", BadPart)
+		}
+	}
 	f("--XX\r\nX: "+strings.Repeat("a", 2000), PartTooLong)
 	f("--XX\r\n"+strings.Repeat("X: a\r\n", 20), PartTooLong)
 
