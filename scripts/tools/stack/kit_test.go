@@ -21,16 +21,16 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// settings is every variable of the README's table.
+// settings is every variable of the settings table.
 func settings(t *testing.T) []string {
 	t.Helper()
-	table := regexp.MustCompile(`(?s)<!-- settings: .*?<!-- /settings -->`).FindString(read(t, "README.md"))
+	table := regexp.MustCompile(`(?s)<!-- settings: .*?<!-- /settings -->`).FindString(read(t, "gateway/config/README.md"))
 	var names []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z0-9_]+)` ").FindAllStringSubmatch(table, -1) {
 		names = append(names, m[1])
 	}
 	if len(names) < 20 {
-		t.Fatalf("the README's table of settings has %d lines", len(names))
+		t.Fatalf("the table of settings has %d lines", len(names))
 	}
 	return names
 }
