@@ -46,6 +46,14 @@ const maxMerged = 100_000
 // plainTags are the tags that say what a value is here anyway.
 const plainTags = " !!str !!int !!float !!bool !!null !!map !!seq ! "
 
+// shortTag is a tag without what "!!" stands for: YAML 1.2.2 §6.9.1.
+func shortTag(tag string) string {
+	if name, ok := strings.CutPrefix(tag, "!<tag:yaml.org,2002:"); ok {
+		return "!!" + strings.TrimSuffix(name, ">")
+	}
+	return tag
+}
+
 // resolved is the value that a node stands for, behind names and tags. ok is false if there is none, which is told.
 func (n node) resolved() (value node, ok bool) {
 	for range maxAliases {
@@ -53,7 +61,7 @@ func (n node) resolved() (value node, ok bool) {
 		case *ast.AnchorNode:
 			n.body = body.Value
 		case *ast.TagNode:
-			if tag := body.Start.Value; !strings.Contains(plainTags, " "+tag+" ") {
+			if tag := shortTag(body.Start.Value); !strings.Contains(plainTags, " "+tag+" ") {
 				n.fault("has " + n.named("the tag", "a tag", tag) + ", which nothing here knows")
 				return n, false
 			}
@@ -109,11 +117,14 @@ func (n node) pairs() (list []pair, ok bool) {
 	own := map[string]bool{}
 	var merged []pair
 	for _, entry := range mapping.Values {
-		token := entry.Key.GetToken()
+		token, merging, ok := n.keyOf(entry.Key)
+		if !ok {
+			return nil, false
+		}
 		child := n
-		child.body, child.line = entry.Value, token.Position.Line
+		child.body, child.line = entry.Value, entry.Key.GetToken().Position.Line
 		child.path = strings.TrimPrefix(n.path+"."+quoteKey(token.Value), ".")
-		if _, merges := entry.Key.(*ast.MergeKeyNode); merges {
+		if merging {
 			some, ok := child.merges(n.path)
 			if !ok {
 				return nil, false
@@ -136,8 +147,8 @@ func (n node) pairs() (list []pair, ok bool) {
 // merges lists what a merge key's value holds: a mapping, or a list of them.
 func (n node) merges(path string) (list []pair, ok bool) {
 	n, ok = n.resolved()
-	if !ok {
-		return nil, false
+	if !ok || n.empty() {
+		return nil, ok
 	}
 	sources := []node{n}
 	if sequence, many := n.body.(*ast.SequenceNode); many {
