@@ -11,6 +11,7 @@ const mergeTag = "!!merge"
 // keyOf is the key that stands in a mapping, behind a name, a tag or a question mark (YAML 1.2.2 §7.4.2, §8.2.2), and whether it
 // merges. ok is false if it is no plain value, which is told.
 func (n node) keyOf(key ast.Node) (name *yamltoken.Token, merges, ok bool) {
+	n.line = key.GetToken().Position.Line
 	for range maxAliases {
 		switch k := key.(type) {
 		case *ast.MergeKeyNode:
@@ -22,14 +23,16 @@ func (n node) keyOf(key ast.Node) (name *yamltoken.Token, merges, ok bool) {
 		case *ast.TagNode:
 			key = k.Value
 			if k.Start.Value != mergeTag {
-				value, ok := node{draft: n.draft, body: k, file: n.file, line: k.Start.Position.Line, path: n.path}.resolved()
+				n.body = k
+				value, ok := n.resolved()
 				if !ok {
 					return nil, false, false
 				}
 				key = value.body
 			}
 		case *ast.AliasNode:
-			value, ok := node{draft: n.draft, body: k, file: n.file, line: k.GetToken().Position.Line, path: n.path}.resolved()
+			n.body = k
+			value, ok := n.resolved()
 			if !ok {
 				return nil, false, false
 			}
@@ -37,7 +40,6 @@ func (n node) keyOf(key ast.Node) (name *yamltoken.Token, merges, ok bool) {
 		case ast.ScalarNode:
 			return k.GetToken(), false, true
 		default:
-			n.line = key.GetToken().Position.Line
 			n.fault("has a key that is not one plain value")
 			return nil, false, false
 		}
