@@ -18,6 +18,9 @@ build: ## build the gateway into .bin/gateway
 
 ## Test
 
+quick: ## the first loop, under a minute: format, vet and the Go tests without what takes long and without the race detector
+	@scripts/test.sh test-format test-vet test-short
+
 test: ## everything that must pass; installs what is missing where it can and says what it could not (STRICT=1: a skip fails)
 	@scripts/test.sh
 
@@ -37,6 +40,9 @@ test-alloc: ## allocation tests (every Go test with Alloc in its name), without 
 	@scripts/test.sh $@
 
 test-fuzz-smoke: ## a few seconds of every fuzz target (FUZZTIME=3s)
+	@scripts/test.sh $@
+
+soak: ## Go tests of endurance at their whole length, minutes to an hour
 	@scripts/test.sh $@
 
 test-python: ## FastAPI backend: ruff and pytest

@@ -32,6 +32,17 @@ lint() {
 	return $failed
 }
 
+# The first loop: no race detector, and no test that says it takes long.
+test_short() {
+	go_test -short -skip Alloc "${packages[@]}"
+}
+
+# Endurance: the tests of floods and the like at their whole length.
+soak() {
+	ready redis || why redis
+	go_test -p 1 -count=1 -timeout 60m -tags=soak "${packages[@]}"
+}
+
 # The allocation tests wait for test-alloc: under -race everything allocates.
 test_go() {
 	with_race

@@ -41,6 +41,7 @@ func TestDashboardData(t *testing.T) {
 	}
 	g.Do("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
 	testkit.Eventually(t, "nothing is under way", g.idle)
+	testkit.Eventually(t, "the upstream is probed", g.Parts().Proxy.Pool("python").Healthy)
 	r := g.Do("GET /dashboard/data HTTP/1.1\r\nHost: a\r\n\r\n")
 	var d struct {
 		Now      int64 `json:"now_ms"`

