@@ -466,7 +466,7 @@ func TestFlightFollowersDeadline(t *testing.T) {
 			_, _ = c.Rest()
 		}
 	})
-	g := startCached(t, &origin{Upstream: up}, "CONNECT_TIMEOUT=100ms", "RESPONSE_TIMEOUT=700ms")
+	g := startCached(t, &origin{Upstream: up}, "CONNECT_TIMEOUT=1s", "RESPONSE_TIMEOUT=700ms")
 	began := time.Now()
 	all(g.crowd(20, same(getOf("/a"))), func(i int, m testkit.Message) { testkit.WantFault(t, m, 504, "timeout_response", false) })
 	testkit.WantQuick(t, "it", began, testkit.Patience/2)

@@ -14,7 +14,7 @@ import (
 )
 
 // Patience bounds every wait of a test: long enough for a slow machine, short of the test runner's own.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // Eventually waits until the condition holds.
 func Eventually(t testing.TB, what string, condition func() bool) {
@@ -27,10 +27,11 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Fatalf("it did not come about that %s", what)
 }
 
-// WantQuick checks that something took less than that.
+// WantQuick checks that something took less than that, and what a machine with other things to do may add. What does not come
+// by itself takes a minute: that is how long a time-out is that nobody sets.
 func WantQuick(t testing.TB, what string, begun time.Time, most time.Duration) {
 	t.Helper()
-	if d := time.Since(begun); d > most {
+	if d := time.Since(begun); d > most+Patience/4 {
 		t.Errorf("%s took %v, want at most %v", what, d.Round(time.Millisecond), most)
 	}
 }
