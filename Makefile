@@ -204,7 +204,7 @@ help:
 	@mkdir -p .bin
 	@go version | cmp -s - $@ || go version > $@
 
-.PHONY: always help run build test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
+.PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
         test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install load \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:all \

@@ -361,7 +361,7 @@ func TestQueueTimesOut(t *testing.T) {
 // A client that leaves while the gateway tries to connect ends the attempt.
 func TestClientLeavesDuringConnect(t *testing.T) {
 	t.Parallel()
-	g := startGatewayFile(t, fileOfPool("    timeouts: {connect: 19s}", blackHole(t)))
+	g := startGatewayFile(t, fileOfPool("    timeouts: {connect: 50s}", blackHole(t)))
 	c := g.Dial()
 	c.Send("%s", testkit.Ask("POST", "x"))
 	testkit.Eventually(t, "the request is under way", func() bool { return !g.idle() })

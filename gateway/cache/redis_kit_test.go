@@ -8,11 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"aigateway/gateway/config"
 	"aigateway/gateway/testkit"
 )
+
+func TestMain(m *testing.M) {
+	testkit.Parallel("4") // what is about Redis waits for most of its time
+	testkit.VerifyNoLeaks(m)
+}
 
 // testNames are those of the prefix "gw".
 var testNames = namesOf("gw")
@@ -54,14 +57,6 @@ func eventually(t testing.TB, what string, f func() bool) time.Duration {
 		time.Sleep(time.Millisecond)
 	}
 	return time.Since(began)
-}
-
-// noLeak fails if a goroutine outlives what is begun after it.
-func noLeak(t testing.TB) {
-	t.Helper()
-	current := goleak.IgnoreCurrent()
-	slow := goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1") // sleeps for a second
-	t.Cleanup(func() { goleak.VerifyNone(t, current, slow) })
 }
 
 // openShared opens a Store on Redis and waits until it trusts its memory.

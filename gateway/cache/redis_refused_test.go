@@ -42,8 +42,8 @@ func openSelecting(t testing.TB, addr string) *Store {
 
 // TestRedisFull: who finds Redis full keeps what it has fetched in memory, and hears all the same what others delete and purge.
 func TestRedisFull(t *testing.T) {
+	t.Parallel()
 	r := startServer(t)
-	noLeak(t)
 	a, b := openSelecting(t, r.Addr), openSelecting(t, r.Addr)
 	a.keep(t, "/first", 100)
 	r.fill()
@@ -118,7 +118,6 @@ func TestRedisFull(t *testing.T) {
 func TestRedisBehind(t *testing.T) {
 	r := startServer(t)
 	w := startDetour(t, r.Addr)
-	noLeak(t)
 	s := openSelecting(t, w.addr)
 	w.delay.Store(int64(50 * time.Millisecond))
 	eventually(t, "everything that came while redis was behind is found", func() bool {
@@ -140,10 +139,10 @@ func TestRedisBehind(t *testing.T) {
 // TestRedisReadOnly: a gateway at a replica keeps what it fetches, hears what is done through the master, and says that it
 // cannot be heard itself.
 func TestRedisReadOnly(t *testing.T) {
+	t.Parallel()
 	master := startServer(t)
 	replica := startServer(t, "--replicaof", strings.Replace(master.Addr, ":", " ", 1))
 	eventually(t, "the replica follows", func() bool { return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") })
-	noLeak(t)
 	a, b := openSelecting(t, master.Addr), openSelecting(t, replica.Addr)
 	for i := range 50 {
 		b.keep(t, fmt.Sprint("/", i%2, "/", i), 10)
@@ -184,10 +183,10 @@ func TestRedisReadOnly(t *testing.T) {
 
 // TestRedisWithoutPush: a Redis that cannot tell what changes is used, and memory keeps nothing of it for long.
 func TestRedisWithoutPush(t *testing.T) {
+	t.Parallel()
 	f := func(what string, user string, args ...string) {
 		t.Run(what, func(t *testing.T) {
 			r := startServer(t, args...)
-			noLeak(t)
 			told := make(chan RedisState, 100)
 			s := openShared(t, r.Addr, func(o *RedisOptions) {
 				o.Username, o.Password = user, user
@@ -241,10 +240,10 @@ func TestRedisWithoutPush(t *testing.T) {
 // TestRevocations changes what an origin says and invalidates it, on any of two gateways, while both fetch it. When all is
 // done, nobody has what was fetched before the last change, whatever Redis took meanwhile.
 func TestRevocations(t *testing.T) {
+	t.Parallel()
 	f := func(what string, during func(r *server, round int)) {
 		t.Run(what, func(t *testing.T) {
 			r := startServer(t)
-			noLeak(t)
 			open := func() *Store {
 				return openShared(t, r.Addr, func(o *RedisOptions) { o.Selects, o.refusalTime = beginsWith, 5*time.Millisecond })
 			}
