@@ -19,6 +19,7 @@ import (
 	"aigateway/gateway/process"
 	"aigateway/gateway/server"
 	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
 )
 
 // version is set by the build.
@@ -48,7 +49,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	case f.version:
-		fmt.Fprintln(stdout, "aigateway", version)
+		fmt.Fprintln(stdout, wire.Name, version)
 		return 0
 	}
 	in := config.Input{Environ: environ, File: f.config}

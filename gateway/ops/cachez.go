@@ -11,6 +11,7 @@ import (
 
 	"aigateway/gateway/cache"
 	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
 )
 
 // purgeTime bounds a purge: it looks at every record in Redis.
@@ -23,7 +24,7 @@ func (o *Ops) cachez(r *Request) Page {
 	}
 	if !(r.Operator && !fromAPage(r)) && !o.showsToken(r) {
 		p := faulty(401, Fault{"unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener and no browser"})
-		p.Fields = []Field{{"WWW-Authenticate", `Bearer realm="aigateway"`}}
+		p.Fields = []Field{{"WWW-Authenticate", `Bearer realm="` + wire.Name + `"`}}
 		return p
 	}
 	_, query, _ := bytes.Cut(r.Target, []byte("?"))

@@ -13,16 +13,16 @@ import (
 
 // How upstreams are asked for their models.
 const (
-	discoverEvery   = 10 * time.Second
-	modelsPath      = "/v1/models"
-	maxModelsAnswer = 256 << 10
+	discoverEvery = 10 * time.Second
+	modelsPath    = "/v1/models"
+	maxModelsBody = 256 << 10
 )
 
 // A discovery is what an upstream lists of its models. A list stays in force when it cannot be looked at again: an upstream
 // that is away comes back with its models.
 type discovery struct {
 	names atomic.Pointer[[]string] // sorted; nil: not known
-	soon  chan struct{}            // nil: nobody asks
+	soon  chan struct{}            // wakes the goroutine that asks; nil: there is none
 }
 
 // askSoon has the upstream asked again if it has come back: perhaps with other models.
@@ -89,7 +89,7 @@ func (p *Proxy) askModels(running context.Context, u *Upstream) {
 	p.tellModels()
 }
 
-// fetchModels asks as a probe does. No redirect is followed, and any status but 200 is no answer.
+// fetchModels asks as a probe does. No redirect is followed, and any status but 200 is none that lists models.
 func (p *Proxy) fetchModels(running context.Context, u *Upstream) (body []byte, ok bool) {
 	ctx, cancel := context.WithTimeout(running, probeTimeout)
 	defer cancel()
@@ -110,7 +110,7 @@ func (p *Proxy) fetchModels(running context.Context, u *Upstream) (body []byte, 
 	if a.awaitFinal(p.options.MaxHeadBytes, probeTimeout) != None || a.response.Status != 200 {
 		return nil, false
 	}
-	return a.readAll(maxModelsAnswer)
+	return a.readAll(maxModelsBody)
 }
 
 // readAll reads the body of a response whose head is there, if it is whole and no longer than that.

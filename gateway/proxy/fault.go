@@ -77,5 +77,5 @@ func (f Fault) allowsFallback() bool {
 // unreachable tells whether no connection came about.
 func (f Fault) unreachable() bool { return f == Unreachable || f == TimeoutConnect || f == TLSFailed }
 
-// isTimeout tells whether somebody was waited for in vain.
+// isTimeout tells whether the upstream was waited for in vain.
 func (f Fault) isTimeout() bool { return TimeoutConnect <= f && f <= TimeoutIdle }

@@ -148,7 +148,7 @@ func (h *RequestHead) scanTarget() Violation {
 	return h.checkTarget()
 }
 
-// known tells whether a method is one of those that everybody knows.
+// known tells whether a method is one of the well-known ones.
 func known(method []byte) bool {
 	switch string(method) {
 	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY":

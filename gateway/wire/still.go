@@ -6,8 +6,8 @@ import (
 )
 
 // A process may be stopped for a while (SIGSTOP, a debugger, a frozen container). When it goes on, the deadlines of that time
-// are over, though nobody was late: what was sent meanwhile lies in the kernel, and peers that were stopped along with it have
-// yet to go on. So whoever finds a deadline over asks whether the process stood still, and if so, gives the time anew. Each
+// are over, though no peer was late: what was sent meanwhile lies in the kernel, and peers that were stopped along with it have
+// yet to go on. So the goroutine that finds a deadline over asks whether the process stood still, and if so, gives the time anew. Each
 // [Watch] beats many times a second; the pause between two beats tells.
 var heart struct {
 	beating atomic.Int32 // how many beat
@@ -37,7 +37,7 @@ func endBeating() { heart.beating.Add(-1) }
 // StoodStill tells whether the process has stood still since that time, as Now.
 func StoodStill(since time.Duration) bool {
 	if heart.beating.Load() == 0 {
-		return false // nobody knows
+		return false // unknown
 	}
 	return heart.woke.Load() > int64(since) || int64(Now())-heart.last.Load() >= int64(longPause)
 }
