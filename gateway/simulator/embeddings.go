@@ -18,6 +18,7 @@ const (
 
 // texts is what an embeddings request asks for.
 type texts struct {
+	model      string
 	inputs     []input
 	dimensions int
 	encoding   string // "float" or "base64"
@@ -32,15 +33,15 @@ func (s *Simulator) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	demanded, err := readSwitches(r.Header)
+	model, err := s.resolve(asked.model)
 	if err != nil {
 		return err
 	}
-	g, err := s.generate(r.Context(), demanded)
+	g, err := s.work(r)
 	if err != nil {
 		return err
 	}
-	return g.replyWhole(w, asked.embed(s.model))
+	return g.replyWhole(w, asked.embed(model))
 }
 
 func decodeEmbeddings(body []byte) (texts, error) {
@@ -49,6 +50,7 @@ func decodeEmbeddings(body []byte) (texts, error) {
 	if err != nil {
 		return t, err
 	}
+	t.model = m.model()
 	if t.inputs, err = readInputs(m, "input"); err != nil {
 		return t, err
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// fault is an answer that says no. Its type follows from the status, as in OpenAI's API.
+// fault is an answer that says no. Its type follows from the status, as in OpenAI's API, or on /v1/messages in Anthropic's.
 type fault struct {
 	status  int
 	message string
@@ -33,6 +33,10 @@ func (f *fault) write(w http.ResponseWriter, r *http.Request) {
 	switch f.status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+	}
+	if isMessages(r.URL.Path) {
+		reply(w, f.status, object{"type": "error", "error": object{"type": anthropicKind(f.status), "message": f.message}})
+		return
 	}
 	type body struct {
 		Message string          `json:"message"`

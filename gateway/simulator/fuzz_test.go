@@ -1,8 +1,10 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +18,10 @@ func FuzzDecode(f *testing.F) {
 		`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"\u00e9\ud800"}]}]}`,
 		`{"model":"m","prompt":["a  b\n"],"max_tokens":1e3}`,
 		`{"model":"m","input":[[1,2],[3]],"dimensions":2,"encoding_format":"base64"}`,
+		`{"model":"m","input":[{"role":"user","content":"a"},{"type":"x"}],"instructions":"b","max_output_tokens":1}`,
+		`{"model":"m","system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":"b"}],"max_tokens":9}`,
+		`{"model":"m","query":"a b","documents":["b",{"text":"c"}],"top_n":1,"return_documents":false}`,
+		`{"model":"m","text_1":"a","text_2":["a","b"]}`, `{"content":"a b"}`, `{"tokens":[0,1]}`,
 		`{"model":"m","input":[null],"dimensions":-9223372036854775808}`,
 	} {
 		f.Add([]byte(seed))
@@ -30,6 +36,40 @@ func FuzzDecode(f *testing.F) {
 			} else {
 				checkQuestion(t, q)
 			}
+		}
+		for _, decode := range []func([]byte) (question, error){decodeResponse, decodeMessages} {
+			q, err := decode(body)
+			if err != nil {
+				checkFault(t, err)
+				continue
+			}
+			checkQuestion(t, q)
+			for _, p := range []play{newResponse(q, generation{tokens: -1}).play(), newReply(q, generation{tokens: -1}).play()} {
+				checkPlay(t, p)
+			}
+		}
+		for _, decode := range []func([]byte) (pairs, error){decodeRerank, decodeScore} {
+			p, err := decode(body)
+			if err != nil {
+				checkFault(t, err)
+				continue
+			}
+			for _, r := range p.ranked() {
+				if !(r.Score >= 0 && r.Score <= 1+1e-9) {
+					t.Errorf("score %v", r.Score)
+				}
+			}
+		}
+		if _, text, err := decodeTokenize(body); err != nil {
+			checkFault(t, err)
+		} else {
+			var v vocabulary
+			if again, ok := v.join(v.number(tokenize(text))); !ok || again != text {
+				t.Errorf("%q came back as %q", text, again)
+			}
+		}
+		if _, _, err := decodeDetokenize(body); err != nil {
+			checkFault(t, err)
 		}
 		if asked, err := decodeEmbeddings(body); err != nil {
 			checkFault(t, err)
@@ -68,6 +108,37 @@ func checkQuestion(t *testing.T, q question) {
 			t.Errorf("token %q", token)
 		}
 	}
+}
+
+func checkPlay(t *testing.T, p play) {
+	t.Helper()
+	frames := append(p.opening, p.closing...)
+	for i, token := range p.tokens {
+		frames = append(frames, p.part(i, token))
+	}
+	for _, f := range frames {
+		var said struct{ Type string }
+		if json.Unmarshal(f.data, &said) != nil || said.Type != f.name || bytes.ContainsRune(f.data, '\n') {
+			t.Errorf("event %q: %s", f.name, f.data)
+		}
+	}
+}
+
+// FuzzUpload feeds a form to its decoder, which must accept it or name a fault of the client's.
+func FuzzUpload(f *testing.F) {
+	f.Add("multipart/form-data; boundary=b", []byte("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nxyz\r\n"+
+		"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b--\r\n"))
+	f.Add("multipart/form-data; boundary=b", []byte("--b\r\n\r\n"))
+	f.Add("text/plain", []byte("x"))
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		r := &http.Request{Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(bytes.NewReader(body))}
+		u, err := decodeUpload(r.MultipartReader())
+		if err != nil {
+			checkFault(t, err)
+		} else if u.size < 0 || u.size > int64(len(body)) || u.model == "" {
+			t.Errorf("%+v of %d bytes", u, len(body))
+		}
+	})
 }
 
 // FuzzSwitches: whatever a field says, it is refused or within its bounds.

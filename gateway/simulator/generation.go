@@ -77,6 +77,15 @@ func (g generation) cutAt(n int) (at int, cut bool) {
 	}
 }
 
+// work is a generation as the request's switches want it.
+func (s *Simulator) work(r *http.Request) (generation, error) {
+	demanded, err := readSwitches(r.Header)
+	if err != nil {
+		return generation{}, err
+	}
+	return s.generate(r.Context(), demanded)
+}
+
 // generate starts a generation and returns when it has its answer, which may be a *fault, or when nobody waits for it.
 func (s *Simulator) generate(ctx context.Context, demanded switches) (generation, error) {
 	g := s.options.draw(s.generations.Add(1))

@@ -21,13 +21,26 @@ type answer func(w http.ResponseWriter, r *http.Request) error
 
 func (s *Simulator) table() map[string]route {
 	return map[string]route{
-		"/healthz":              {get: s.health},
-		"/infer":                {get: s.inferQuery, post: s.inferBody},
-		"/v1/models":            {get: s.models},
-		"/v1/models/" + s.model: {get: s.retrieveModel},
-		"/v1/chat/completions":  {post: s.chat},
-		"/v1/completions":       {post: s.complete},
-		"/v1/embeddings":        {post: s.embeddings},
+		"/healthz":                  {get: s.health},
+		"/infer":                    {get: s.inferQuery, post: s.inferBody},
+		"/v1/models":                {get: s.models},
+		"/v1/chat/completions":      {post: s.chat},
+		"/v1/completions":           {post: s.complete},
+		"/health":                   {get: s.ready},
+		"/ping":                     {get: s.ready},
+		"/version":                  {get: s.version},
+		"/tokenize":                 {post: s.tokenize},
+		"/detokenize":               {post: s.detokenize},
+		"/v1/rerank":                {post: s.rerank},
+		"/rerank":                   {post: s.rerank},
+		"/v1/score":                 {post: s.score},
+		"/score":                    {post: s.score},
+		"/v1/responses":             {post: s.respond},
+		"/v1/messages":              {post: s.converse},
+		"/v1/messages/count_tokens": {post: s.countTokens},
+		"/v1/audio/transcriptions":  {post: s.transcribe},
+		"/v1/audio/translations":    {post: s.transcribe},
+		"/v1/embeddings":            {post: s.embeddings},
 	}
 }
 
@@ -54,6 +67,9 @@ func (s *Simulator) handle(w http.ResponseWriter, r *http.Request) {
 
 func (s *Simulator) route(w http.ResponseWriter, r *http.Request) error {
 	found, ok := s.routes[r.URL.Path]
+	if name, one := strings.CutPrefix(r.URL.Path, "/v1/models/"); one {
+		found, ok = s.oneModel(name)
+	}
 	if !ok {
 		return notFound(r.URL.Path)
 	}
@@ -70,8 +86,7 @@ func (s *Simulator) route(w http.ResponseWriter, r *http.Request) error {
 
 func notFound(path string) *fault {
 	if name, ok := strings.CutPrefix(path, "/v1/models/"); ok {
-		return &fault{status: http.StatusNotFound, param: "model", code: "model_not_found",
-			message: "The model " + quote(name) + " does not exist."}
+		return unknownModel(name)
 	}
 	return &fault{status: http.StatusNotFound, code: "not_found", message: "No such path: " + quote(path) + "."}
 }
@@ -114,8 +129,17 @@ func reply(w http.ResponseWriter, status int, value any) {
 
 // replyWhole is reply for a generation, which may have to break off.
 func (g generation) replyWhole(w http.ResponseWriter, value any) error {
-	body := encode(value)
+	return g.replyBody(w, "application/json", encode(value))
+}
+
+// replyText is replyWhole for the answers that are no JSON.
+func (g generation) replyText(w http.ResponseWriter, text string) error {
+	return g.replyBody(w, "text/plain; charset=utf-8", []byte(text))
+}
+
+func (g generation) replyBody(w http.ResponseWriter, kind string, body []byte) error {
 	at, cut := g.cutAt(len(body) - 1) // the last byte stays out, or the message would be complete
+	w.Header().Set("Content-Type", kind)
 	writeHead(w, http.StatusOK, len(body))
 	if !cut {
 		_, err := w.Write(body)
@@ -132,7 +156,9 @@ func (g generation) replyWhole(w http.ResponseWriter, value any) error {
 
 // writeHead states the length, so that HEAD is answered like GET and a cut shows.
 func writeHead(w http.ResponseWriter, status, length int) {
-	w.Header().Set("Content-Type", "application/json")
+	if length > 0 && w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(status)
 }

@@ -9,6 +9,7 @@ import (
 
 // question is what a chat or text completion asks for.
 type question struct {
+	model     string // as asked for
 	echo      string // the text that comes back: the last message, or the prompt
 	prompt    int    // tokens of everything that was said
 	limit     int    // max_tokens; 0: none
@@ -132,11 +133,11 @@ type conversation struct {
 }
 
 func (s *Simulator) answer(w http.ResponseWriter, r *http.Request, c conversation) error {
-	demanded, err := readSwitches(r.Header)
+	model, err := s.resolve(c.model)
 	if err != nil {
 		return err
 	}
-	g, err := s.generate(r.Context(), demanded)
+	g, err := s.work(r)
 	if err != nil {
 		return err
 	}
@@ -144,14 +145,14 @@ func (s *Simulator) answer(w http.ResponseWriter, r *http.Request, c conversatio
 	head := completion{
 		ID:                c.id + g.id,
 		Created:           time.Now().Unix(),
-		Model:             s.model,
+		Model:             model,
 		ServiceTier:       c.tier,
-		SystemFingerprint: "fp_" + s.model,
+		SystemFingerprint: "fp_" + model,
 	}
 	u := encode(usage{PromptTokens: c.prompt, CompletionTokens: len(tokens), TotalTokens: c.prompt + len(tokens)})
 	if c.stream {
 		head.Object = c.chunk
-		return g.stream(w, r, script{c, head, tokens, reason, u})
+		return g.stream(w, r, script{c, head, tokens, reason, u}.play())
 	}
 	end := c.whole(strings.Join(tokens, ""))
 	end.FinishReason = &reason
@@ -172,31 +173,4 @@ func (q question) speak(wanted int) (tokens []string, reason string) {
 		return tokens[:q.limit], "length"
 	}
 	return tokens, "stop"
-}
-
-// models answers GET /v1/models.
-func (s *Simulator) models(w http.ResponseWriter, _ *http.Request) error {
-	reply(w, http.StatusOK, struct {
-		Object string  `json:"object"`
-		Data   []model `json:"data"`
-	}{"list", []model{s.describe()}})
-	return nil
-}
-
-// retrieveModel answers GET /v1/models/{model} for the one there is.
-func (s *Simulator) retrieveModel(w http.ResponseWriter, _ *http.Request) error {
-	reply(w, http.StatusOK, s.describe())
-	return nil
-}
-
-type model struct {
-	ID      string `json:"id"`
-	Object  string `json:"object"`
-	Created int64  `json:"created"`
-	OwnedBy string `json:"owned_by"`
-}
-
-// describe gives the model a fixed birthday, 2026-01-01, so that lists compare equal between runs.
-func (s *Simulator) describe() model {
-	return model{ID: s.model, Object: "model", Created: 1_767_225_600, OwnedBy: "simulator"}
 }

@@ -18,24 +18,34 @@ func decodeChat(body []byte) (question, error) {
 	if err != nil {
 		return q, err
 	}
+	return q, q.hearMessages(m)
+}
+
+// hearMessages takes in the conversation of chat completions and of Messages.
+func (q *question) hearMessages(m members) error {
 	messages, ok, err := member[[]members](m, "messages", "an array of objects")
 	switch {
 	case err != nil:
-		return q, err
+		return err
 	case !ok:
-		return q, missing("messages")
+		return missing("messages")
 	case len(messages) == 0:
-		return q, wrongValue("messages", "at least one message")
+		return wrongValue("messages", "at least one message")
 	}
 	for i, said := range messages {
 		text, err := said.text("messages[" + strconv.Itoa(i) + "].")
 		if err != nil {
-			return q, err
+			return err
 		}
-		q.echo = text
-		q.prompt += len(tokenize(text))
+		q.hear(text)
 	}
-	return q, nil
+	return nil
+}
+
+// hear takes in what was said last.
+func (q *question) hear(text string) {
+	q.echo = text
+	q.prompt += len(tokenize(text))
 }
 
 // text is what a chat message says: a string, the text parts of an array, or nothing (an assistant's tool call).
@@ -49,18 +59,23 @@ func (m members) text(at string) (string, error) {
 	case !slices.Contains([]string{"developer", "system", "user", "assistant", "tool", "function"}, role):
 		return "", wrongValue(at+"role", "developer, system, user, assistant, tool or function")
 	}
-	if text, _, err := member[string](m, "content", "a string"); err == nil {
+	return m.prose("content", at)
+}
+
+// prose is a member that is a string or an array of parts, of which those with text count.
+func (m members) prose(name, at string) (string, error) {
+	if text, _, err := member[string](m, name, "a string"); err == nil {
 		return text, nil
 	}
-	parts, _, err := member[[]members](m, "content", "a string or an array of parts")
+	parts, _, err := member[[]members](m, name, "a string or an array of parts")
 	if err != nil {
-		return "", wrongType(at+"content", "a string or an array of parts")
+		return "", wrongType(at+name, "a string or an array of parts")
 	}
 	var all strings.Builder
 	for i, part := range parts {
 		text, _, err := member[string](part, "text", "a string")
 		if err != nil {
-			return "", wrongType(at+"content["+strconv.Itoa(i)+"].text", "a string")
+			return "", wrongType(at+name+"["+strconv.Itoa(i)+"].text", "a string")
 		}
 		all.WriteString(text)
 	}
@@ -104,9 +119,15 @@ func readModelRequest(body []byte) (members, error) {
 	return m, nil
 }
 
+// model is the name in a body that readModelRequest has accepted, or "".
+func (m members) model() string {
+	name, _, _ := member[string](m, "model", "a string")
+	return name
+}
+
 // common reads what chat and text completions share. The smallest of the limits holds.
 func (m members) common(limits ...string) (question, error) {
-	var q question
+	q := question{model: m.model()}
 	for _, name := range limits {
 		n, ok, err := member[int](m, name, "an integer")
 		switch {

@@ -8,18 +8,28 @@
 //
 //	/healthz               GET        {"ok":true,"service":"python"}; 503 {"status":"loading"} during Options.SlowStart
 //	/infer                 GET, POST  ?prompt=… or {"prompt":"…"} → {"result":"echo: …","latency_ms":37,"model":"sim-python"}
-//	/v1/models             GET        the one model; /v1/models/{model} likewise
+//	/health, /ping         GET        200 without a body, as vLLM has it; 503 during Options.SlowStart
+//	/version               GET        {"version":"…"}
+//	/v1/models             GET        Options.Models, or the one model; /v1/models/{model} likewise, also of names with a slash
 //	/v1/chat/completions   POST       OpenAI's shapes, whole or with "stream": true as server-sent events
 //	/v1/completions        POST       the same for a bare prompt
 //	/v1/embeddings         POST       unit vectors that depend on the input only, as numbers or base64
+//	/v1/responses          POST       OpenAI's Responses, whole or streamed; ends with response.completed or response.incomplete
+//	/v1/messages           POST       Anthropic's Messages, whole or streamed, and its shape of errors
+//	/v1/messages/count_tokens  POST   {"input_tokens":5}
+//	/v1/rerank, /rerank    POST       the documents by how many words they share with the query
+//	/v1/score, /score      POST       the same for pairs, in vLLM's shape
+//	/v1/audio/transcriptions  POST    a multipart form, whole (json, text, srt, verbose_json, vtt) or streamed; translations too
+//	/tokenize, /detokenize POST       vLLM's shapes; what is detokenized must have been tokenized here
 //
 // HEAD is answered wherever GET is. Every text contains what was asked ("echo: …"), so that a test can tell one request's
-// answer from another's. The /v1 routes take any model name and answer with the simulator's own, "sim-" and Options.Name; they
+// answer from another's. With Options.Models a request for another model is 404 model_not_found; without, the /v1 routes take any
+// name and answer with the simulator's own, "sim-" and Options.Name. /tokenize and /detokenize need not state one. The /v1 routes
 // make one choice (n = 1) and, unlike OpenAI's /v1/completions, set no max_tokens of their own, which would cut the echo.
 //
 // # What happens to a generation
 //
-// A request to /infer, completions or embeddings that is not refused is one generation. The n-th generation of a simulator
+// A POST to any route above, or a GET of /infer, that is not refused is one generation. The n-th generation of a simulator
 // draws its latency, its failure and its cut from Options.Seed and n alone: a sequence of requests meets the same fate in every
 // run, and parallel requests share out the same set of fates. A whole answer comes after the latency; a stream begins after the
 // latency and then pauses Options.TokenPace between two tokens. A client that leaves ends its generation at once.
@@ -51,6 +61,11 @@ import (
 type Options struct {
 	// Name is the service in /healthz and, after "sim-", the model in answers. Default "llm".
 	Name string
+
+	// Models are the names that /v1/models lists and requests may state; others are answered 404 model_not_found. Without
+	// any, the one model is "sim-" and the name, and answers for every name. Several engines behind one gateway are several
+	// simulators with models of their own.
+	Models []string
 
 	// Addr is where to listen. Default "127.0.0.1:0": loopback, any free port.
 	Addr string
@@ -89,7 +104,8 @@ type Stats struct {
 // Simulator is one running upstream. All methods may be called from any goroutine.
 type Simulator struct {
 	options Options
-	model   string
+	model   string // the first of those served, which answers where no model is stated
+	words   vocabulary
 	routes  map[string]route
 
 	url    string
@@ -125,7 +141,7 @@ func serve(listener net.Listener, o Options) *Simulator {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &Simulator{
 		options: o,
-		model:   "sim-" + o.Name,
+		model:   o.served()[0],
 		url:     "http://" + listener.Addr().String(),
 		end:     end,
 		loaded:  make(chan struct{}),
@@ -166,7 +182,7 @@ func (o Options) complete() (Options, error) {
 	o.Latency[1] = max(o.Latency[1], 0)
 	o.TokenPace = max(o.TokenPace, 0)
 
-	var faults []error
+	faults := o.modelFaults()
 	if o.Latency[0] > o.Latency[1] {
 		faults = append(faults, fmt.Errorf("latency from %v to %v runs backwards", o.Latency[0], o.Latency[1]))
 	}

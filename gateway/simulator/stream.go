@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// script is everything a stream will say.
+// script is everything a stream of a chat or text completion will say.
 type script struct {
 	conversation
 	head   completion // what all chunks have in common
@@ -14,65 +14,72 @@ type script struct {
 	total  json.RawMessage // the usage
 }
 
-// events is how many a whole stream has: the role, the tokens, the finish_reason, the usage where wanted, and [DONE].
-func (c script) events() int {
-	n := len(c.opening) + len(c.tokens) + 2
-	if c.withUsage {
-		n++
-	}
-	return n
+// frame is one server-sent event. OpenAI's completions do not name theirs.
+type frame struct {
+	name string
+	data []byte
 }
 
-// stream sends a script as server-sent events, one flush each.
-func (g generation) stream(w http.ResponseWriter, r *http.Request, c script) error {
-	if c.withUsage {
-		c.head.Usage = json.RawMessage("null") // on every chunk but the one that has it
-	}
-	out, err := g.open(w, c.events())
+// play is a stream of any dialect: what opens and closes it lies ready, the event of a token is made in its turn.
+type play struct {
+	opening, closing []frame
+	tokens           []string
+	part             func(i int, token string) frame
+}
+
+// events is how many a whole stream has.
+func (p play) events() int { return len(p.opening) + len(p.tokens) + len(p.closing) }
+
+// stream sends a play as server-sent events, one flush each.
+func (g generation) stream(w http.ResponseWriter, r *http.Request, p play) error {
+	out, err := g.open(w, p.events())
 	if err != nil {
 		return err
 	}
-	if len(c.opening) > 0 {
-		if err := out.send(c.say(c.opening[0])); err != nil {
-			return err
-		}
+	if err := out.sendAll(p.opening); err != nil {
+		return err
 	}
-	for i, token := range c.tokens {
+	for i, token := range p.tokens {
 		if i > 0 {
 			if err := pause(r.Context(), g.pace); err != nil {
 				return err
 			}
 		}
-		if err := out.send(c.say(c.part(token))); err != nil {
+		if err := out.send(p.part(i, token)); err != nil {
 			return err
 		}
 	}
-	return c.finish(out)
-}
-
-// finish sends what follows the tokens.
-func (c script) finish(out *sender) error {
-	last := c.closing()
-	last.FinishReason = &c.reason
-	if err := out.send(c.say(last)); err != nil {
-		return err
-	}
-	if c.withUsage {
-		c.head.Choices, c.head.Usage = []choice{}, c.total
-		if err := out.send(encode(c.head)); err != nil {
-			return err
-		}
-	}
-	if err := out.send([]byte("[DONE]")); err != nil {
+	if err := out.sendAll(p.closing); err != nil {
 		return err
 	}
 	return out.close()
 }
 
+// play is the role, the tokens, the finish_reason, the usage where wanted, and [DONE].
+func (c script) play() play {
+	if c.withUsage {
+		c.head.Usage = json.RawMessage("null") // on every chunk but the one that has it
+	}
+	p := play{tokens: c.tokens, part: func(_ int, token string) frame { return c.say(c.part(token)) }}
+	for _, one := range c.opening {
+		p.opening = append(p.opening, c.say(one))
+	}
+	last := c.closing()
+	last.FinishReason = &c.reason
+	p.closing = append(p.closing, c.say(last))
+	if c.withUsage {
+		end := c.head
+		end.Choices, end.Usage = []choice{}, c.total
+		p.closing = append(p.closing, frame{data: encode(end)})
+	}
+	p.closing = append(p.closing, frame{data: []byte("[DONE]")})
+	return p
+}
+
 // say is the chunk with one choice.
-func (c script) say(one choice) []byte {
+func (c script) say(one choice) frame {
 	c.head.Choices = []choice{one}
-	return encode(c.head)
+	return frame{data: encode(c.head)}
 }
 
 // sender is an open stream.
@@ -93,17 +100,27 @@ func (g generation) open(w http.ResponseWriter, n int) (*sender, error) {
 	return e, e.control.Flush()
 }
 
+func (e *sender) sendAll(frames []frame) error {
+	for _, f := range frames {
+		if err := e.send(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // send writes one event, which reaches the client before send returns.
-func (e *sender) send(data []byte) error {
+func (e *sender) send(f frame) error {
 	if e.cut && e.left == 0 {
 		return errCut
 	}
 	e.left--
-	frame := make([]byte, 0, len("data: \n\n")+len(data))
-	frame = append(frame, "data: "...)
-	frame = append(frame, data...)
-	frame = append(frame, "\n\n"...)
-	if _, err := e.w.Write(frame); err != nil {
+	event := make([]byte, 0, len("event: \ndata: \n\n")+len(f.name)+len(f.data))
+	if f.name != "" {
+		event = append(append(append(event, "event: "...), f.name...), '\n')
+	}
+	event = append(append(append(event, "data: "...), f.data...), "\n\n"...)
+	if _, err := e.w.Write(event); err != nil {
 		return err
 	}
 	return e.control.Flush()

@@ -1,0 +1,150 @@
+package simulator
+
+import (
+	"net/http"
+	"strings"
+)
+
+// isMessages tells the paths of Anthropic's API, whose faults have a shape of their own.
+func isMessages(path string) bool {
+	return path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/")
+}
+
+// anthropicKind is the type of a fault in Anthropic's API.
+func anthropicKind(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "authentication_error"
+	case http.StatusForbidden:
+		return "permission_error"
+	case http.StatusNotFound:
+		return "not_found_error"
+	case http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case http.StatusTooManyRequests:
+		return "rate_limit_error"
+	case http.StatusServiceUnavailable, 529:
+		return "overloaded_error"
+	}
+	if status >= 500 {
+		return "api_error"
+	}
+	return "invalid_request_error"
+}
+
+// converse answers POST /v1/messages.
+func (s *Simulator) converse(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := decodeMessages(body)
+	if err != nil {
+		return err
+	}
+	if q.limit == 0 {
+		return missing("max_tokens")
+	}
+	model, err := s.resolve(q.model)
+	if err != nil {
+		return err
+	}
+	g, err := s.work(r)
+	if err != nil {
+		return err
+	}
+	a := newReply(q, g)
+	a.model = model
+	if q.stream {
+		return g.stream(w, r, a.play())
+	}
+	return g.replyWhole(w, a.whole())
+}
+
+// countTokens answers POST /v1/messages/count_tokens.
+func (s *Simulator) countTokens(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := decodeMessages(body)
+	if err != nil {
+		return err
+	}
+	if _, err := s.resolve(q.model); err != nil {
+		return err
+	}
+	g, err := s.work(r)
+	if err != nil {
+		return err
+	}
+	return g.replyWhole(w, object{"input_tokens": q.prompt})
+}
+
+func decodeMessages(body []byte) (question, error) {
+	m, err := readModelRequest(body)
+	if err != nil {
+		return question{}, err
+	}
+	q, err := m.common("max_tokens")
+	if err != nil {
+		return q, err
+	}
+	system, err := m.prose("system", "")
+	if err != nil {
+		return q, err
+	}
+	q.hear(system)
+	return q, q.hearMessages(m)
+}
+
+// answered is an answer in Anthropic's form.
+type answered struct {
+	id, model, stop string
+	tokens          []string
+	prompt          int
+}
+
+func newReply(q question, g generation) answered {
+	tokens, reason := q.speak(g.tokens)
+	a := answered{id: "msg_" + g.id, stop: "end_turn", tokens: tokens, prompt: q.prompt}
+	if reason == "length" {
+		a.stop = "max_tokens"
+	}
+	return a
+}
+
+func (a answered) usage(output int) object {
+	return object{"input_tokens": a.prompt, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": output}
+}
+
+func (a answered) whole() object {
+	return object{"id": a.id, "type": "message", "role": "assistant", "model": a.model,
+		"content":     []object{{"type": "text", "text": strings.Join(a.tokens, "")}},
+		"stop_reason": a.stop, "stop_sequence": nil, "usage": a.usage(len(a.tokens))}
+}
+
+func (a answered) play() play {
+	event := func(name string, o object) frame {
+		o["type"] = name
+		return frame{name, encode(o)}
+	}
+	begun := a.whole()
+	begun["content"], begun["stop_reason"], begun["usage"] = []object{}, nil, a.usage(0)
+	return play{
+		tokens: a.tokens,
+		opening: []frame{
+			event("message_start", object{"message": begun}),
+			event("content_block_start", object{"index": 0, "content_block": object{"type": "text", "text": ""}}),
+			event("ping", object{}),
+		},
+		part: func(_ int, token string) frame {
+			return event("content_block_delta", object{"index": 0, "delta": object{"type": "text_delta", "text": token}})
+		},
+		closing: []frame{
+			event("content_block_stop", object{"index": 0}),
+			event("message_delta", object{"delta": object{"stop_reason": a.stop, "stop_sequence": nil}, "usage": a.usage(len(a.tokens))}),
+			event("message_stop", object{}),
+		},
+	}
+}
