@@ -21,6 +21,8 @@ func newRefresh(c *Caching) *refresh {
 	return y
 }
 
+var get = []byte("GET")
+
 // refresh begins one, unless somebody is at it. The request's bytes belong to its connection, so they are copied.
 func (r *Request) refresh() {
 	c := r.caching
@@ -57,6 +59,7 @@ func (y *refresh) run(f *Flight) {
 // copy makes y a request like r, without its client.
 func (y *refresh) copy(r *Request) {
 	y.raw = y.head.CopyFrom(r.Head, y.raw)
+	y.head.Method = get // the response to a HEAD, which may be what got the stale one, renews no body
 	r.Client.Prepare(r.Forward)
 	q := r.Forward.Request
 	q.Head, q.TraceStates = &y.head, nil
