@@ -117,14 +117,18 @@ func (t *tap) Body(piece []byte) {
 	}
 }
 
-// tell is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
+// observeEnd is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
 func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 	s, code, now := &x.observed, x.status, x.began+total
-	failed := code >= 400 || x.fault != proxy.None
+	how := telemetry.Whole
 	if s.stream {
+		how = telemetry.WholeStream
 		g.metrics.EndStream(now-x.cached.Forward.HeadAt, s.events.N)
 	}
-	g.genAI.End(&s.generation, s.stream, failed, now)
+	if code >= 400 || x.fault != proxy.None {
+		how = telemetry.Failed
+	}
+	g.genAI.End(&s.generation, how, now)
 	if g.access.Wants(x.plan.settings.LogLevel, code, x.fault.String()) {
 		a := g.accessOf(x, code)
 		a.Total, a.Gateway = total, own

@@ -213,8 +213,18 @@ func (g *GenAI) Pass(t *Generation, piece []byte, now time.Duration) {
 	t.reader.pass(piece)
 }
 
-// End counts the generation: now its answer has ended, with a status below 400 and whole, or failed.
-func (g *GenAI) End(t *Generation, stream, failed bool, now time.Duration) {
+// An Ending is how a generation ended.
+type Ending uint8
+
+// The endings.
+const (
+	Whole       Ending = iota // in one piece
+	WholeStream               // as events
+	Failed                    // with a status of 400 and above, or before its end
+)
+
+// End counts the generation, which has ended now.
+func (g *GenAI) End(t *Generation, how Ending, now time.Duration) {
 	if !t.Active() {
 		return
 	}
@@ -225,7 +235,7 @@ func (g *GenAI) End(t *Generation, stream, failed bool, now time.Duration) {
 		g.readers.Put(r)
 	}
 	s := &of.by[t.operation]
-	if failed {
+	if how == Failed {
 		s.failed.observe(now - t.began)
 	} else {
 		s.whole.observe(now - t.began)
@@ -236,7 +246,7 @@ func (g *GenAI) End(t *Generation, stream, failed bool, now time.Duration) {
 			s.output.observe(time.Duration(output))
 		}
 	}
-	if stream && !failed && t.first > 0 {
+	if how == WholeStream && t.first > 0 {
 		s.first.observe(t.first - t.began)
 		if output > 1 {
 			s.perToken.observe((now - t.first) / time.Duration(output-1))

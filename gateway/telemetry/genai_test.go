@@ -29,7 +29,7 @@ func TestOperationOf(t *testing.T) {
 }
 
 // generate passes an answer in pieces of the given size, that end a second apart from the first.
-func generate(g *GenAI, op Operation, body string, size int, stream, failed bool) {
+func generate(g *GenAI, op Operation, body string, size int, how Ending) {
 	var gen Generation
 	g.Begin(&gen, op, 10*time.Second)
 	now := 11 * time.Second
@@ -38,7 +38,7 @@ func generate(g *GenAI, op Operation, body string, size int, stream, failed bool
 		g.Pass(&gen, []byte(body[:n]), now)
 		body, now = body[n:], 12*time.Second
 	}
-	g.End(&gen, stream, failed, 15*time.Second)
+	g.End(&gen, how, 15*time.Second)
 }
 
 // However an answer is cut into pieces, and however long it is, its usage is found, and its model.
@@ -52,9 +52,9 @@ func TestGenerations(t *testing.T) {
 			o := testOptions()
 			o.Models = []string{"small", "large"}
 			m := New(o)
-			generate(m.GenAI(), Chat, head+text+end, size, false, false)
+			generate(m.GenAI(), Chat, head+text+end, size, Whole)
 			stream := strings.Repeat(chunk, len(text)/50) + `data: {"model":"small","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}` + "\n\ndata: [DONE]\n\n"
-			generate(m.GenAI(), Chat, stream, size, true, false)
+			generate(m.GenAI(), Chat, stream, size, WholeStream)
 			got := page(m)
 			for _, want := range []string{
 				`gen_ai_client_token_usage_sum{` + who + `,gen_ai_token_type="input"} 14`,
@@ -74,8 +74,8 @@ func TestGenerations(t *testing.T) {
 // A failed generation has a duration of its own, and no tokens.
 func TestFailedGeneration(t *testing.T) {
 	m := New(testOptions())
-	generate(m.GenAI(), Embeddings, `{"error":{}}`, 100, false, true)
-	generate(m.GenAI(), NoOperation, `{"usage":{"prompt_tokens":7}}`, 100, false, false)
+	generate(m.GenAI(), Embeddings, `{"error":{}}`, 100, Failed)
+	generate(m.GenAI(), NoOperation, `{"usage":{"prompt_tokens":7}}`, 100, Whole)
 	text := page(m)
 	who := `gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_response_model="other"`
 	if !strings.Contains(text, `gen_ai_server_request_duration_count{`+who+`,error_type="_OTHER"} 1`) || strings.Contains(text, "token_usage_sum") {
@@ -90,15 +90,15 @@ func TestModelsAreBounded(t *testing.T) {
 	m := New(o)
 	for op := Chat; op < operations; op++ {
 		for _, model := range []string{"small", "x"} {
-			for _, failed := range []bool{false, true} {
-				generate(m.GenAI(), op, fmt.Sprintf(`{"model":%q,"usage":{"prompt_tokens":7,"completion_tokens":5}}`, model), 1000, true, failed)
+			for _, how := range []Ending{WholeStream, Failed} {
+				generate(m.GenAI(), op, fmt.Sprintf(`{"model":%q,"usage":{"prompt_tokens":7,"completion_tokens":5}}`, model), 1000, how)
 			}
 		}
 	}
 	before := seriesCount(m)
 	for range 10_000 {
 		body := fmt.Sprintf(`{"model":"m%d","usage":{"prompt_tokens":%d,"completion_tokens":%d}}`, rand.Uint64(), rand.IntN(math.MaxInt32), rand.IntN(1000))
-		generate(m.GenAI(), Operation(1+rand.IntN(3)), body, 1000, rand.IntN(2) == 0, rand.IntN(2) == 0)
+		generate(m.GenAI(), Operation(1+rand.IntN(3)), body, 1000, Ending(rand.IntN(3)))
 	}
 	if got := seriesCount(m); got != before {
 		t.Errorf("%d series became %d", before, got)
@@ -121,7 +121,7 @@ func TestAllocGenerations(t *testing.T) {
 			e.Pass(piece)
 			g.Pass(&gen, piece, 1)
 		}
-		g.End(&gen, true, false, 2)
+		g.End(&gen, WholeStream, 2)
 		m.EndStream(2, e.N)
 	}); allocs >= 1 { // the collector may empty the pool of readers
 		t.Errorf("%v allocations", allocs)
@@ -136,7 +136,7 @@ func TestListedModels(t *testing.T) {
 	g := m.GenAI()
 	has := func(model string) bool {
 		t.Helper()
-		generate(g, Chat, fmt.Sprintf(`{"model":%q,"usage":{"prompt_tokens":7,"completion_tokens":5}}`, model), 1000, false, false)
+		generate(g, Chat, fmt.Sprintf(`{"model":%q,"usage":{"prompt_tokens":7,"completion_tokens":5}}`, model), 1000, Whole)
 		return strings.Contains(page(m), label("gen_ai_response_model", model))
 	}
 	f := func(model string, want bool) {
@@ -151,7 +151,7 @@ func TestListedModels(t *testing.T) {
 	f("a", true)
 	f("b", true)
 	f("c", false)
-	if generate(g, Chat, `{"model":"llama3"}`, 1000, false, false); !strings.Contains(page(m), label("gen_ai_response_model", "llama3:latest")) {
+	if generate(g, Chat, `{"model":"llama3"}`, 1000, Whole); !strings.Contains(page(m), label("gen_ai_response_model", "llama3:latest")) {
 		t.Error("llama3 is not llama3:latest")
 	}
 	g.List([]string{"b"})
@@ -169,7 +169,7 @@ func TestListedModels(t *testing.T) {
 	}
 	g.List(many)
 	for _, model := range many {
-		generate(g, Chat, fmt.Sprintf(`{"model":%q}`, model), 1000, false, false)
+		generate(g, Chat, fmt.Sprintf(`{"model":%q}`, model), 1000, Whole)
 	}
 	if known := len(*g.models.Load()); known != 1+maxListed {
 		t.Errorf("%d models have series", known)
@@ -195,7 +195,7 @@ func TestListWhileCounting(t *testing.T) {
 				case 1:
 					page(m)
 				default:
-					generate(g, Chat, `{"model":"a","usage":{"prompt_tokens":7}}`, 1000, true, false)
+					generate(g, Chat, `{"model":"a","usage":{"prompt_tokens":7}}`, 1000, WholeStream)
 				}
 			}
 		})

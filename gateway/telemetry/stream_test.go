@@ -52,5 +52,5 @@ func TestStreams(t *testing.T) {
 	var gen Generation
 	off.GenAI().Begin(&gen, Chat, 1)
 	off.GenAI().Pass(&gen, []byte("x"), 1)
-	off.GenAI().End(&gen, true, true, 1)
+	off.GenAI().End(&gen, Failed, 1)
 }

@@ -221,7 +221,7 @@ func BenchmarkPass(b *testing.B) {
 					g.Pass(&gen, piece, 1)
 				}
 				g.Pass(&gen, last, 2)
-				g.End(&gen, true, false, 3)
+				g.End(&gen, WholeStream, 3)
 			}
 		})
 	}
@@ -241,7 +241,7 @@ func BenchmarkPass(b *testing.B) {
 				for at := 0; at < len(body); at += 16 << 10 {
 					g.Pass(&gen, body[at:min(at+16<<10, len(body))], 1)
 				}
-				g.End(&gen, false, false, 3)
+				g.End(&gen, Whole, 3)
 			}
 		})
 	}
