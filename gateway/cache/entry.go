@@ -127,6 +127,11 @@ func keyTextOf(start []byte) (text []byte, ok bool) {
 	return start[fixedSize : fixedSize+n], true
 }
 
+// isList tells of the beginning of a record whether it is a list of variants, and no answer.
+func isList(start []byte) bool {
+	return len(start) >= fixedSize && string(start[:4]) == recordMagic && Flags(binary.LittleEndian.Uint16(start[30:]))&Varies != 0
+}
+
 // untilOf is Until of a record that is known to be one.
 func untilOf(rec []byte) int64 {
 	return int64(binary.LittleEndian.Uint64(rec[untilAt:]))

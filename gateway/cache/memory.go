@@ -71,8 +71,9 @@ type ledger struct {
 }
 
 type slot struct {
-	id ident
-	at uint64 // bytes that had been written before it
+	id   ident
+	list bool   // of variants, not an answer
+	at   uint64 // bytes that had been written before it
 }
 
 const pageSlots = 256
@@ -300,7 +301,7 @@ func (m *memory) insert(id *ident, rec []byte) bool {
 	m.scratch = le.AppendUint32(m.scratch, t.total)
 	cost += m.set(id, m.scratch)
 
-	m.ledger.push(slot{id: *id, at: t.at})
+	m.ledger.push(slot{id: *id, list: isList(rec), at: t.at})
 	m.next.Store(m.ledger.next)
 	m.written.Add(cost)
 	m.entries.Add(1)
@@ -362,16 +363,22 @@ func (m *memory) drop(k *Key) {
 	m.forget(&id)
 }
 
-// flush forgets everything at once, and what is being fetched is not stored.
-func (m *memory) flush() {
+// flush forgets everything at once, and what is being fetched is not stored. It returns how many answers there were.
+func (m *memory) flush() (answers int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for seq := m.ledger.first; seq < m.ledger.next; seq++ {
+		if s := m.ledger.slot(seq); s != nil && s.id != (ident{}) && !s.list {
+			answers++
+		}
+	}
 	m.epoch.Add(1)
 	m.entries.Store(0)
 	m.ledger = ledger{first: m.ledger.next, next: m.ledger.next}
+	return answers
 }
 
-// purge drops every record whose text of the key matches, and returns how many there were.
+// purge drops every record whose text of the key matches, and returns how many answers there were.
 func (m *memory) purge(match func(text []byte) bool) (n int) {
 	var buf []byte
 	m.mu.Lock()
@@ -392,8 +399,10 @@ func (m *memory) purge(match func(text []byte) bool) (n int) {
 		}
 		if text, ok := keyTextOf(buf); ok && match(text) {
 			id := s.id
+			if !s.list {
+				n++
+			}
 			m.forget(&id)
-			n++
 		}
 	}
 	return n

@@ -44,13 +44,16 @@ func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int,
 			if err != nil {
 				return n, err
 			}
-			keys, err := r.matching(ctx, entry.Elements, match)
+			answers, lists, err := r.matching(ctx, entry.Elements, match)
 			if err != nil {
 				return n, err
 			}
-			gone, err := r.unlink(ctx, keys)
+			gone, err := r.unlink(ctx, answers)
 			n += gone
 			if err != nil {
+				return n, err
+			}
+			if _, err := r.unlink(ctx, lists); err != nil {
 				return n, err
 			}
 			if cursor = entry.Cursor; cursor == 0 {
@@ -61,19 +64,19 @@ func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int,
 	return n, nil
 }
 
-// matching returns those names whose records' texts of the key match. It reads no more of them than it must.
-func (r *remote) matching(ctx context.Context, names []string, match func(text []byte) bool) (keys []Key, err error) {
+// matching returns those names whose records' texts of the key match, answers and lists of variants apart. It reads no more of
+// them than it must.
+func (r *remote) matching(ctx context.Context, names []string, match func(text []byte) bool) (answers, lists []Key, err error) {
 	c := r.link.Load()
-	for length := int64(peekBytes); len(names) > 0; length = fixedSize + MaxKeyText {
+	length := int64(peekBytes)
+	if match == nil {
+		length = fixedSize
+	}
+	for ; len(names) > 0; length = fixedSize + MaxKeyText {
 		var commands rueidis.Commands
 		var asked []Key
 		for _, name := range names {
-			k, ok := r.names.key(name)
-			switch {
-			case !ok:
-			case match == nil:
-				keys = append(keys, k)
-			default:
+			if k, ok := r.names.key(name); ok {
 				commands = append(commands, c.B().Getrange().Key(name).Start(0).End(length-1).Build())
 				asked = append(asked, k)
 			}
@@ -84,23 +87,23 @@ func (r *remote) matching(ctx context.Context, names []string, match func(text [
 		}
 		for i, result := range c.DoMulti(ctx, commands...) {
 			start, err := result.AsBytes()
-			if err != nil {
-				var answer *rueidis.RedisError
-				if errors.As(err, &answer) {
-					continue // not a record
-				}
-				return nil, err
+			var answer *rueidis.RedisError
+			if err != nil && !errors.As(err, &answer) {
+				return nil, nil, err
 			}
 			text, ok := keyTextOf(start)
+			wanted := match == nil || ok && match(text)
 			switch {
-			case ok && match(text):
-				keys = append(keys, asked[i])
+			case wanted && isList(start):
+				lists = append(lists, asked[i])
+			case wanted:
+				answers = append(answers, asked[i]) // or no record at all, under a name of ours
 			case !ok && length == peekBytes && len(start) == peekBytes:
 				names = append(names, r.names.of(asked[i]))
 			}
 		}
 	}
-	return keys, nil
+	return answers, lists, nil
 }
 
 // unlink deletes keys, and what was read into memory from them meanwhile.

@@ -146,7 +146,7 @@ func (s *Store) Delete(k Key) {
 }
 
 // Purge drops, in both tiers and on all replicas, every record whose text of the key matches, and returns how many
-// there were: here or in Redis, whichever had more. What any replica is fetching meanwhile is not stored. A nil
+// answers there were (lists of variants are none): here or in Redis, whichever had more. What any replica is fetching meanwhile is not stored. A nil
 // match is everything. Match must be quick, and keep nothing of the text. An error says that some may be left in Redis.
 func (s *Store) Purge(ctx context.Context, match func(text []byte) bool) (n int, err error) {
 	return s.purge(ctx, "", match)
@@ -165,8 +165,7 @@ func (s *Store) purge(ctx context.Context, what string, match func(text []byte) 
 	s.purged.Add(1)
 	s.memory.generation.Add(1)
 	if match == nil {
-		n = int(s.memory.entries.Load())
-		s.memory.flush()
+		n = s.memory.flush()
 	} else {
 		n = s.memory.purge(match)
 	}

@@ -5,11 +5,8 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
-	"aigateway/gateway/cache"
 	"aigateway/gateway/config"
 	"aigateway/gateway/wire"
 )
@@ -53,113 +50,10 @@ func (o *Ops) showsToken(r *Request) bool {
 	return subtle.ConstantTimeCompare(bytes.TrimSpace(value[len(scheme):]), []byte(token)) == 1
 }
 
-// purgeMatch is what the query of a purge asks for: any number of ?path= without its query, ?prefix= of a target, ?key= a
-// target with its query. None is everything, a nil function.
-func purgeMatch(query []byte) (match func(key []byte) bool, ok bool) {
-	if len(query) == 0 {
-		return nil, true
-	}
-	var wants []purgeWant
-	for len(query) > 0 {
-		var w purgeWant
-		if w, query, ok = cutPurge(query); !ok {
-			return nil, false
-		}
-		wants = append(wants, w)
-	}
-	return ofTarget(func(target []byte) bool {
-		forms := spellings(target)
-		for _, w := range wants {
-			if w.matches(forms) {
-				return true
-			}
-		}
-		return false
-	}), true
-}
-
-// A purgeWant is one parameter of a purge.
-type purgeWant struct {
-	kind string   // path, prefix or key
-	text []string // as it may be spelled
-}
-
-// cutPurge cuts the first parameter off the query of a purge. A target that was copied with its query holds & and names of
-// its own: they belong to it.
-func cutPurge(query []byte) (w purgeWant, rest []byte, ok bool) {
-	name, value, _ := bytes.Cut(query, []byte("="))
-	w.kind = string(name)
-	if !isPurgeKind(w.kind) {
-		return w, nil, false
-	}
-	end := len(value)
-	for at := 0; ; {
-		i := bytes.IndexByte(value[at:], '&')
-		if i < 0 {
-			break
-		}
-		at += i + 1
-		if next, _, _ := bytes.Cut(value[at:], []byte("=")); isPurgeKind(string(next)) {
-			end, rest = at-1, value[at:]
-			break
-		}
-	}
-	w.text = spellings(value[:end])
-	return w, rest, end > 0
-}
-
-func isPurgeKind(name string) bool { return name == "path" || name == "prefix" || name == "key" }
-
-// spellings are what a text may be meant for: itself, and decoded once, as a path and as a form's value. What is copied from
-// a log line or a browser may be encoded once or not.
-func spellings(text []byte) (all []string) {
-	all = append(all, string(text))
-	if s, err := url.PathUnescape(string(text)); err == nil {
-		all = append(all, s)
-	}
-	if s, err := url.QueryUnescape(string(text)); err == nil {
-		all = append(all, s)
-	}
-	return all
-}
-
-// matches tells whether a target, as it may be spelled, is what is wanted. A parameter may be encoded once more than the target
-// is, or once less.
-func (w purgeWant) matches(target []string) bool {
-	for _, want := range w.text {
-		for _, is := range target {
-			switch w.kind {
-			case "path":
-				is, _, _ = strings.Cut(is, "?")
-				if is == want {
-					return true
-				}
-			case "prefix":
-				if strings.HasPrefix(is, want) {
-					return true
-				}
-			case "key":
-				if is == want {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
 // PurgeOfAnother is the same for a purge that another gateway has done, maybe of another version; nil is everything.
 func PurgeOfAnother(query string) (match func(key []byte) bool) {
 	match, _ = purgeMatch([]byte(query))
 	return match
-}
-
-// ofTarget looks at the target in the text of a key.
-func ofTarget(match func(target []byte) bool) func(text []byte) bool {
-	return func(text []byte) bool {
-		_, target, _, ok := cache.SplitKey(text)
-		return ok && match(target)
-	}
 }
 
 // fromAPage tells whether a page in a browser may have sent the request: of any origin, since a name that leads here may be
