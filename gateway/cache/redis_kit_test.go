@@ -51,8 +51,8 @@ func eventually(t testing.TB, what string, f func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !f() {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("not within 10 s: %s", what)
+		if time.Since(began) > testkit.Patience {
+			t.Fatalf("it did not come about that %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

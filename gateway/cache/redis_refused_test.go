@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"aigateway/gateway/testkit"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -211,7 +212,7 @@ func TestRedisWithoutPush(t *testing.T) {
 					if d := now.Sub(since); d > 2100*time.Millisecond && tier == Memory {
 						t.Fatal("what was replaced is used after", d)
 					}
-					if time.Since(since) > 10*time.Second {
+					if time.Since(since) > testkit.Patience {
 						t.Fatal("what was replaced is not found")
 					}
 					time.Sleep(time.Millisecond)

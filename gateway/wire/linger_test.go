@@ -102,9 +102,9 @@ func TestLingerEndsWithTheListener(t *testing.T) {
 			before := lingering(t, l)
 			end(l)
 			after := lingering(t, l)
-			within(t, lingerSilence, "the end of both", func() {
+			within(t, lingerTime/2, "the end of both", func() {
 				for _, conn := range []net.Conn{before, after} {
-					go sendFor(conn, patience, 10*time.Millisecond, []byte("x"))
+					go sendFor(conn, lingerTime, 10*time.Millisecond, []byte("x"))
 				}
 				for l.Lingering() > 0 {
 					time.Sleep(time.Millisecond)
