@@ -187,6 +187,7 @@ func TestRedisWithoutPush(t *testing.T) {
 	t.Parallel()
 	f := func(what string, user string, args ...string) {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := startServer(t, args...)
 			told := make(chan RedisState, 100)
 			s := openShared(t, r.Addr, func(o *RedisOptions) {

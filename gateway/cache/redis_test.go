@@ -349,6 +349,7 @@ func TestRedisTrouble(t *testing.T) {
 	}
 	f := func(what string, breaks, mends func(r *server, w *detour)) {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			for chance := 1; !once(t, breaks, mends); chance++ { // a stop of the machine is slow too, but not every time
 				if chance == 4 {
 					t.Fatal("too slow, every time")
