@@ -2,9 +2,10 @@
 
 from fastapi import FastAPI, Request, Response
 
-from app import SERVICE, infer, openai
+from app import SERVICE, audio, generate, infer, messages, openai, ranking, responses, tokens
 from app.log import Observe
 from app.reply import install, reply
+from app.service import Service
 from app.settings import Settings
 from app.stats import Stats
 
@@ -16,7 +17,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Observe, stats=stats, access_log=settings.access_log)
     install(app)
     app.include_router(infer.routes(model))
-    app.include_router(openai.routes(model, settings.token_latency))
+    service = Service(model, settings.models, settings.token_latency)
+    for dialect in (openai, generate, responses, messages, ranking, audio, tokens):
+        app.include_router(dialect.routes(service))
 
     @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz() -> Response:

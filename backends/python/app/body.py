@@ -1,6 +1,7 @@
 """A request's JSON body, read up to a limit."""
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any, NoReturn
 
 from fastapi import Request
@@ -10,14 +11,21 @@ from app.reply import ApiError
 LIMIT = 1 << 20
 
 
-async def read_json(request: Request) -> Any:
-    if int(request.headers.get("content-length") or 0) > LIMIT:
-        raise _too_large()
-    body = bytearray()
+async def limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise _too_large(limit)
+    size = 0
     async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        yield part
+
+
+async def read_json(request: Request) -> Any:
+    body = bytearray()
+    async for part in limited(request, LIMIT):
         body += part
-        if len(body) > LIMIT:
-            raise _too_large()
     try:
         return json.loads(body.decode(), parse_constant=_not_json)
     except (ValueError, RecursionError):
@@ -29,5 +37,5 @@ def _not_json(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _too_large() -> ApiError:
-    return ApiError(413, "body_too_large", f"The request body is larger than {LIMIT} bytes.")
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, "body_too_large", f"The request body is larger than {limit} bytes.")

@@ -21,9 +21,9 @@ class Model:
         self._latency = latency
         self._stats = stats
 
-    async def think(self, request: Request) -> None:
+    async def think(self, request: Request, dialect: str = "infer") -> None:
         """Takes the time an inference takes; raises ClientGone when nobody waits any more."""
-        self._stats.execute(request.headers.get("x-request-id"))
+        self._stats.execute(request.headers.get("x-request-id"), dialect)
         seconds = self._latency.draw_seconds()
         if seconds == 0:
             return

@@ -8,40 +8,43 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import MODEL, SERVICE
+from app import SERVICE
 from app.body import read_json
 from app.chat import Chat, parse
-from app.infer import Model
-from app.reply import ApiError, encode, reply
+from app.reply import encode, reply
+from app.service import Service, unknown_model
 from app.settings import Latency
-from app.work import EventStream
 
 _FINGERPRINT = f"fp_echo_{SERVICE}"
-_MODEL_CARD = {"id": MODEL, "object": "model", "created": 1735689600, "owned_by": "aigateway"}
 
 
-def routes(model: Model, token_latency: Latency) -> APIRouter:
+def routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.api_route("/models", methods=["GET", "HEAD"])
     async def models() -> Response:
-        return reply({"object": "list", "data": [_MODEL_CARD]})
+        return reply({"object": "list", "data": [_card(name) for name in service.listed()]})
 
-    @router.api_route("/models/{name}", methods=["GET", "HEAD"])
+    @router.api_route("/models/{name:path}", methods=["GET", "HEAD"])
     async def one_model(name: str) -> Response:
-        if name != MODEL:
-            raise ApiError(404, "model_not_found", "The model does not exist.", "model")
-        return reply(_MODEL_CARD)
+        if name not in service.listed():
+            raise unknown_model()
+        return reply(_card(name))
 
     @router.post("/chat/completions")
     async def chat_completions(request: Request) -> Response:
         chat = parse(await read_json(request))
-        await model.think(request)
+        service.resolve(chat.model)
+        await service.model.think(request, "chat")
         if chat.stream:
-            return EventStream(_events(chat, token_latency), model.cancelled)
+            return service.stream(_events(chat, service.token_latency))
         return reply(_completion(chat))
 
     return router
+
+
+def _card(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 1735689600, "owned_by": "aigateway"}
 
 
 def _head(chat: Chat, kind: str) -> dict[str, Any]:
@@ -65,17 +68,17 @@ def _completion(chat: Chat) -> dict[str, Any]:
     return {
         **_head(chat, "chat.completion"),
         "choices": [choice],
-        "usage": _usage(chat, len(tokens)),
+        "usage": usage(chat.prompt_tokens, len(tokens)),
         "service_tier": "default",
         "system_fingerprint": _FINGERPRINT,
     }
 
 
-def _usage(chat: Chat, completion_tokens: int) -> dict[str, Any]:
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
     return {
-        "prompt_tokens": chat.prompt_tokens,
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": chat.prompt_tokens + completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": 0,
@@ -106,7 +109,7 @@ async def _events(chat: Chat, token_latency: Latency) -> AsyncGenerator[bytes, N
         yield chunk({"content": token})
     yield chunk({}, reason)
     if chat.include_usage:
-        yield _event({**head, "choices": [], "usage": _usage(chat, len(tokens))})
+        yield _event({**head, "choices": [], "usage": usage(chat.prompt_tokens, len(tokens))})
     yield b"data: [DONE]\n\n"
 
 

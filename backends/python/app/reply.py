@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from app.work import ClientGone
 
 _INVALID = "invalid_request_error"
+_ANTHROPIC = {404: "not_found_error", 413: "request_too_large"}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -43,7 +44,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _nobody_there)
 
 
-def _error(request: Request, error: dict[str, Any], param: str | None) -> dict[str, Any]:
+def _error(
+    request: Request, status: int, error: dict[str, Any], param: str | None
+) -> dict[str, Any]:
+    if request.url.path == "/v1/messages" or request.url.path.startswith("/v1/messages/"):
+        kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else _INVALID)
+        return {"type": "error", "error": {"type": kind, "message": error["message"]}}
     if request.url.path.startswith("/v1/"):  # OpenAI's shape has one more member.
         error = {
             "message": error["message"],
@@ -57,7 +63,7 @@ def _error(request: Request, error: dict[str, Any], param: str | None) -> dict[s
 async def _api_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, ApiError)
     error = {"message": exc.message, "type": _INVALID, "code": exc.code}
-    return reply(_error(request, error, exc.param), exc.status)
+    return reply(_error(request, exc.status, error, exc.param), exc.status)
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:
@@ -67,13 +73,13 @@ async def _http_error(request: Request, exc: Exception) -> Response:
     headers = dict(exc.headers or {})
     if "Allow" in headers:  # A set's order changes from process to process.
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-    return reply(_error(request, error, None), exc.status_code, headers)
+    return reply(_error(request, exc.status_code, error, None), exc.status_code, headers)
 
 
 async def _crash(request: Request, exc: Exception) -> Response:
     message = "The server had an error while processing the request."
     error = {"message": message, "type": "server_error", "code": "internal_error"}
-    return reply(_error(request, error, None), 500)
+    return reply(_error(request, 500, error, None), 500)
 
 
 async def _nobody_there(request: Request, exc: Exception) -> Response:

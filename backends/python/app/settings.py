@@ -8,6 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LONGEST_MS = 600_000
+_LONGEST_NAME = 256
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 
@@ -33,6 +34,7 @@ class Settings:
     token_latency: Latency = Latency(5, 5)
     shutdown_grace_seconds: int = 30
     access_log: bool = True
+    models: tuple[str, ...] = ()
 
 
 class BadSettings(ValueError):
@@ -52,6 +54,7 @@ def load(env: Mapping[str, str]) -> Settings:
             "SHUTDOWN_GRACE_SECONDS", default.shutdown_grace_seconds, 3600
         ),
         access_log=reader.boolean("ACCESS_LOG", default.access_log),
+        models=reader.names("MODELS"),
     )
     if reader.faults:
         raise BadSettings("\n".join(reader.faults))
@@ -86,6 +89,15 @@ class _Reader:
         if low is None or high is None or not low <= high <= _LONGEST_MS:
             return self._fault(name, text, 'milliseconds such as "30-50" or "0"', default)
         return Latency(low, high)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        text = self.env.get(name)
+        if not text:
+            return ()
+        names = tuple(one.strip() for one in text.split(","))
+        if len(set(names)) < len(names) or not all(0 < len(one) <= _LONGEST_NAME for one in names):
+            return self._fault(name, text, "different names with commas between them", ())
+        return names
 
     def _fault(self, name: str, text: str, wanted: str, default: T) -> T:
         self.faults.append(f"{name}={text!r}: must be {wanted}")

@@ -12,11 +12,13 @@ class Stats:
         self.requests = 0
         self.executions = 0
         self.cancelled = 0
+        self._dialects: dict[str, int] = {}
         self._executed: OrderedDict[str, int] = OrderedDict()
 
-    def execute(self, request_id: str | None) -> None:
+    def execute(self, request_id: str | None, dialect: str = "infer") -> None:
         """Counts one execution. Only the last 10,000 ids are kept, so memory stays bounded."""
         self.executions += 1
+        self._dialects[dialect] = self._dialects.get(dialect, 0) + 1
         if not request_id:
             return
         request_id = request_id[:_LONGEST_ID]
@@ -32,5 +34,6 @@ class Stats:
             "requests": self.requests,
             "executions": self.executions,
             "cancelled": self.cancelled,
+            "dialects": dict(sorted(self._dialects.items())),
             "executed": executed,
         }

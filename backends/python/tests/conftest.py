@@ -28,6 +28,20 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture
+def named() -> Iterator[TestClient]:
+    """With models of its own, one with a slash in its name."""
+    nothing = Latency(0, 0)
+    settings = Settings(
+        infer_latency=nothing,
+        token_latency=nothing,
+        access_log=False,
+        models=("org/big", "small"),
+    )
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
 @dataclass
 class Process:
     """`python -m app` on a port of its own."""

@@ -91,6 +91,7 @@ def test_stats_count_executions_by_id(client: TestClient) -> None:
         "requests": 5,
         "executions": 4,
         "cancelled": 0,
+        "dialects": {"infer": 4},
         "executed": {"one": 2, "two": 1},
     }
     assert client.get("/stats?id=two").json()["executed"] == {"two": 1}

@@ -14,13 +14,14 @@ def test_values() -> None:
     settings = load(env)
     assert (settings.port, settings.host, settings.access_log) == (9, "::1", False)
     assert settings.infer_latency == Latency(3, 4)
+    assert load({"MODELS": "org/big, small"}).models == ("org/big", "small")
     assert load({"INFER_LATENCY_MS": "0"}).infer_latency.draw_seconds() == 0
     assert load({"TOKEN_LATENCY_MS": "7"}).token_latency == Latency(7, 7)
     assert 0.003 <= settings.infer_latency.draw_seconds() <= 0.004
 
 
 def test_all_faults_are_reported_together() -> None:
-    env = {"PORT": "65536", "INFER_LATENCY_MS": "50-30", "ACCESS_LOG": "maybe"}
+    env = {"PORT": "65536", "INFER_LATENCY_MS": "50-30", "ACCESS_LOG": "maybe", "MODELS": "a,a"}
     with pytest.raises(BadSettings) as caught:
         load(env)
     assert [line.split("=")[0] for line in str(caught.value).splitlines()] == list(env)
