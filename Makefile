@@ -83,7 +83,7 @@ bench-baseline: ## make a new run the baseline
 peers: build ## the same work by nginx, HAProxy, Varnish, Caddy, Traffic Server where installed (PEERS=ours,nginx WORK=post,hit ROUNDS=5 TIME=2s)
 	@go build -trimpath -buildvcs=false -o .bin/peers ./bench/peers
 	@.bin/peers $(if $(PEERS),-peers "$(PEERS)") $(if $(WORK),-work "$(WORK)") $(if $(ROUNDS),-rounds "$(ROUNDS)") \
-	        $(if $(TIME),-time "$(TIME)") $(if $(RATE),-rate "$(RATE)") $(if $(OUT),-out "$(OUT)")
+	        $(if $(TIME),-time "$(TIME)") $(if $(RATE),-rate "$(RATE)") $(if $(OUT),-out "$(OUT)") $(if $(BEFORE),-before "$(BEFORE)")
 
 peers-install: ## install those proxies from Debian, without starting them; needs root
 	@scripts/setup.sh peers

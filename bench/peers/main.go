@@ -30,7 +30,7 @@ const (
 type options struct {
 	role, listen, service string // of a process of the comparison; see play
 	peers, works          string
-	gateway, out          string
+	gateway, before, out  string
 	limit                 time.Duration
 }
 
@@ -44,6 +44,7 @@ func command(args []string) int {
 	set.StringVar(&o.peers, "peers", "", "only these, comma-separated: "+strings.Join(names(peers("")), ", ")+" (ours is the gateway)")
 	set.StringVar(&o.works, "work", "", "only these, comma-separated: idle, post, hit, refuse, pace, stream")
 	set.StringVar(&o.gateway, "gateway", ".bin/gateway", "the gateway's binary")
+	set.StringVar(&o.before, "before", "", "another binary of the gateway, measured in turns with it as a peer of that name")
 	set.StringVar(&o.out, "out", "bench/reports/peers", "`directory` of the report")
 	set.IntVar(&b.rounds, "rounds", 5, "how often everything is measured; the medians count")
 	set.DurationVar(&b.time, "time", 2*time.Second, "how long each measurement takes")
@@ -145,6 +146,14 @@ func (b *bench) choose(o *options) error {
 		return err
 	}
 	b.peers, b.works = peers(gateway), works
+	if o.before != "" {
+		before := b.peers[0]
+		before.name, before.of = "before", before.name
+		if before.binary, err = filepath.Abs(o.before); err != nil {
+			return err
+		}
+		b.peers = slices.Insert(b.peers, 1, before)
+	}
 	known := names(b.peers)
 	if o.peers != "" {
 		wanted := strings.Split(strings.ReplaceAll(o.peers, "ours", "gateway"), ",")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ var configurations embed.FS
 // A peer is a proxy to be measured.
 type peer struct {
 	name    string
+	of      string               // whose configuration it has; "": its own
 	binary  string               // "": this program, in the role of that name
 	args    func(*site) []string // what it is started with
 	version []string             // what makes it tell its version
@@ -128,7 +130,7 @@ func (b *bench) start(p *peer) (*running, error) {
 	args := []string{"-role", p.name, "-listen", r.addr, "-service", s.Upstream}
 	if p.args != nil {
 		args = p.args(s)
-		if err := s.render(p.name); err != nil {
+		if err := s.render(cmp.Or(p.of, p.name)); err != nil {
 			return nil, err
 		}
 	}
