@@ -142,7 +142,7 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 // accessOf is a request as the access log tells of it.
 func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	a := telemetry.Access{
-		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: pathOf(x.head.Target),
+		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: shownPath(x.head.Target),
 		Status: code, Bytes: x.conn.Sent(), Upstream: x.upstreamTime(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(), Fault: x.fault.String(),
 	}
 	if x.route != nil {
@@ -172,7 +172,7 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
 		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}
-	s.SetPath(pathOf(x.head.Target))
+	s.SetPath(shownPath(x.head.Target))
 	if x.route != nil {
 		s.Route = x.route.path
 	}

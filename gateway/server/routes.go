@@ -7,6 +7,7 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
 )
 
 // newRoute provisions a configured route.
@@ -170,3 +171,23 @@ func pathOf(target []byte) []byte {
 	}
 	return target
 }
+
+// shownPath is what logs and traces show of a target: its path. What stands before the path of one that was refused may be
+// a name and a password.
+func shownPath(target []byte) []byte {
+	path := pathOf(target)
+	switch {
+	case string(path) == "*", len(path) > 0 && path[0] == '/' && !wire.NamesAuthority(path):
+		return path
+	case len(path) > 0 && path[0] == '/':
+		path = path[len("//"):]
+	default:
+		_, path, _ = bytes.Cut(path, schemeEnd)
+	}
+	if at := bytes.IndexByte(path, '/'); at >= 0 {
+		return path[at:]
+	}
+	return nil
+}
+
+var schemeEnd = []byte("://")

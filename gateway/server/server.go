@@ -5,9 +5,11 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"aigateway/gateway/caching"
@@ -286,9 +288,16 @@ func (g *Gateway) Close() {
 	g.plan.Load().limiter.closeUnless(limiter{})
 }
 
-// fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator.
+// fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator. Of what a client
+// has sent, fasthttp's errors tell the first line, which may be anything: it is left out.
 type fasthttpLog struct{ log *slog.Logger }
 
 func (l fasthttpLog) Printf(format string, args ...any) {
-	l.log.Debug("fasthttp", "message", fmt.Sprintf(format, args...))
+	told := slices.Clone(args)
+	for i, arg := range told {
+		if err, ok := arg.(error); ok && !errors.As(err, new(*net.OpError)) {
+			told[i] = "what was sent is no request"
+		}
+	}
+	l.log.Debug("fasthttp", "message", fmt.Sprintf(format, told...))
 }
