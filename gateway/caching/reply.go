@@ -1,6 +1,7 @@
 package caching
 
 import (
+	"slices"
 	"time"
 
 	"aigateway/gateway/cache"
@@ -96,7 +97,7 @@ func (r *Request) around(status, own []byte, size int) []byte {
 	end := recordRoom + r.stored.Start + len(r.stored.Head) + size
 	start := behind - len(own) - len(lines) - len(status)
 	if start < 0 {
-		panic("BUG: no room for the head")
+		return slices.Concat(status, lines, own, r.full[behind:end])
 	}
 	copy(r.full[start+len(status):], lines)
 	copy(r.full[behind-len(own):], own)
@@ -108,7 +109,7 @@ func (r *Request) around(status, own []byte, size int) []byte {
 func (r *Request) before(head []byte, at, length int) []byte {
 	at += recordRoom
 	if len(head) > at {
-		panic("BUG: no room for the head")
+		return slices.Concat(head, r.full[at:at+length])
 	}
 	copy(r.full[at-len(head):], head)
 	return r.full[at-len(head) : at+length]
