@@ -184,6 +184,9 @@ func TestRedisReadOnly(t *testing.T) {
 
 // TestRedisWithoutPush: a Redis that cannot tell what changes is used, and memory keeps nothing of it for long.
 func TestRedisWithoutPush(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	f := func(what string, user string, args ...string) {
 		t.Run(what, func(t *testing.T) {

@@ -473,11 +473,21 @@ func TestRedisLies(t *testing.T) {
 			words[i] = strings.ReplaceAll(words[i], "NAME", testNames.of(keyOf(name)))
 		}
 		r.Do(words...)
-		before := s.Stats().Redis.Faults[kind]
+		before := s.Stats().Redis.Faults
 		if s.tier(t, name) != Nowhere {
 			t.Errorf("%s: believed", what)
 		}
-		if n := s.Stats().Redis.Faults[kind] - before; n != 1 {
+		eventually(t, what+" comes in time", func() bool { // a busy machine may let Redis answer too late; then nothing was read
+			now := s.Stats().Redis.Faults
+			if now[kind] == before[kind] && now["timeout"] > before["timeout"] {
+				s.ready(t)
+				before = now
+				_ = s.tier(t, name)
+				return false
+			}
+			return true
+		})
+		if n := s.Stats().Redis.Faults[kind] - before[kind]; n != 1 {
 			t.Errorf("%s: %d faults of the kind %s", what, n, kind)
 		}
 		s.idle(t)

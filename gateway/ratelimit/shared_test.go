@@ -23,6 +23,9 @@ type redis struct{ *testkit.Redis }
 
 func startRedis(t testing.TB, args ...string) *redis {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	return &redis{testkit.StartRedis(t, args...)}
 }
 
