@@ -2,10 +2,17 @@
 
 import express from 'express';
 
+import { audioRoutes } from './audio.js';
+import { generateRoutes } from './generate.js';
 import { inferRoutes, Model, query } from './infer.js';
 import { observe } from './log.js';
 import { SERVICE } from './names.js';
+import { messagesRoutes } from './messages.js';
 import { openaiRoutes } from './openai.js';
+import { rankingRoutes } from './ranking.js';
+import { responsesRoutes } from './responses.js';
+import { Service } from './service.js';
+import { tokenRoutes } from './tokens.js';
 import { allowOnly, errorHandler, notFound, reply } from './reply.js';
 import { Stats } from './stats.js';
 
@@ -19,7 +26,18 @@ export function createApp(settings) {
   app.enable('strict routing');
   app.use(observe(stats, settings.accessLog));
   app.use(inferRoutes(model));
-  app.use(openaiRoutes(model, settings.tokenLatency));
+  const service = new Service(model, settings);
+  for (const routes of [
+    openaiRoutes,
+    generateRoutes,
+    responsesRoutes,
+    messagesRoutes,
+    rankingRoutes,
+    audioRoutes,
+    tokenRoutes,
+  ]) {
+    app.use(routes(service));
+  }
   app
     .route('/healthz')
     .get((_req, res) => reply(res, { ok: true, service: SERVICE }))

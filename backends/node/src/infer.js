@@ -31,9 +31,10 @@ export class Model {
    * @param {Request} req
    * @param {Response} res
    * @param {(signal: AbortSignal) => void | Promise<void>} answer
+   * @param {string} [dialect]
    */
-  async execute(req, res, answer) {
-    this.#stats.execute(req.get('x-request-id'));
+  async execute(req, res, answer, dialect = 'infer') {
+    this.#stats.execute(req.get('x-request-id'), dialect);
     const signal = leaving(res);
     const ms = draw(this.#latency);
     try {

@@ -6,47 +6,49 @@ import { Router } from 'express';
 
 import { readJson } from './body.js';
 import { answer, parse } from './chat.js';
-import { MODEL, SERVICE } from './names.js';
-import { allowOnly, ApiError, reply } from './reply.js';
+import { SERVICE } from './names.js';
+import { allowOnly, reply } from './reply.js';
+import { unknownModel } from './service.js';
 import { draw } from './settings.js';
-import { pause, sendEvents } from './work.js';
+import { pause } from './work.js';
 
 /** @typedef {import('./chat.js').Chat} Chat */
 
 const FINGERPRINT = `fp_echo_${SERVICE}`;
-const MODEL_CARD = { id: MODEL, object: 'model', created: 1735689600, owned_by: 'aigateway' };
 
-/**
- * @param {import('./infer.js').Model} model
- * @param {import('./settings.js').Latency} tokenLatency
- */
-export function openaiRoutes(model, tokenLatency) {
+/** @param {import('./service.js').Service} service */
+export function openaiRoutes(service) {
   const router = Router({ caseSensitive: true, strict: true });
   router
     .route('/v1/models')
-    .get((_req, res) => reply(res, { object: 'list', data: [MODEL_CARD] }))
+    .get((_req, res) => reply(res, { object: 'list', data: service.listed.map(card) }))
     .all(allowOnly('GET, HEAD'));
   router
-    .route('/v1/models/:name')
+    .route('/v1/models/*name')
     .get((req, res) => {
-      if (req.params.name !== MODEL) {
-        throw new ApiError(404, 'model_not_found', 'The model does not exist.', 'model');
-      }
-      reply(res, MODEL_CARD);
+      const name = /** @type {any} */ (req.params).name.join('/');
+      if (!service.listed.includes(name)) throw unknownModel();
+      reply(res, card(name));
     })
     .all(allowOnly('GET, HEAD'));
   router
     .route('/v1/chat/completions')
     .post(async (req, res) => {
       const chat = parse(await readJson(req));
-      await model.execute(req, res, (signal) =>
-        chat.stream
-          ? sendEvents(res, events(chat, tokenLatency, signal), signal)
-          : reply(res, completion(chat)),
-      );
+      service.resolve(chat.model);
+      await service.answer(req, res, {
+        dialect: 'chat',
+        whole: () => completion(chat),
+        events: chat.stream && ((signal) => events(chat, service.tokenLatency, signal)),
+      });
     })
     .all(allowOnly('POST'));
   return router;
+}
+
+/** @param {string} id */
+function card(id) {
+  return { id, object: 'model', created: 1735689600, owned_by: 'aigateway' };
 }
 
 /**
@@ -66,21 +68,21 @@ function completion(chat) {
   return {
     ...head(chat, 'chat.completion'),
     choices: [{ index: 0, message, logprobs: null, finish_reason: reason }],
-    usage: usage(chat, tokens.length),
+    usage: usage(chat.promptTokens, tokens.length),
     service_tier: 'default',
     system_fingerprint: FINGERPRINT,
   };
 }
 
 /**
- * @param {Chat} chat
+ * @param {number} promptTokens
  * @param {number} completionTokens
  */
-function usage(chat, completionTokens) {
+export function usage(promptTokens, completionTokens) {
   return {
-    prompt_tokens: chat.promptTokens,
+    prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
-    total_tokens: chat.promptTokens + completionTokens,
+    total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
     completion_tokens_details: {
       reasoning_tokens: 0,
@@ -121,7 +123,7 @@ async function* events(chat, tokenLatency, signal) {
   }
   yield chunk({}, reason);
   if (chat.includeUsage) {
-    yield event({ ...shared, choices: [], usage: usage(chat, tokens.length) });
+    yield event({ ...shared, choices: [], usage: usage(chat.promptTokens, tokens.length) });
   }
   yield 'data: [DONE]\n\n';
 }

@@ -78,9 +78,22 @@ export function errorHandler(error, req, res, _next) {
     message: 'The server had an error while processing the request.',
     param: null,
   };
+  if (/^\/v1\/messages(\/|$)/.test(req.path)) {
+    reply(res, { type: 'error', error: { type: anthropicType(status), message } }, status);
+    return;
+  }
   const type = known ? INVALID : 'server_error';
   const openai = req.path.startsWith('/v1/'); // OpenAI's shape has one more member.
   reply(res, { error: { message, type, ...(openai && { param }), code } }, status);
+}
+
+/**
+ * @param {number} status
+ * @returns {string} what Anthropic's API calls it
+ */
+function anthropicType(status) {
+  if (status >= 500) return 'api_error';
+  return { 404: 'not_found_error', 413: 'request_too_large' }[status] ?? INVALID;
 }
 
 /**

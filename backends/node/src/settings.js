@@ -1,6 +1,7 @@
 /** What an operator may set, all of it from the environment. */
 
 const LONGEST_MS = 600_000;
+const LONGEST_NAME = 256;
 
 /** @typedef {{lowMs: number, highMs: number}} Latency A span; each piece of work draws its own length. */
 
@@ -12,6 +13,7 @@ const LONGEST_MS = 600_000;
  * @property {Latency} tokenLatency
  * @property {number} shutdownGraceSeconds
  * @property {boolean} accessLog
+ * @property {string[]} models
  */
 
 /** Every bad value of the environment, one line each. */
@@ -48,6 +50,7 @@ export function load(env) {
     tokenLatency: latency('TOKEN_LATENCY_MS', '5'),
     shutdownGraceSeconds: integer('SHUTDOWN_GRACE_SECONDS', 30, 3600),
     accessLog: read('ACCESS_LOG', 'true', yesOrNo, 'true or false'),
+    models: read('MODELS', '', names, 'different names with commas between them'),
   };
   if (faults.length > 0) throw new BadSettings(faults.join('\n'));
   return settings;
@@ -81,6 +84,17 @@ function span(text) {
   const [low, high] = [ends[0], ends.at(-1)];
   if (ends.length > 2 || low === undefined || high === undefined || low > high) return undefined;
   return { lowMs: low, highMs: high };
+}
+
+/**
+ * @param {string} text
+ * @returns {string[] | undefined}
+ */
+function names(text) {
+  if (text === '') return [];
+  const all = text.split(',').map((name) => name.trim());
+  const good = all.every((name) => name !== '' && name.length <= LONGEST_NAME);
+  return good && new Set(all).size === all.length ? all : undefined;
 }
 
 /**

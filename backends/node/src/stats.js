@@ -8,6 +8,9 @@ export class Stats {
   executions = 0;
   cancelled = 0;
 
+  /** @type {Map<string, number>} */
+  #dialects = new Map();
+
   /** @type {Map<string, number>} in the order of last use */
   #executed = new Map();
 
@@ -15,9 +18,11 @@ export class Stats {
    * Counts one execution. Only the last 10,000 ids are kept, so memory stays bounded.
    *
    * @param {string | undefined} requestId
+   * @param {string} [dialect]
    */
-  execute(requestId) {
+  execute(requestId, dialect = 'infer') {
     this.executions += 1;
+    this.#dialects.set(dialect, (this.#dialects.get(dialect) ?? 0) + 1);
     if (!requestId) return;
     const id = requestId.slice(0, LONGEST_ID);
     const count = this.#executed.get(id) ?? 0;
@@ -37,6 +42,7 @@ export class Stats {
       requests: this.requests,
       executions: this.executions,
       cancelled: this.cancelled,
+      dialects: Object.fromEntries([...this.#dialects].sort()),
       executed: Object.fromEntries(executed),
     };
   }

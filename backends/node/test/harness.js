@@ -12,9 +12,13 @@ import { load } from '../src/settings.js';
 
 const SERVER = fileURLToPath(new URL('../src/server.js', import.meta.url));
 
-/** An application without delays and log, its address, and what ends it. */
-export async function serve() {
-  const env = { INFER_LATENCY_MS: '0', TOKEN_LATENCY_MS: '0', ACCESS_LOG: 'false' };
+/**
+ * An application without delays and log, its address, and what ends it.
+ *
+ * @param {Record<string, string>} [more]
+ */
+export async function serve(more = {}) {
+  const env = { ...more, INFER_LATENCY_MS: '0', TOKEN_LATENCY_MS: '0', ACCESS_LOG: 'false' };
   const server = createServer(createApp(load(env)));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -102,7 +102,7 @@ describe('/stats', () => {
     assert.equal(answer.headers.get('cache-control'), 'no-store');
     assert.equal(
       await answer.text(),
-      '{"requests":5,"executions":4,"cancelled":0,"executed":{"7":2,"__proto__":1}}',
+      '{"requests":5,"executions":4,"cancelled":0,"dialects":{"infer":4},"executed":{"7":2,"__proto__":1}}',
     );
     assert.deepEqual((await getJson(`${url}/stats?id=7`)).executed, { 7: 2 });
   });

@@ -13,6 +13,7 @@ describe('settings', () => {
       tokenLatency: { lowMs: 5, highMs: 5 },
       shutdownGraceSeconds: 30,
       accessLog: true,
+      models: [],
     };
     assert.deepEqual(load({}), defaults);
     assert.deepEqual(load({ PORT: '', INFER_LATENCY_MS: '', HOST: '' }), defaults);
@@ -23,6 +24,7 @@ describe('settings', () => {
     const settings = load(env);
     assert.deepEqual([settings.port, settings.host, settings.accessLog], [9, '::1', false]);
     assert.deepEqual(settings.inferLatency, { lowMs: 3, highMs: 4 });
+    assert.deepEqual(load({ MODELS: 'org/big, small' }).models, ['org/big', 'small']);
     assert.equal(draw(load({ INFER_LATENCY_MS: '0' }).inferLatency), 0);
     assert.deepEqual(load({ TOKEN_LATENCY_MS: '7' }).tokenLatency, { lowMs: 7, highMs: 7 });
     const drawn = draw(settings.inferLatency);
@@ -30,7 +32,7 @@ describe('settings', () => {
   });
 
   it('report all faults together', () => {
-    const env = { PORT: '65536', INFER_LATENCY_MS: '50-30', ACCESS_LOG: 'maybe' };
+    const env = { PORT: '65536', INFER_LATENCY_MS: '50-30', ACCESS_LOG: 'maybe', MODELS: 'a,a' };
     assert.throws(
       () => load(env),
       (/** @type {Error} */ error) => {

@@ -1,0 +1,105 @@
+/** `/v1/messages` in Anthropic's shapes. */
+
+import { randomBytes } from 'node:crypto';
+
+import { Router } from 'express';
+
+import { readJson } from './body.js';
+import { conversation } from './chat.js';
+import { echo, maxTokens, missing, prose, readModel, split, streaming } from './members.js';
+import { allowOnly } from './reply.js';
+import { named } from './service.js';
+
+/** @param {import('./service.js').Service} service */
+export function messagesRoutes(service) {
+  const router = Router({ caseSensitive: true, strict: true });
+  router
+    .route('/v1/messages')
+    .post(async (req, res) => {
+      const body = await readJson(req);
+      const asked = readMessages(body);
+      const limit = maxTokens(body, 'max_tokens');
+      if (limit === null) throw missing('max_tokens');
+      const { stream } = streaming(body);
+      const { tokens, reason } = echo(asked.prompt, limit);
+      const answer = {
+        id: `msg_${randomBytes(14).toString('hex')}`,
+        type: 'message',
+        role: 'assistant',
+        model: service.resolve(asked.model),
+        content: [{ type: 'text', text: tokens.join('') }],
+        stop_reason: reason === 'length' ? 'max_tokens' : 'end_turn',
+        stop_sequence: null,
+        usage: usage(asked.promptTokens, tokens.length),
+      };
+      await service.answer(req, res, {
+        dialect: 'messages',
+        whole: () => answer,
+        events: stream && service.paced(play(answer, tokens)),
+      });
+    })
+    .all(allowOnly('POST'));
+  router
+    .route('/v1/messages/count_tokens')
+    .post(async (req, res) => {
+      const { model, promptTokens } = readMessages(await readJson(req));
+      service.resolve(model);
+      await service.answer(req, res, {
+        dialect: 'count_tokens',
+        whole: () => ({ input_tokens: promptTokens }),
+      });
+    })
+    .all(allowOnly('POST'));
+  return router;
+}
+
+/** @param {any} body */
+function readMessages(body) {
+  const model = readModel(body);
+  const { prompt, promptTokens } = conversation(body);
+  const system = body.system ?? '';
+  return { model, prompt, promptTokens: promptTokens + split(prose(system, 'system')).length };
+}
+
+/**
+ * @param {any} answer
+ * @param {string[]} tokens
+ * @returns {import('./service.js').Play}
+ */
+function play(answer, tokens) {
+  const begun = {
+    ...answer,
+    content: [],
+    stop_reason: null,
+    usage: { ...answer.usage, output_tokens: 0 },
+  };
+  const delta = { stop_reason: answer.stop_reason, stop_sequence: null };
+  return {
+    opening: [
+      named('message_start', { message: begun }),
+      named('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
+      named('ping'),
+    ],
+    tokens: tokens.map((text) =>
+      named('content_block_delta', { index: 0, delta: { type: 'text_delta', text } }),
+    ),
+    closing: [
+      named('content_block_stop', { index: 0 }),
+      named('message_delta', { delta, usage: answer.usage }),
+      named('message_stop'),
+    ],
+  };
+}
+
+/**
+ * @param {number} input
+ * @param {number} output
+ */
+function usage(input, output) {
+  return {
+    input_tokens: input,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: 0,
+    output_tokens: output,
+  };
+}
