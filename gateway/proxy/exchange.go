@@ -98,12 +98,14 @@ func (x *Exchange) toHEAD() bool { return string(x.Head.Method) == "HEAD" }
 
 // sendBehindHead puts x.head right before the body at b[body:to] and sends both.
 func (x *Exchange) sendBehindHead(b []byte, body, to int) Fault {
-	from := body - len(x.head)
-	if from < 0 {
-		panic("BUG: no room for the head")
+	message := b[max(0, body-len(x.head)):to]
+	if len(x.head) <= body {
+		copy(message, x.head)
+	} else { // it was a short one before the gateway had its say
+		x.head = append(x.head, b[body:to]...)
+		message = x.head
 	}
-	copy(b[from:], x.head)
-	if x.Client.Send(b[from:to]) != nil {
+	if x.Client.Send(message) != nil {
 		return x.clientGone()
 	}
 	return None
