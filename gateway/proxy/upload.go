@@ -38,6 +38,10 @@ func (x *Exchange) message() []byte {
 		}
 	}
 	from := h.room - len(x.head)
+	if from < 0 { // a reload has brought a longer credential
+		x.head = append(x.head, h.first.B[h.room:to]...)
+		return x.head
+	}
 	copy(h.first.B[from:], x.head)
 	return h.first.B[from:to]
 }
