@@ -28,6 +28,9 @@ func (s *Simulator) transcribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what is behind the form; see readBody
+		return formFault(err)
+	}
 	model, err := s.resolve(u.model)
 	if err != nil {
 		return err

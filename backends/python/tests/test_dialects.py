@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.tokens import Vocabulary
+
 _SAID = [{"role": "user", "content": "hello big world"}]
 _ASKED: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": _SAID},
@@ -216,6 +218,14 @@ def test_tokenize(client: TestClient) -> None:
     assert client.post("/detokenize", json={"tokens": ["a"]}).status_code == 400
     assert client.post("/tokenize", json={"messages": _SAID}).json()["count"] == 3
     assert client.post("/tokenize", json={}).status_code == 400
+
+
+def test_the_vocabulary_forgets() -> None:
+    words = Vocabulary()
+    words.number([f"w{i}" for i in range((1 << 16) + 1)])
+    assert words.join([0]) is None
+    assert words.join([1, 1 << 16]) == "w1w65536"
+    assert words.number(["w0"]) == [(1 << 16) + 1]
 
 
 def test_doors(client: TestClient) -> None:
