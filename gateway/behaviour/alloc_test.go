@@ -92,7 +92,7 @@ func allocatesNothing(t *testing.T, exchange func()) {
 	t.Helper()
 	const runs, most = 2000, 0.05
 	var least, bytes float64
-	for try := 0; try == 0 || least > most && try < 5; try++ {
+	for try := 0; try == 0 || least > most && try < 10; try++ {
 		var before, after runtime.MemStats
 		runtime.GC()
 		for range 50 { // pools refill after the collection

@@ -174,13 +174,13 @@ func TestSlowReaderIsNotSilent(t *testing.T) {
 				c.Write(make([]byte, size))
 				return false
 			})
-			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=1s")
+			g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=2s")
 			c := g.Dial()
 			smallBuffers(c.Conn)
 			c.Send("%s", testkit.Ask("GET", "odd"))
 			got, b := 0, make([]byte, 2<<10)
 			// 2 KB each 20 ms: within an idle time, less than one write of the gateway, but never silence.
-			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 				n, err := c.Conn.Read(b)
 				got += n
 				if err != nil {
