@@ -116,9 +116,9 @@ func TestWhichAnswersAreStrikes(t *testing.T) {
 			}
 			if status >= 502 && status <= 504 {
 				testkit.Eventually(t, "it is passed by", open)
-				if log := g.Log.String(); !strings.Contains(log, `"state":"open","reason":"upstream_unavailable, while`) {
-					t.Errorf("the log does not say why: %s", log)
-				}
+				testkit.Eventually(t, "the log says why", func() bool {
+					return strings.Contains(g.Log.String(), `"state":"open","reason":"upstream_unavailable, while`)
+				})
 				return
 			}
 			before := seen.Of("x")
