@@ -48,12 +48,12 @@ func (r *remote) scan(ctx context.Context, match func(text []byte) bool) (n int,
 			if err != nil {
 				return n, err
 			}
-			gone, err := r.unlink(ctx, answers)
+			gone, err := r.unlink(ctx, answers, oneDeletion)
 			n += gone
 			if err != nil {
 				return n, err
 			}
-			if _, err := r.unlink(ctx, lists); err != nil {
+			if _, err := r.unlink(ctx, lists, oneDeletion); err != nil {
 				return n, err
 			}
 			if cursor = entry.Cursor; cursor == 0 {
@@ -107,7 +107,7 @@ func (r *remote) matching(ctx context.Context, names []string, match func(text [
 }
 
 // unlink deletes keys, and what was read into memory from them meanwhile.
-func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
+func (r *remote) unlink(ctx context.Context, keys []Key, why uint64) (n int, err error) {
 	if len(keys) == 0 {
 		return 0, nil
 	}
@@ -122,7 +122,7 @@ func (r *remote) unlink(ctx context.Context, keys []Key) (n int, err error) {
 			err = e
 		}
 		n += int(gone)
-		r.memory.delete(&keys[i], oneDeletion)
+		r.memory.delete(&keys[i], why)
 	}
 	return n, err
 }

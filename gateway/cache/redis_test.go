@@ -268,34 +268,52 @@ func TestCoherenceAgainstWriters(t *testing.T) {
 	t.Logf("%+v %+v", stores[0].Stats(), stores[0].Stats().Redis)
 }
 
+// TestDeleteThenPut stores what was deleted a moment ago, while an older record of the same key may still be on its way to
+// Redis. What was deleted is never found. What is stored then stays, unless Redis tells of a change, which may be our own and
+// late, or is not asked: the next one stays then. But no deletion is counted that nobody asked for.
 func TestDeleteThenPut(t *testing.T) {
 	r := startServer(t)
 	s := openShared(t, r.Addr, nil)
-	for i := range 300 {
+	k := keyOf("/x")
+	deletions := func() uint64 { return s.memory.version(&k).Load() / oneDeletion }
+	gone := func(what string) {
+		s.idle(t)
+		if in, tier := r.has("/x"), s.tier(t, "/x"); in || tier != Nowhere {
+			t.Errorf("%s: found in %v, in Redis: %t", what, tier, in)
+		}
+	}
+	const rounds = 300
+	lost := 0
+	for i := range rounds {
 		s.set("/x", i)
-		s.Delete(keyOf("/x"))
+		s.Delete(k)
 		if s.tier(t, "/x") != Nowhere {
 			t.Fatal("deleted, and found")
 		}
-		if i%3 == 0 {
-			s.set("/x", i)
-			if s.tier(t, "/x") == Nowhere {
-				t.Fatal("stored, and not found")
-			}
+		before := deletions()
+		if i%3 == 0 && (!s.set("/x", i) || s.tier(t, "/x") == Nowhere) {
+			lost++
+		}
+		if after := deletions(); after != before {
+			t.Fatalf("round %d: %d deletions that nobody asked for", i, after-before)
 		}
 	}
-	s.set("/x", 10)
-	s.idle(t)
-	// Redis may tell of the deletion only now, so that memory asks Redis again.
-	if tier, there := s.tier(t, "/x"), r.has("/x"); tier == Nowhere || !there {
-		t.Errorf("stored after it was deleted, and gone: found in %v, in Redis %v", tier, there)
+	t.Logf("%d of %d records lost", lost, rounds/3)
+	if st := s.Stats().Redis; lost > rounds/30 && st.Faults["timeout"]+st.Faults["away"] == 0 && s.Stats().Invalidations["lost"] == 0 {
+		t.Errorf("%d of %d records lost", lost, rounds/3)
 	}
+	s.Delete(k)
+	gone("deleted while others are on their way")
+	s.keep(t, "/x", 10)
+	eventually(t, "it is in Redis", func() bool { return r.has("/x") })
+	s.Delete(k)
+	s.keep(t, "/x", 20) // the first of them may be dropped
 	eventually(t, "it is in memory again", func() bool { return s.tier(t, "/x") == Memory })
-	s.Delete(keyOf("/x"))
-	s.idle(t)
-	if r.has("/x") || s.tier(t, "/x") != Nowhere {
-		t.Error("deleted, and still in redis")
+	if !r.has("/x") {
+		t.Error("in memory, and not in Redis")
 	}
+	s.Delete(k)
+	gone("deleted")
 }
 
 // slowest asks again and again for a time and returns the longest that a Get took, and how many took more than 10 ms.

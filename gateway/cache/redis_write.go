@@ -176,7 +176,8 @@ func (r *remote) settle(ctx context.Context, accepted []*write) {
 			revoked = append(revoked, w.st.key)
 		}
 	}
-	if _, err := r.unlink(ctx, revoked); err != nil {
+	// An echo, and no deletion: that was counted when it was asked for, and what was asked for after it is to be kept.
+	if _, err := r.unlink(ctx, revoked, oneEcho); err != nil {
 		for _, k := range revoked {
 			r.delete(k)
 		}
