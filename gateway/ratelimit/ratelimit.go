@@ -23,6 +23,20 @@ type Options struct {
 	Routes     []Rate        // of one client in classes 1, 2, …: routes with a limit of their own
 	MaxClients int           // how many clients the table has room for
 	Cleanup    time.Duration // who was not seen for so long makes room for a newcomer; from 6 days on, only if nobody else does
+
+	// Now is the clock that Admit's times are of. A refusal asks it once more: where many goroutines wait for few cores, one
+	// may stand for seconds between reading the clock and Admit, and be refused by a time at which its tokens were not there
+	// yet. If it is nil, time is what the caller says.
+	Now func() time.Duration
+}
+
+// later is the time by Now if wait has passed by now since a request was refused.
+func (o *Options) later(since, wait time.Duration) (now time.Duration, passed bool) {
+	if o.Now == nil || wait == Never {
+		return 0, false
+	}
+	now = o.Now()
+	return now, now-since >= wait
 }
 
 // Scope tells which limit refused.
@@ -137,20 +151,32 @@ func (c *Class) Admit(now time.Duration, client []byte, cost int) Verdict {
 	}
 	l := c.limiter
 	who := l.clients.caller(maphash.Bytes(l.seed, client), c.id)
+	v := l.admit(now, who, cost)
+	if !v.OK {
+		if later, passed := l.options.later(now, v.Wait); passed {
+			v = l.admit(later, who, cost)
+		}
+	}
+	if !v.OK {
+		l.dropped[v.Scope].Add(1)
+	}
+	return v
+}
+
+func (l *Limiter) admit(now time.Duration, who caller, cost int) Verdict {
 	// The client's bucket comes first, so that one who is over his limit takes nothing from the others.
 	own, slot := l.clients.take(who, now, cost)
 	if !own.ok {
-		return l.refuse(Client, own)
+		return refusal(Client, own)
 	}
 	if all := l.global.take(&l.all, now, cost); !all.ok {
 		l.clients.refund(slot, who, cost)
-		return l.refuse(Global, all)
+		return refusal(Global, all)
 	}
 	return Verdict{OK: true, Remaining: own.remaining, Wait: own.wait}
 }
 
-func (l *Limiter) refuse(scope Scope, s state) Verdict {
-	l.dropped[scope].Add(1)
+func refusal(scope Scope, s state) Verdict {
 	return Verdict{Scope: scope, Remaining: s.remaining, Wait: s.wait}
 }
 

@@ -195,3 +195,37 @@ func TestRealClock(t *testing.T) {
 		t.Errorf("%d admitted, want at most %d and more than 100", got, most)
 	}
 }
+
+// A request that stood still between reading the clock and asking for tokens is judged by the time it is, not by its own.
+func TestAdmitLate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		real time.Duration // when the late request really asks; it thinks it is at 0
+		ok   bool
+	}{
+		{"its token is there by now", 41 * time.Millisecond, true},
+		{"its token is not there yet", 39 * time.Millisecond, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var clock time.Duration
+			l, err := New(Options{
+				Global: Rate{1000, 1000}, Client: Rate{100, 1}, MaxClients: 10, Cleanup: time.Minute,
+				Now: func() time.Duration { return clock },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v := l.Admit(30*time.Millisecond, []byte("a"), 1); !v.OK {
+				t.Fatalf("the first request got %+v", v)
+			}
+			clock = c.real
+			if v := l.Admit(0, []byte("a"), 1); v.OK != c.ok {
+				t.Errorf("the late request got %+v, want OK %v", v, c.ok)
+			}
+			dropped := l.Stats(clock).DroppedClient
+			if (dropped == 0) != c.ok || dropped > 1 {
+				t.Errorf("%d requests count as refused", dropped)
+			}
+		})
+	}
+}

@@ -246,20 +246,30 @@ func (c *SharedClass) Admit(now time.Duration, client []byte, cost int) Verdict 
 	s := c.shared
 	cost = max(cost, 0)
 	r := request{s: s, now: now, class: c.id, hash: s.hash(client, c.id), client: client, cost: int64(cost)}
+	v := r.admit()
+	if !v.OK {
+		if later, passed := s.o.later(now, v.Wait); passed {
+			r.now = later
+			v = r.admit()
+		}
+	}
+	if !v.OK {
+		s.dropped[v.Scope].Add(1)
+	}
+	return v
+}
+
+func (r *request) admit() Verdict {
+	r.local = false
 	own := r.takeOwn()
 	if !own.ok {
-		return s.refuse(Client, own)
+		return refusal(Client, own)
 	}
 	if all := r.takeAll(); !all.ok {
 		r.refundOwn()
-		return s.refuse(Global, all)
+		return refusal(Global, all)
 	}
 	return Verdict{OK: true, Remaining: own.remaining, Wait: own.wait}
-}
-
-func (s *Shared) refuse(scope Scope, st state) Verdict {
-	s.dropped[scope].Add(1)
-	return Verdict{Scope: scope, Remaining: st.remaining, Wait: st.wait}
 }
 
 // Refund gives back tokens that Admit spent and nobody needed. While Redis is away they are dropped.

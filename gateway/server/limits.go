@@ -39,6 +39,7 @@ func (g *Gateway) limitsOf(s *config.Settings, old *plan) (map[config.Rate]limit
 		}
 	}
 	spec := limiterSpec{options: o, backend: r.Backend}
+	o.Now = wire.Now // not of the spec: it is the same for all
 	var l limiter
 	var err error
 	if r.Backend == config.InRedis {
