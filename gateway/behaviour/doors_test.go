@@ -2,7 +2,9 @@ package behaviour
 
 import (
 	"testing"
+	"time"
 
+	"aigateway/gateway/server"
 	"aigateway/gateway/testkit"
 )
 
@@ -65,5 +67,42 @@ func TestLimitsOfGenerations(t *testing.T) {
 	f("/v1/audio/transcriptions", 101, 413, "MAX_BODY_BYTES=100")
 	if s := testkit.Settings(t, "", []string{"LLM_SERVICE_URL=" + up.URL, "PY_SERVICE_URL=" + up.URL}); s.Pools[0].Name != "llm" || s.Pools[0].Timeouts.Response.Minutes() != 10 || s.Pools[2].Timeouts.Response.Minutes() != 1 {
 		t.Errorf("%+v", s.Pools)
+	}
+}
+
+// How long a head may take is the route's: a pool has the time of a generation below /v1, and its own elsewhere.
+func TestTimeOfGenerationsInAnyPool(t *testing.T) {
+	t.Parallel()
+	asked, late := make(chan string, 4), make(chan struct{})
+	slow := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for {
+			r := c.ReadRequest()
+			if r.Err != nil {
+				return
+			}
+			asked <- r.First
+			<-late
+			c.Send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+		}
+	})
+	s := testkit.Settings(t, "routes: [{path: /v1/*, pool: python}]", testkit.Unlimited([]string{"PY_SERVICE_URL=" + slow.URL}))
+	for i := range s.Pools {
+		if p := &s.Pools[i]; p.Name == "python" {
+			if p.Timeouts.Response != time.Minute || p.Timeouts.Generation != 10*time.Minute {
+				t.Errorf("%+v", p.Timeouts)
+			}
+			p.Timeouts.Response = 20 * time.Millisecond
+		}
+	}
+	g := serve(t, s, server.Options{})
+	c := g.Dial()
+	c.Send("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-asked
+	if m := g.get("/infer/python"); m.Status() != 504 {
+		t.Errorf("%s %s", m.First, m.Body)
+	}
+	close(late)
+	if m := c.ReadResponse(); m.Body != "late" {
+		t.Errorf("%s %s", m.First, m.Body)
 	}
 }

@@ -144,6 +144,8 @@ type UpstreamTLS struct {
 // Timeouts are those of one pool; what it does not state is the global one.
 type Timeouts struct {
 	Connect, Response, Idle time.Duration
+
+	Generation time.Duration // Response for routes of OpenAI's API
 }
 
 // Route says which pool answers which paths.
@@ -407,7 +409,7 @@ func declarations() []setting {
 			meaning: "time for the connection to an upstream to stand",
 			read:    into(func(s *Settings) *time.Duration { return &s.ConnectTimeout }, duration(minDuration))},
 		{name: "RESPONSE_TIMEOUT", standard: "60s", loose: true,
-			meaning: "time for the head of a response to come, once the request is sent; unless set, 10m from pools that `/v1/*` leads to: engines answer whole generations at once",
+			meaning: "time for the head of a response to come, once the request is sent; unless set, 10m on `/v1/*` and the engines' other paths: engines answer whole generations at once",
 			read:    into(func(s *Settings) *time.Duration { return &s.ResponseTimeout }, duration(minDuration))},
 		{name: "IDLE_TIMEOUT", standard: "60s",
 			meaning: "longest silence inside a body or stream",

@@ -134,7 +134,11 @@ func (p *page) pool(pool Pool) {
 	write("    timeouts:", "")
 	values := p.settings.given.values
 	write("      connect: "+short(pool.Timeouts.Connect), either(stated.Timeouts.Connect, values["CONNECT_TIMEOUT"].from))
-	write("      response: "+short(pool.Timeouts.Response), either(stated.Timeouts.Response, values["RESPONSE_TIMEOUT"].from))
+	response := write
+	if pool.Timeouts.Generation != pool.Timeouts.Response {
+		response = p.note // as a live line it would be that of generations too
+	}
+	response("      response: "+short(pool.Timeouts.Response), either(stated.Timeouts.Response, values["RESPONSE_TIMEOUT"].from))
 	write("      idle: "+short(pool.Timeouts.Idle), either(stated.Timeouts.Idle, values["IDLE_TIMEOUT"].from))
 }
 

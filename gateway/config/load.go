@@ -188,8 +188,11 @@ func (d *draft) makePools() {
 	generates := d.generatingPools()
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		p := made[name]
-		if generates[name] && s.given.values["RESPONSE_TIMEOUT"].from == byDefault {
-			p.Timeouts.Response = cmp.Or(p.Timeouts.Response, generationTimeout)
+		if s.given.values["RESPONSE_TIMEOUT"].from == byDefault {
+			p.Timeouts.Generation = cmp.Or(p.Timeouts.Response, generationTimeout)
+		}
+		if generates[name] {
+			p.Timeouts.Response = cmp.Or(p.Timeouts.Response, p.Timeouts.Generation)
 		}
 		s.Pools = append(s.Pools, s.complete(p))
 	}
@@ -202,12 +205,18 @@ const (
 	generationBody    = 64 << 20
 )
 
-// generatingPools are those that a route below /v1 leads to, and llm.
+// generatingPools are those to which nothing but OpenAI's API leads: llm, and those of routes below /v1 in the file alone.
 func (d *draft) generatingPools() map[string]bool {
 	pools := map[string]bool{"llm": true}
 	for _, r := range d.routes {
 		if isGenerating(r.Path) {
 			pools[r.Pool], pools[r.Fallback] = true, true
+		}
+	}
+	pools["python"], pools["node"] = false, false // of /infer
+	for _, r := range d.routes {
+		if !isGenerating(r.Path) {
+			pools[r.Pool], pools[r.Fallback] = false, false
 		}
 	}
 	return pools
@@ -239,6 +248,7 @@ func (s *Settings) complete(p Pool) Pool {
 	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
 	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)
 	p.Timeouts.Response = cmp.Or(p.Timeouts.Response, s.ResponseTimeout)
+	p.Timeouts.Generation = cmp.Or(p.Timeouts.Generation, p.Timeouts.Response)
 	p.Timeouts.Idle = cmp.Or(p.Timeouts.Idle, s.IdleTimeout)
 	return p
 }

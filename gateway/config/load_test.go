@@ -74,7 +74,7 @@ func TestDefaults(t *testing.T) {
 	node.Upstreams = nil
 	if want := (Pool{
 		Name: "node", Balance: "p2c", Health: Health{Path: "/healthz", Interval: 5 * time.Second},
-		Timeouts: Timeouts{time.Second, time.Minute, time.Minute},
+		Timeouts: Timeouts{time.Second, time.Minute, time.Minute, 10 * time.Minute},
 		Queue:    Queue{64, time.Second}, MaxInflight: 16384, Discover: "off",
 	}); !reflect.DeepEqual(*node, want) {
 		t.Errorf("got %+v, want %+v", *node, want)
@@ -145,12 +145,36 @@ func TestValues(t *testing.T) {
 	f("LOG_LEVEL=error", func(s *Settings) any { return s.LogLevel }, slog.LevelError)
 }
 
+// Unless it is stated, the time for a head is that of a generation where nothing but OpenAI's API leads to a pool, and for
+// requests of that API at any other.
+func TestTimeoutsOfGenerations(t *testing.T) {
+	f := func(file string, response, generation time.Duration, environ ...string) {
+		t.Helper()
+		p := mustLoad(t, "pools: {p: {upstreams: [{url: http://a}]}, q: {timeouts: {response: 9s}, upstreams: [{url: http://b}]}}\n"+file, environ...).pool("p")
+		if p.Timeouts.Response != response || p.Timeouts.Generation != generation {
+			t.Errorf("%s %q: %+v", file, environ, p.Timeouts)
+		}
+	}
+	f("routes: [{path: /a, pool: p}]", time.Minute, 10*time.Minute)
+	f("routes: [{path: /v1/*, pool: p}]", 10*time.Minute, 10*time.Minute)
+	f("routes: [{path: /v1/*, pool: q, fallback: p}]", 10*time.Minute, 10*time.Minute)
+	f("routes: [{path: /v1/*, pool: p}, {path: /a, pool: p}]", time.Minute, 10*time.Minute)
+	f("routes: [{path: /v1/*, pool: p}]", time.Minute, time.Minute, "RESPONSE_TIMEOUT=60s")
+	f("response_timeout: 60s\nroutes: [{path: /v1/*, pool: p}]", time.Minute, time.Minute)
+	if q := mustLoad(t, "pools: {q: {timeouts: {response: 9s}, upstreams: [{url: http://b}]}}\nroutes: [{path: /v1/*, pool: q}]").pool("q"); q.Timeouts.Response != 9*time.Second || q.Timeouts.Generation != 9*time.Second {
+		t.Errorf("%+v", q.Timeouts)
+	}
+	if p := mustLoad(t, "routes: [{path: /v1/*, pool: python}]").pool("python"); p.Timeouts.Response != time.Minute || p.Timeouts.Generation != 10*time.Minute {
+		t.Errorf("%+v", p.Timeouts) // /infer leads there too
+	}
+}
+
 func TestPoolTimeoutsFollowTheGlobalOnes(t *testing.T) {
 	s := mustLoad(t, "pools: {python: {timeouts: {response: 9s}}}", "RESPONSE_TIMEOUT=7s", "IDLE_TIMEOUT=3s")
-	if got, want := s.pool("python").Timeouts, (Timeouts{time.Second, 9 * time.Second, 3 * time.Second}); got != want {
+	if got, want := s.pool("python").Timeouts, (Timeouts{time.Second, 9 * time.Second, 3 * time.Second, 9 * time.Second}); got != want {
 		t.Errorf("python: got %v, want %v", got, want)
 	}
-	if got, want := s.pool("node").Timeouts, (Timeouts{time.Second, 7 * time.Second, 3 * time.Second}); got != want {
+	if got, want := s.pool("node").Timeouts, (Timeouts{time.Second, 7 * time.Second, 3 * time.Second, 7 * time.Second}); got != want {
 		t.Errorf("node: got %v, want %v", got, want)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // await reads the head of the final response, with whatever has come behind it, within the upstream's time for it.
 func (p *Proxy) await(x *Exchange) Fault {
-	w := x.waitForHead(p.options.MaxHeadBytes, x.upstream.timeouts.Response)
+	w := x.waitForHead(p.options.MaxHeadBytes, x.timeForHead(x.upstream))
 	if after := x.hedgeAfter(); after > 0 {
 		w.hedges, w.wait = true, min(w.wait, after)
 	}

@@ -70,7 +70,7 @@ func (h *hedge) try() Fault {
 	h.used = h.conn.Used()
 	f, _ := h.send(append(appendRequestHead(nil, h.request, h.upstream), "\r\n"...))
 	if f == None {
-		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.upstream.timeouts.Response)
+		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.request.timeForHead(h.upstream))
 	}
 	if h.stopped.Load() {
 		return ClientGone

@@ -40,9 +40,18 @@ type Request struct {
 	Secure      bool   // the client came over TLS
 	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte // who asks, for a pool that hashes by client
+	Generates   bool   // it is of OpenAI's API: an upstream may take its time of a generation for the head
 	Drop        string // lines of the response whose names begin so, in lower case, go no further; "": none
 	Pool        *Pool
 	Fallback    *Pool // asked when no upstream of Pool takes the request; may be nil
+}
+
+// timeForHead is how long an upstream may take until the head of its response is there.
+func (r *Request) timeForHead(u *Upstream) time.Duration {
+	if r.Generates {
+		return u.timeouts.Generation
+	}
+	return u.timeouts.Response
 }
 
 // A Result is what became of a request. Forward sets it, and Receive adds to its times.

@@ -62,6 +62,9 @@ func (g *Gateway) ruleOf(s *config.Settings, c config.Route) *caching.Rule {
 	for _, p := range s.Pools {
 		if p.Name == c.Pool {
 			wait = p.Timeouts.Connect + p.Timeouts.Response
+			if c.OpenAI {
+				wait = p.Timeouts.Connect + p.Timeouts.Generation
+			}
 		}
 	}
 	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Wait: wait + time.Second}
