@@ -560,6 +560,7 @@ func TestRedisCluster(t *testing.T) {
 	}
 	a.set("/1", 20)
 	eventually(t, "b has dropped /1", func() bool { k := keyOf("/1"); _, ok := b.memory.get(nil, &k); return !ok })
+	eventually(t, "Redis has it", func() bool { return a.Stats().Redis.Queued == 0 && r.Do("DBSIZE") == ":20" })
 	if n, err := a.Purge(context.Background(), nil); n != 20 || err != nil {
 		t.Error(n, err)
 	}
