@@ -70,6 +70,22 @@ func TestLimitsOfGenerations(t *testing.T) {
 	}
 }
 
+// Beside a "/*" of the file the engines' paths lead to llm where there is one, as every built-in route does, and else to the "/*".
+func TestDoorsOfEnginesBesideEverything(t *testing.T) {
+	t.Parallel()
+	engine, other := testkit.StartRecorder(t), testkit.StartRecorder(t)
+	file := "pools: {p: {upstreams: [{url: \"" + other.URL + "\"}]}}\nroutes: [{path: \"/*\", pool: p}]"
+	g := startGatewayFile(t, file, "LLM_SERVICE_URL="+engine.URL)
+	for _, path := range []string{"/tokenize", "/detokenize", "/version", "/rerank", "/score", "/v1/models", "/x"} {
+		engine.Reset()
+		other.Reset()
+		g.get(path)
+		if to, not := len(engine.Whole()), len(other.Whole()); (to == 1) != (path != "/x") || to+not != 1 {
+			t.Errorf("%s: %d times to the engine, %d times to the others", path, to, not)
+		}
+	}
+}
+
 // How long a head may take is the route's: a pool has the time of a generation below /v1, and its own elsewhere.
 func TestTimeOfGenerationsInAnyPool(t *testing.T) {
 	t.Parallel()

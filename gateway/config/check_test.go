@@ -257,5 +257,7 @@ func TestWarnings(t *testing.T) {
 	f("pools: {p: {upstreams: [{url: http://a}]}, node: {fallback: p}}", "")
 	f("{pools: {p: {upstreams: [{url: http://a}]}}, routes: [{path: /a, pool: node, fallback: p}]}", "")
 	f("routes: [{path: '/v1/*', pool: node}]", "LLM_SERVICE_URL=http://a")
-	f("routes: [{path: '/v1/*', pool: node}, {path: '/*', pool: node}]", "LLM_SERVICE_URL=http://a", "pool llm: no route uses it")
+	f("routes: [{path: '/v1/*', pool: node}, {path: '/*', pool: node}]", "LLM_SERVICE_URL=http://a")
+	taken := "{path: /tokenize, pool: node}, {path: /detokenize, pool: node}, {path: /version, pool: node}, {path: /rerank, pool: node}, {path: /score, pool: node}"
+	f("routes: [{path: '/v1/*', pool: node}, "+taken+"]", "LLM_SERVICE_URL=http://a", "pool llm: no route uses it")
 }

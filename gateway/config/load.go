@@ -259,8 +259,10 @@ func (d *draft) makeRoutes() {
 	for _, r := range d.routes {
 		d.settings.Routes = append(d.settings.Routes, r.Route)
 	}
+	engines := d.settings.pool("llm") != nil
 	for _, r := range builtinRoutes(d.settings) {
-		wins := func(of fileRoute) bool { return of.Path == r.Path || of.Path == "/*" && r.OpenAI }
+		// Without engines, "/version" and its like are those of who is behind "/*".
+		wins := func(of fileRoute) bool { return of.Path == r.Path || of.Path == "/*" && r.OpenAI && !engines }
 		if !slices.ContainsFunc(d.routes, wins) {
 			d.settings.Routes = append(d.settings.Routes, r)
 		}
