@@ -88,3 +88,20 @@ routes: [{path: "/bearer/*", pool: bearer}, {path: "/named/*", pool: named}, {pa
 		t.Errorf("the log:\n%s", g.Log)
 	}
 }
+
+// To CGI and its descendants X_Provider_Auth is X-Provider-Auth: who reads the pool's credential there must not find a client's.
+func TestCredentialByNameWithUnderscore(t *testing.T) {
+	t.Parallel()
+	up := testkit.StartRecorder(t)
+	file := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}], credential: {env: PROVIDER_KEY, header: X-Provider-Auth}}}\nroutes: [{path: \"/*\", pool: p}]"
+	g := startGatewayFile(t, file, "PROVIDER_KEY=ours")
+	for _, name := range []string{"X_Provider_Auth", "x-provider_auth", "X_PROVIDER-AUTH"} {
+		up.Reset()
+		if m := g.get("/x", name+": mine", "X_Other: kept"); m.Status() != 200 {
+			t.Fatalf("%s: %s %s", name, m.First, m.Body)
+		}
+		if seen := up.Whole()[0]; strings.Contains(seen.Head, "mine") || seen.Field("X_Other") != "kept" || seen.Field("X-Provider-Auth") != "ours" {
+			t.Errorf("%s: the upstream saw\n%s", name, seen.Head)
+		}
+	}
+}

@@ -45,9 +45,10 @@ func (c *credential) replace(dst []byte, from int) []byte {
 	return append(kept, c.line...)
 }
 
-// stands tells whether the credential stands in the place of a field.
+// stands tells whether the credential stands in the place of a field, also of one that is the same to CGI and its descendants,
+// which take an underscore for a hyphen. The others are refused with underscores.
 func (c *credential) stands(name []byte) bool {
-	if len(name) == len(c.name) && bytes.EqualFold(name, []byte(c.name)) {
+	if len(name) == len(c.name) && sameVariable(name, c.name) {
 		return true
 	}
 	for _, known := range clientCredentials {
@@ -56,6 +57,19 @@ func (c *credential) stands(name []byte) bool {
 		}
 	}
 	return false
+}
+
+// sameVariable tells whether a name is, but for case and underscores, that one in lower case, of the same length: RFC 3875 §4.1.18.
+func sameVariable(name []byte, lower string) bool {
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if l := lower[i]; c != l && (c != '_' || l != '-') && (c != '-' || l != '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // credentialRoom is how much longer a head may be for the pool's credential.
