@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +122,30 @@ func TestTimeOfGenerationsInAnyPool(t *testing.T) {
 	if m := c.ReadResponse(); m.Body != "late" {
 		t.Errorf("%s %s", m.First, m.Body)
 	}
+}
+
+// The limit of a route holds for a body that does not say how long it is, in both directions.
+func TestLimitsOfChunkedGenerations(t *testing.T) {
+	t.Parallel()
+	up := testkit.StartRecorder(t)
+	piece := "100000\r\n" + strings.Repeat("x", 1<<20) + "\r\n"
+	f := func(path string, pieces, status int, environ ...string) {
+		t.Helper()
+		g := startGateway(t, append(environ, "LLM_SERVICE_URL="+up.URL, "PY_SERVICE_URL="+up.URL)...)
+		c := g.Dial()
+		c.Send("%s", "POST "+path+" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for range pieces {
+			if !c.More(piece) {
+				break
+			}
+		}
+		c.More("0\r\n\r\n")
+		if m := c.ReadResponse(); m.Status() != status {
+			t.Errorf("%s with %d MiB: %q %s", path, pieces, m.First, m.Body)
+		}
+	}
+	f("/v1/audio/transcriptions", 18, 200)
+	f("/score", 18, 200)
+	f("/infer/python", 18, 413)
+	f("/v1/audio/transcriptions", 18, 413, "MAX_BODY_BYTES=16777216")
 }
