@@ -163,7 +163,6 @@ func TestTheHungAreLeftOut(t *testing.T) {
 	testkit.Eventually(t, "it is left out", func() bool { return !g.Parts().Proxy.Pool("p").Upstreams[0].Healthy() })
 	t.Logf("left out after %v", time.Since(begun))
 	testkit.Eventually(t, "it says why", func() bool { return strings.Contains(g.Log.String(), `"reason":"probe: timeout_response"`) })
-	time.Sleep(200 * time.Millisecond) // it is told before those that are asked are chosen anew
 	for i := range 20 {
 		if r := g.Do(testkit.Ask("POST", fmt.Sprint("n", i))); r.Status() != 200 {
 			t.Fatalf("got %q", r.First)

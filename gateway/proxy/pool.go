@@ -132,7 +132,7 @@ func (p *Pool) pickAny(r *picker, tried []*Upstream) (*Upstream, Fault) {
 	return nil, fault
 }
 
-// refresh makes a new picker of what is known of the upstreams, and reports those that have become well or sick.
+// refresh makes a new picker of what is known of the upstreams, and reports which have become well or sick.
 func (p *Pool) refresh(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,12 +157,6 @@ func (p *Pool) refresh(now time.Duration) {
 		if u.Probed() || state == Open {
 			known++
 		}
-		if u.Probed() && u.reported.Swap(reportOf(healthy)) != reportOf(healthy) {
-			u.models.askSoon(healthy)
-			if p.onHealth != nil {
-				p.onHealth(u, healthy)
-			}
-		}
 	}
 	var lastResort []*Upstream
 	if len(well)*panicThreshold < known || len(well) == 0 {
@@ -176,6 +170,21 @@ func (p *Pool) refresh(now time.Duration) {
 	r.lastResort = lastResort
 	p.picker.Store(r)
 	p.queue.wakeFirst()
+	p.reportHealth() // when it is so: who is told that an upstream is left out can rely on it
+}
+
+// reportHealth reports the upstreams that have become well or sick since it was last called.
+func (p *Pool) reportHealth() {
+	for _, u := range p.Upstreams {
+		healthy := u.Healthy()
+		if !u.Probed() || u.reported.Swap(reportOf(healthy)) == reportOf(healthy) {
+			continue
+		}
+		u.models.askSoon(healthy)
+		if p.onHealth != nil {
+			p.onHealth(u, healthy)
+		}
+	}
 }
 
 // countHealthy is how many upstreams of the pool are healthy.
