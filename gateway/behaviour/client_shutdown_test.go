@@ -98,7 +98,7 @@ func TestClientShutdownDrains(t *testing.T) {
 	if !stream.Closed() || !fresh.Closed() {
 		t.Error("a connection stays open")
 	}
-	if cut := ended(t, done, 3*time.Second); cut != 0 {
+	if cut := ended(t, done, 20*time.Second); cut != 0 {
 		t.Errorf("%d connections were cut", cut)
 	}
 }
@@ -119,7 +119,7 @@ func TestClientShutdownOfIdleConnections(t *testing.T) {
 		for range 20 {
 			clients = append(clients, g.Dial()) // that never says a word
 		}
-		if cut := ended(t, g.shutdownNow(testkit.Patience), 2*time.Second); cut != 0 {
+		if cut := ended(t, g.shutdownNow(testkit.Patience), 20*time.Second); cut != 0 {
 			t.Errorf("%d connections were cut", cut)
 		}
 		for _, c := range clients {
@@ -151,7 +151,7 @@ func TestClientShutdownWithPipelinedRequests(t *testing.T) {
 		t.Errorf("Connection is %q while draining, and the connection is used for the next request", m.Field("Connection"))
 		return
 	}
-	ended(t, done, 3*time.Second)
+	ended(t, done, 20*time.Second)
 }
 
 // What is open beyond the grace is reset, so that nobody takes it for whole, and the shutdown ends.
@@ -186,7 +186,7 @@ func TestClientShutdownCuts(t *testing.T) {
 				}
 			}
 			// The upstream says nothing more: nobody but the shutdown can end this.
-			if cut := ended(t, g.shutdownNow(50*time.Millisecond), 3*time.Second); cut != 1 {
+			if cut := ended(t, g.shutdownNow(50*time.Millisecond), 20*time.Second); cut != 1 {
 				t.Errorf("%d connections were cut", cut)
 			}
 			_ = client.SetReadDeadline(time.Now().Add(2 * time.Second))

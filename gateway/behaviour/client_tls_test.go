@@ -308,7 +308,7 @@ func TestTLSShutdown(t *testing.T) {
 	idle := g.Dial().Over(cert.client(t))
 	idle.Send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
 	idle.ReadResponse()
-	if cut := ended(t, g.shutdownNow(testkit.Patience), 4*time.Second); cut != 0 {
+	if cut := ended(t, g.shutdownNow(testkit.Patience), 20*time.Second); cut != 0 {
 		t.Errorf("%d connections were cut", cut)
 	}
 	if b, err := io.ReadAll(idle.R); err != nil || !bytes.Equal(b, nil) {

@@ -288,7 +288,7 @@ func TestUpgradeShutdown(t *testing.T) {
 		c.Upgrade("/infer/python")
 		done := g.shutdownNow(grace)
 		if grace < time.Second {
-			if cut := ended(t, done, 3*time.Second); cut != 1 || !c.HasReset() {
+			if cut := ended(t, done, 20*time.Second); cut != 1 || !c.HasReset() {
 				t.Errorf("%d connections were cut", cut)
 			}
 			continue
@@ -301,7 +301,7 @@ func TestUpgradeShutdown(t *testing.T) {
 		c.SendFrame(testkit.CloseFrame, nil, true)
 		c.Rest()
 		c.Close()
-		if cut := ended(t, done, 5*time.Second); cut != 0 {
+		if cut := ended(t, done, 20*time.Second); cut != 0 {
 			t.Errorf("%d connections were cut", cut)
 		}
 	}
