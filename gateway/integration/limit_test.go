@@ -24,10 +24,9 @@ func TestSharedLimits(t *testing.T) {
 		t.Run(fmt.Sprintf("replicas=%d", replicas), func(t *testing.T) {
 			r := testkit.StartRedis(t)
 			gateways := shareLimits(t, r, replicas, rps, burst)
-			// Twice as much is a fault whenever it happens. A little too
-			// many or too few may be a machine that has something else to do: then a lease came late, and a replica went by its
-			// share, which is charged afterwards, or there were not enough requests at some moment. So one of a few goes counts,
-			// or all together.
+			// Twice as much is a fault whenever it happens. A little too many or too few may be a machine that has something
+			// else to do: then a lease came late, and a replica went by its share, which is charged afterwards, or there were
+			// not enough requests at some moment. So one of a few goes counts, or all together.
 			var admitted, configured float64
 			for chance := 1; ; chance++ {
 				in, failed, took := overload(t, gateways, during)
