@@ -25,7 +25,7 @@ var (
 type conn struct{ rueidis.Client }
 
 // How long rueidis itself waits, measured with a Redis that hangs: with its defaults a call came back after ten minutes or never,
-// with DisableRetry after 10 s. The deadline of every call is shorter than these; they bound what happens behind the calls.
+// with DisableRetry after 10 s. The deadline of every call is no longer than these, or than Timeout if that is more; they bound what happens behind the calls.
 const (
 	dialTimeout  = 200 * time.Millisecond
 	writeTimeout = 300 * time.Millisecond
@@ -37,9 +37,10 @@ const (
 func (s *Shared) dial() error {
 	o := rueidis.ClientOption{
 		InitAddress: s.o.Addrs, SelectDB: s.o.DB, Username: s.o.Username, Password: s.o.Password, TLSConfig: s.o.TLSConfig,
-		Dialer: net.Dialer{Timeout: dialTimeout}, ConnWriteTimeout: writeTimeout,
-		DisableRetry: true, // a call that is tried again could lease twice, and takes its time
-		DisableCache: true, AlwaysPipelining: true,
+		Dialer:           net.Dialer{Timeout: max(dialTimeout, s.o.Timeout)},
+		ConnWriteTimeout: max(writeTimeout, s.o.Timeout),
+		DisableRetry:     true, // a call that is tried again could lease twice, and takes its time
+		DisableCache:     true, AlwaysPipelining: true,
 		ReadBufferEachConn: 32 << 10, WriteBufferEachConn: 32 << 10,
 	}
 	if s.o.Master != "" {

@@ -400,7 +400,7 @@ func TestSharedWrongKeys(t *testing.T) {
 			}
 		}
 		st := s.Stats(0)
-		if admitted > 10 || st.Fallback != fallback || fallback && st.Failed == 0 || time.Since(began) > 200*time.Millisecond {
+		if admitted > 10 || st.Fallback != fallback || fallback && st.Failed == 0 || time.Since(began) > 10*time.Second {
 			t.Errorf("%s: %d admitted in %v, %+v", name, admitted, time.Since(began), st)
 		}
 		s.Close()
