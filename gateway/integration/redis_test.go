@@ -72,6 +72,9 @@ func TestRedisCluster(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
+	for _, addr := range addrs { // until then a node answers CLUSTERDOWN
+		eventually(t, patience, "the cluster is up", func() bool { return strings.Contains(redisDo(t, addr, "CLUSTER", "INFO"), "cluster_state:ok") })
+	}
 	one, _ := provesShared(t, "REDIS_ADDR="+strings.Join(addrs, ","), "REDIS_DB=3")
 	if said, _ := one.all.read(); !strings.Contains(said, "REDIS_DB: several addresses are a cluster") {
 		t.Error("no warning of REDIS_DB")
