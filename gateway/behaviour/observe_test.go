@@ -201,7 +201,7 @@ func TestServerTiming(t *testing.T) {
 			t.Errorf("%s: %q does not match %q", target, got, pattern)
 		}
 	}
-	const gateway, upstream = `gateway;dur=\d{1,2}\.\d{3}`, `upstream;dur=[2-9]\d\.\d{3}`
+	const gateway, upstream = `gateway;dur=\d{1,4}\.\d{3}`, `upstream;dur=([2-9]\d|\d{3,5})\.\d{3}`
 	f("/infer/python?a", gateway+", "+upstream+`, cache;desc="MISS"`)
 	f("/infer/python?a", gateway+`, cache;desc="HIT"`)
 	f("/limited", gateway)
