@@ -31,11 +31,7 @@ func (s *Simulator) transcribe(w http.ResponseWriter, r *http.Request) error {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what is behind the form; see readBody
 		return formFault(err)
 	}
-	model, err := s.resolve(u.model)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	g, err := s.work(r, u.model)
 	if err != nil {
 		return err
 	}
@@ -53,7 +49,7 @@ func (s *Simulator) transcribe(w http.ResponseWriter, r *http.Request) error {
 			task = "translate"
 		}
 		return g.replyWhole(w, object{"task": task,
-			"language": "english", "duration": 1, "text": text, "segments": []object{}, "model": model, "usage": used})
+			"language": "english", "duration": 1, "text": text, "segments": []object{}, "model": g.model, "usage": used})
 	case u.format == "text":
 		return g.replyText(w, text+"\n")
 	case u.format == "srt":

@@ -24,24 +24,14 @@ type texts struct {
 	encoding   string // "float" or "base64"
 }
 
+func (t texts) named() string { return t.model }
+
 func (s *Simulator) embeddings(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	t, g, err := accept(s, w, r, decodeEmbeddings)
 	if err != nil {
 		return err
 	}
-	asked, err := decodeEmbeddings(body)
-	if err != nil {
-		return err
-	}
-	model, err := s.resolve(asked.model)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
-	if err != nil {
-		return err
-	}
-	return g.replyWhole(w, asked.embed(model))
+	return g.replyWhole(w, t.embed(g.model))
 }
 
 func decodeEmbeddings(body []byte) (texts, error) {

@@ -12,6 +12,7 @@ import (
 // generation is the fate of one request to the model: drawn, then overruled by the request's switches.
 type generation struct {
 	id      string        // the tail of the answer's id
+	model   string        // that answers
 	latency time.Duration // before the answer
 	pace    time.Duration // between two stream tokens
 	tokens  int           // how many to answer with; negative: as many as the echo has
@@ -77,13 +78,38 @@ func (g generation) cutAt(n int) (at int, cut bool) {
 	}
 }
 
-// work is a generation as the request's switches want it.
-func (s *Simulator) work(r *http.Request) (generation, error) {
+// An inquiry is what a body asks for, in any dialect.
+type inquiry interface {
+	named() string // the model, "" if any will do
+}
+
+// accept is how every dialect with a JSON body begins: the body is read, decoded, its model found, and the generation made. Each
+// of them may refuse, with a *fault.
+func accept[Q inquiry](s *Simulator, w http.ResponseWriter, r *http.Request, decode func([]byte) (Q, error)) (q Q, g generation, err error) {
+	body, err := readBody(w, r)
+	if err != nil {
+		return q, g, err
+	}
+	if q, err = decode(body); err != nil {
+		return q, g, err
+	}
+	g, err = s.work(r, q.named())
+	return q, g, err
+}
+
+// work is a generation by the model of this name, as the request's switches want it.
+func (s *Simulator) work(r *http.Request, name string) (generation, error) {
+	model, err := s.resolve(name)
+	if err != nil {
+		return generation{}, err
+	}
 	demanded, err := readSwitches(r.Header)
 	if err != nil {
 		return generation{}, err
 	}
-	return s.generate(r.Context(), demanded)
+	g, err := s.generate(r.Context(), demanded)
+	g.model = model
+	return g, err
 }
 
 // generate starts a generation and returns when it has its answer, which may be a *fault, or when nobody waits for it.

@@ -34,27 +34,11 @@ func anthropicKind(status int) string {
 
 // converse answers POST /v1/messages.
 func (s *Simulator) converse(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	q, err := decodeMessages(body)
-	if err != nil {
-		return err
-	}
-	if q.limit == 0 {
-		return missing("max_tokens")
-	}
-	model, err := s.resolve(q.model)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	q, g, err := accept(s, w, r, decodeConversation)
 	if err != nil {
 		return err
 	}
 	a := newReply(q, g)
-	a.model = model
 	if q.stream {
 		return g.stream(w, r, a.play())
 	}
@@ -63,22 +47,20 @@ func (s *Simulator) converse(w http.ResponseWriter, r *http.Request) error {
 
 // countTokens answers POST /v1/messages/count_tokens.
 func (s *Simulator) countTokens(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	q, err := decodeMessages(body)
-	if err != nil {
-		return err
-	}
-	if _, err := s.resolve(q.model); err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	q, g, err := accept(s, w, r, decodeMessages)
 	if err != nil {
 		return err
 	}
 	return g.replyWhole(w, object{"input_tokens": q.prompt})
+}
+
+// decodeConversation decodes messages that are to be answered: how long the answer may be must be stated.
+func decodeConversation(body []byte) (question, error) {
+	q, err := decodeMessages(body)
+	if err == nil && q.limit == 0 {
+		err = missing("max_tokens")
+	}
+	return q, err
 }
 
 func decodeMessages(body []byte) (question, error) {
@@ -107,7 +89,7 @@ type answered struct {
 
 func newReply(q question, g generation) answered {
 	tokens, reason := q.speak(g.tokens)
-	a := answered{id: "msg_" + g.id, stop: "end_turn", tokens: tokens, prompt: q.prompt}
+	a := answered{id: "msg_" + g.id, model: g.model, stop: "end_turn", tokens: tokens, prompt: q.prompt}
 	if reason == "length" {
 		a.stop = "max_tokens"
 	}

@@ -17,6 +17,8 @@ type question struct {
 	withUsage bool // stream_options.include_usage
 }
 
+func (q question) named() string { return q.model }
+
 // completion is the body of a whole answer and of a stream's chunk, for chat and text alike.
 type completion struct {
 	ID                string          `json:"id"`
@@ -103,27 +105,19 @@ func textDialect() dialect {
 }
 
 func (s *Simulator) chat(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	q, g, err := accept(s, w, r, decodeChat)
 	if err != nil {
 		return err
 	}
-	q, err := decodeChat(body)
-	if err != nil {
-		return err
-	}
-	return s.answer(w, r, conversation{q, chatDialect()})
+	return conversation{q, chatDialect()}.answer(w, r, g)
 }
 
 func (s *Simulator) complete(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	q, g, err := accept(s, w, r, decodeCompletion)
 	if err != nil {
 		return err
 	}
-	q, err := decodeCompletion(body)
-	if err != nil {
-		return err
-	}
-	return s.answer(w, r, conversation{q, textDialect()})
+	return conversation{q, textDialect()}.answer(w, r, g)
 }
 
 // conversation is a question and the form its answer takes.
@@ -132,22 +126,14 @@ type conversation struct {
 	dialect
 }
 
-func (s *Simulator) answer(w http.ResponseWriter, r *http.Request, c conversation) error {
-	model, err := s.resolve(c.model)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
-	if err != nil {
-		return err
-	}
+func (c conversation) answer(w http.ResponseWriter, r *http.Request, g generation) error {
 	tokens, reason := c.speak(g.tokens)
 	head := completion{
 		ID:                c.id + g.id,
 		Created:           time.Now().Unix(),
-		Model:             model,
+		Model:             g.model,
 		ServiceTier:       c.tier,
-		SystemFingerprint: "fp_" + model,
+		SystemFingerprint: "fp_" + g.model,
 	}
 	u := encode(usage{PromptTokens: c.prompt, CompletionTokens: len(tokens), TotalTokens: c.prompt + len(tokens)})
 	if c.stream {

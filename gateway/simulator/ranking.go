@@ -20,28 +20,22 @@ type pairs struct {
 	withText bool // return_documents
 }
 
+func (p pairs) named() string { return p.model }
+
 // rerank answers POST /v1/rerank in the shape of Jina, Cohere and vLLM.
 func (s *Simulator) rerank(w http.ResponseWriter, r *http.Request) error {
-	p, model, err := s.readPairs(w, r, decodeRerank)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	p, g, err := accept(s, w, r, decodeRerank)
 	if err != nil {
 		return err
 	}
 	tokens := p.tokens()
-	return g.replyWhole(w, object{"id": "rerank-" + g.id, "model": model, "results": p.ranked(),
+	return g.replyWhole(w, object{"id": "rerank-" + g.id, "model": g.model, "results": p.ranked(),
 		"usage": object{"prompt_tokens": tokens, "total_tokens": tokens}})
 }
 
 // score answers POST /v1/score in vLLM's shape.
 func (s *Simulator) score(w http.ResponseWriter, r *http.Request) error {
-	p, model, err := s.readPairs(w, r, decodeScore)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	p, g, err := accept(s, w, r, decodeScore)
 	if err != nil {
 		return err
 	}
@@ -50,21 +44,8 @@ func (s *Simulator) score(w http.ResponseWriter, r *http.Request) error {
 		data[i] = object{"index": i, "object": "score", "score": p.likeness(i)}
 	}
 	tokens := p.tokens()
-	return g.replyWhole(w, object{"id": "score-" + g.id, "object": "list", "created": time.Now().Unix(), "model": model, "data": data,
+	return g.replyWhole(w, object{"id": "score-" + g.id, "object": "list", "created": time.Now().Unix(), "model": g.model, "data": data,
 		"usage": object{"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}})
-}
-
-func (s *Simulator) readPairs(w http.ResponseWriter, r *http.Request, decode func([]byte) (pairs, error)) (pairs, string, error) {
-	body, err := readBody(w, r)
-	if err != nil {
-		return pairs{}, "", err
-	}
-	p, err := decode(body)
-	if err != nil {
-		return p, "", err
-	}
-	model, err := s.resolve(p.model)
-	return p, model, err
 }
 
 func decodeRerank(body []byte) (pairs, error) {

@@ -12,24 +12,11 @@ type object map[string]any
 
 // respond answers POST /v1/responses, OpenAI's second way to chat.
 func (s *Simulator) respond(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	q, err := decodeResponse(body)
-	if err != nil {
-		return err
-	}
-	model, err := s.resolve(q.model)
-	if err != nil {
-		return err
-	}
-	g, err := s.work(r)
+	q, g, err := accept(s, w, r, decodeResponse)
 	if err != nil {
 		return err
 	}
 	a := newResponse(q, g)
-	a.model = model
 	if q.stream {
 		return g.stream(w, r, a.play())
 	}
@@ -93,7 +80,7 @@ type response struct {
 
 func newResponse(q question, g generation) response {
 	tokens, reason := q.speak(g.tokens)
-	return response{id: "resp_" + g.id, item: "msg_" + g.id, created: time.Now().Unix(),
+	return response{id: "resp_" + g.id, item: "msg_" + g.id, model: g.model, created: time.Now().Unix(),
 		tokens: tokens, cut: reason == "length", prompt: q.prompt}
 }
 

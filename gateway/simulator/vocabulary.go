@@ -58,75 +58,59 @@ const maxModelLength = 131_072
 
 // tokenize answers POST /tokenize in vLLM's shape. A model need not be stated, and llama.cpp's "content" does as well.
 func (s *Simulator) tokenize(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	q, g, err := accept(s, w, r, decodeTokenize)
 	if err != nil {
 		return err
 	}
-	name, text, err := decodeTokenize(body)
-	if err != nil {
-		return err
-	}
-	if _, err := s.resolve(name); err != nil {
-		return err
-	}
-	g, err := s.work(r)
-	if err != nil {
-		return err
-	}
-	numbers := s.words.number(tokenize(text))
+	numbers := s.words.number(tokenize(q.text))
 	return g.replyWhole(w, object{"count": len(numbers), "max_model_len": maxModelLength, "tokens": numbers, "token_strs": nil})
 }
 
-func decodeTokenize(body []byte) (model, text string, err error) {
+// tokenization is what a request to tokenize asks for.
+type tokenization struct{ model, text string }
+
+func (q tokenization) named() string { return q.model }
+
+func decodeTokenize(body []byte) (q tokenization, err error) {
 	m, err := readMembers(body)
 	if err != nil {
-		return "", "", err
+		return q, err
 	}
-	if model, _, err = member[string](m, "model", "a string"); err != nil {
-		return "", "", err
+	if q.model, _, err = member[string](m, "model", "a string"); err != nil {
+		return q, err
 	}
 	for _, name := range []string{"prompt", "content"} {
-		text, ok, err := member[string](m, name, "a string")
-		if err != nil || ok {
-			return model, text, err
+		var ok bool
+		if q.text, ok, err = member[string](m, name, "a string"); err != nil || ok {
+			return q, err
 		}
 	}
 	if _, ok := m["messages"]; !ok {
-		return "", "", missing("prompt")
+		return q, missing("prompt")
 	}
 	messages, _, err := member[[]members](m, "messages", "an array of objects")
 	if err != nil {
-		return "", "", err
+		return q, err
 	}
 	var all strings.Builder
 	for i, said := range messages {
 		one, err := said.text("messages[" + strconv.Itoa(i) + "].")
 		if err != nil {
-			return "", "", err
+			return q, err
 		}
 		all.WriteString(one)
 	}
-	return model, all.String(), nil
+	q.text = all.String()
+	return q, nil
 }
 
 // detokenize answers POST /detokenize for what this simulator has tokenized.
 func (s *Simulator) detokenize(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	q, g, err := accept(s, w, r, decodeDetokenize)
 	if err != nil {
 		return err
 	}
-	name, numbers, err := decodeDetokenize(body)
-	if err != nil {
-		return err
-	}
-	if _, err := s.resolve(name); err != nil {
-		return err
-	}
-	g, err := s.work(r)
-	if err != nil {
-		return err
-	}
-	text, ok := s.words.join(numbers)
+	text, ok := s.words.join(q.numbers)
 	if !ok {
 		return wrongValue("tokens", "numbers that /tokenize has given lately")
 	}
@@ -136,25 +120,33 @@ func (s *Simulator) detokenize(w http.ResponseWriter, r *http.Request) error {
 	}{text, text})
 }
 
-func decodeDetokenize(body []byte) (model string, numbers []int, err error) {
+// detokenization is what a request to detokenize asks for.
+type detokenization struct {
+	model   string
+	numbers []int
+}
+
+func (q detokenization) named() string { return q.model }
+
+func decodeDetokenize(body []byte) (q detokenization, err error) {
 	m, err := readMembers(body)
 	if err != nil {
-		return "", nil, err
+		return q, err
 	}
-	if model, _, err = member[string](m, "model", "a string"); err != nil {
-		return "", nil, err
+	if q.model, _, err = member[string](m, "model", "a string"); err != nil {
+		return q, err
 	}
 	const kind = "an array of integers"
 	raw, ok, err := member[json.RawMessage](m, "tokens", kind)
 	switch {
 	case err != nil:
-		return "", nil, err
+		return q, err
 	case !ok:
-		return "", nil, missing("tokens")
-	case json.Unmarshal(raw, &numbers) != nil:
-		return "", nil, wrongType("tokens", kind)
+		return q, missing("tokens")
+	case json.Unmarshal(raw, &q.numbers) != nil:
+		return q, wrongType("tokens", kind)
 	}
-	return model, numbers, nil
+	return q, nil
 }
 
 // ready answers GET /health and /ping as vLLM does: 200 and nothing, or 503 while the model loads.
