@@ -3,6 +3,7 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	"errors"
 	"flag"
 	"fmt"
@@ -215,7 +216,7 @@ func (b *bench) serve() error {
 	if err != nil {
 		return err
 	}
-	port, err := freePort()
+	port, err := local.FreePort()
 	if err != nil {
 		return err
 	}

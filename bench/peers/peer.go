@@ -1,6 +1,7 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	"bytes"
 	"cmp"
 	"embed"
@@ -163,17 +164,8 @@ func (b *bench) site() (*site, error) {
 	if s.Memory, err = b.alive.directory(memory); err != nil {
 		return nil, err
 	}
-	s.Port, err = freePort()
+	s.Port, err = local.FreePort()
 	return s, err
-}
-
-// freePort finds a port that nobody listens on.
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
 }
 
 // render writes a peer's configuration into its directory.

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -138,8 +139,8 @@ func (o *options) subjects(dir string, stderr io.Writer) (all []*subject, err er
 	if len(all) == 0 {
 		path := filepath.Join(dir, "gateway")
 		fmt.Fprintln(stderr, "building the gateway …")
-		if out, err := exec.Command("go", "build", "-o", path, "aigateway/gateway").CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cannot build the gateway: %w\n%s", err, out)
+		if err := local.BuildGateway(path); err != nil {
+			return nil, err
 		}
 		all = append(all, &subject{name: "gateway", path: path, dir: dir, start: startGateway})
 	}

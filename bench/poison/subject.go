@@ -1,9 +1,9 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	_ "embed"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,7 +33,7 @@ type proxy struct {
 
 // run starts the subject in front of these upstreams, and waits until it serves and knows them to be well.
 func (s *subject) run(upstreams []*upstream) (*proxy, error) {
-	port, err := freePort()
+	port, err := local.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +108,4 @@ func startNginx(s *subject, port int, upstreams []*upstream) (*exec.Cmd, error) 
 		return nil, err
 	}
 	return exec.Command(s.path, "-p", dir, "-c", name), nil
-}
-
-// freePort finds a port that nobody listens on.
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
 }

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -86,8 +87,8 @@ func run(o options, stdout io.Writer) ([]row, error) {
 	defer os.RemoveAll(dir)
 	if o.gateway == "" {
 		o.gateway = filepath.Join(dir, "gateway")
-		if out, err := exec.Command("go", "build", "-o", o.gateway, "./gateway").CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cannot build the gateway: %w\n%s", err, out)
+		if err := local.BuildGateway(o.gateway); err != nil {
+			return nil, err
 		}
 	}
 	during := 10 * time.Second

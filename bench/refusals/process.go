@@ -1,6 +1,7 @@
 package main
 
 import (
+	"aigateway/bench/internal/local"
 	"bufio"
 	"fmt"
 	"io"
@@ -16,15 +17,6 @@ import (
 
 // patience is how long anything here may take before it is given up.
 const patience = 10 * time.Second
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
 
 func await(what string, done func() bool) error {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -44,7 +36,7 @@ type redis struct {
 }
 
 func newRedis(dir string, args []string) (*redis, error) {
-	port, err := freePort()
+	port, err := local.FreePort()
 	return &redis{port: port, dir: dir, args: args}, err
 }
 
@@ -100,7 +92,7 @@ type gateway struct {
 }
 
 func startGateway(binary string, env []string) (*gateway, error) {
-	port, err := freePort()
+	port, err := local.FreePort()
 	if err != nil {
 		return nil, err
 	}
