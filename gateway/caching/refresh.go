@@ -64,6 +64,7 @@ func (y *refresh) copy(r *Request) {
 	q := r.Forward.Request
 	q.Head, q.TraceStates = &y.head, nil
 	q.Target, q.RequestID, q.TraceParent = slices.Clone(q.Target), slices.Clone(q.RequestID), slices.Clone(q.TraceParent)
+	q.Targets = append([]proxy.Target(nil), q.Targets...)
 	q.Peer, q.ClientKey = slices.Clone(q.Peer), slices.Clone(q.ClientKey)
 	y.asked = q
 	r.Forward.Reset()
@@ -88,9 +89,14 @@ func (y *refresh) put() {
 	c.refreshes.Put(y)
 }
 
-func (y *refresh) prepare(f *proxy.Exchange) { f.Request = y.asked }
-func (y *refresh) owns() bool                { return false }
-func (y *refresh) readRecord(int64)          {}
-func (y *refresh) readFlight(f *Flight)      { _ = f.Drain(y.waiter) }
+func (y *refresh) prepare(f *proxy.Exchange) {
+	targets := append(f.Targets[:0], y.asked.Targets...) // f clears its own
+	f.Request = y.asked
+	f.Targets = targets
+}
+
+func (y *refresh) owns() bool           { return false }
+func (y *refresh) readRecord(int64)     {}
+func (y *refresh) readFlight(f *Flight) { _ = f.Drain(y.waiter) }
 
 var _, _ reader = (*client)(nil), (*refresh)(nil)

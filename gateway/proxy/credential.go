@@ -72,8 +72,8 @@ func sameVariable(name []byte, lower string) bool {
 	return true
 }
 
-// credentialRoom is how much longer a head may be for the pool's credential.
-func (p *Pool) credentialRoom() int {
+// CredentialRoom is how much longer a head may be for the pool's credential, in bytes.
+func (p *Pool) CredentialRoom() int {
 	if p == nil || p.credential == nil {
 		return 0
 	}

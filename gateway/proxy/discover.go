@@ -86,6 +86,9 @@ func (p *Proxy) askModels(running context.Context, u *Upstream) {
 		return
 	}
 	u.models.names.Store(&names)
+	owner := u.owner.Load()
+	owner.relist()
+	owner.refresh(wire.Now())
 	p.tellModels()
 }
 

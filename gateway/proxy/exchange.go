@@ -19,18 +19,19 @@ type Exchange struct {
 
 	Result
 
-	attempt       // the one under way, or the last one
-	taken   bool  // Taker has the response, and Receive is still to come
-	length  int64 // of the response's body, if it is taken
-	tapped  bool  // Tap sees the body of the response
-	failing bool  // a 503 is not the last word: Fallback may be asked
-	watched wire.Watched
-	head    []byte       // scratch: a head being written
-	hold    hold         // the request's body, or the first part of it
-	large   *wire.Buffer // the body of a response that does not fit into that of the attempt
-	tried   []*Upstream  // by this request, in vain
-	pump    *pump        // sends a body that is not whole; nil if none
-	hedge   *hedge       // an attempt beside this one; nil if none
+	attempt         // the one under way, or the last one
+	collected bool  // Collect has read the body
+	taken     bool  // Taker has the response, and Receive is still to come
+	length    int64 // of the response's body, if it is taken
+	tapped    bool  // Tap sees the body of the response
+	failing   bool  // a 503 is not the last word: another target may be asked
+	watched   wire.Watched
+	head      []byte       // scratch: a head being written
+	hold      hold         // the request's body, or the first part of it
+	large     *wire.Buffer // the body of a response that does not fit into that of the attempt
+	tried     []*Upstream  // by this request, in vain
+	pump      *pump        // sends a body that is not whole; nil if none
+	hedge     *hedge       // an attempt beside this one; nil if none
 }
 
 // An Outcome is what [Proxy.Forward] has come to: Relayed, Taken, or a [Fault].
@@ -53,7 +54,9 @@ func (o Outcome) Fault() Fault {
 // Reset readies x for another request; it keeps its scratch memory.
 func (x *Exchange) Reset() {
 	x.watched.Reset()
-	*x = Exchange{Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
+	x.hold.release()
+	clear(x.Targets)
+	*x = Exchange{Request: Request{Targets: x.Targets[:0]}, Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
 }
 
 // Gone tells whether the client left while the request was on its way.

@@ -13,6 +13,7 @@ const (
 	BodyMalformed // its chunks are not chunks
 	BodyTimeout   // it stopped sending its body
 	BodySlow      // it sends its body too slowly
+	BodyRefused   // its reader did not take it
 	BodiesFull    // the gateway has no memory left to hold its body in
 
 	// The upstream's part. The client has not got a byte of a response yet.
@@ -41,6 +42,7 @@ var faults = [...]string{
 	BodyMalformed:   "body_malformed",
 	BodyTimeout:     "timeout_request",
 	BodySlow:        "body_too_slow",
+	BodyRefused:     "body_refused",
 	BodiesFull:      "bodies_full",
 	NoUpstream:      "no_upstream",
 	Busy:            "upstream_busy",
@@ -62,7 +64,7 @@ var faults = [...]string{
 func (f Fault) String() string { return faults[f] }
 
 // OfClient tells whether it is the client's doing, and says nothing about an upstream.
-func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodySlow }
+func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodyRefused }
 
 // allowsFallback tells whether another pool may be asked after the fault: no upstream has seen the request, or it may be
 // repeated.

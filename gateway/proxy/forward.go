@@ -14,29 +14,46 @@ func (p *Proxy) Forward(x *Exchange) Outcome {
 			x.free()
 		}
 	}()
-	f := p.collect(x)
-	if f != None {
-		return Outcome(f)
-	}
-	first, second := x.Pool, x.Fallback
-	if second != nil && first.Sick() && second.Healthy() {
-		first, second = second, first
-	}
-	x.failing = second != nil && second.Healthy()
-	f = p.offer(x, first)
-	if second != nil && f.allowsFallback() && !x.Gone() {
-		if f == Unavailable {
-			p.retry(x, RetryUnavailable)
-		}
-		x.failing = false
-		if g := p.offer(x, second); g != NoUpstream || f == Unavailable {
-			f = g
+	if !x.collected {
+		if f := p.Collect(x); f != None {
+			return Outcome(f)
 		}
 	}
+	f := p.offerAll(x)
 	if x.taken {
 		return Taken
 	}
 	return Outcome(f)
+}
+
+// offerAll offers the request to one target after the other, as long as that is allowed.
+func (p *Proxy) offerAll(x *Exchange) Fault {
+	first := x.start()
+	x.at, x.failing = first, x.others(first)
+	f := p.offer(x, x.target().Pool)
+	for i := 0; i < len(x.Targets) && f.allowsFallback() && !x.Gone(); i++ {
+		if i == first {
+			continue
+		}
+		if f == Unavailable {
+			p.retry(x, RetryUnavailable)
+		}
+		x.at, x.failing = i, x.well(i) > 0
+		if g := p.offer(x, x.target().Pool); g != NoUpstream || f == Unavailable {
+			f = g
+		}
+	}
+	return f
+}
+
+// others tells whether an upstream of a target but that one is well.
+func (x *Exchange) others(first int) bool {
+	for i := range x.Targets {
+		if i != first && x.Targets[i].Pool.Healthy() {
+			return true
+		}
+	}
+	return false
 }
 
 // offer sends the request to an upstream of the pool, and to others as long as that is safe and the pool's

@@ -16,8 +16,7 @@ const headRoom = 1024
 func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	h := r.Head
 	dst = append(append(dst, h.Method...), ' ')
-	dst = append(dst, r.Target...)
-	dst = append(dst, " HTTP/1.1\r\n"...)
+	dst = append(r.appendTarget(dst), " HTTP/1.1\r\n"...)
 	dst = wire.AppendField(dst, "Host: ", u.host)
 	from := len(dst)
 	if r.Lines != nil {
@@ -43,9 +42,11 @@ func (x *Exchange) appendFraming(dst []byte) []byte {
 		dst = append(dst, switching...)
 	case !x.Head.HasBody() && !carriesBody(x.Head.Method):
 	case x.hold.whole:
-		dst = wire.AppendLength(dst, int64(x.hold.size))
+		dst = wire.AppendLength(dst, x.hold.length(int64(x.hold.size)))
+	case x.Head.ContentLength == wire.ChunkedBody:
+		dst = wire.AppendLength(dst, wire.ChunkedBody)
 	default:
-		dst = wire.AppendLength(dst, x.Head.ContentLength)
+		dst = wire.AppendLength(dst, x.hold.length(x.Head.ContentLength+x.hold.grown))
 	}
 	return append(dst, "\r\n"...)
 }

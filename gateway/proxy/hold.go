@@ -46,6 +46,12 @@ type hold struct {
 	size  int            // bytes in all
 	taken int64          // of holds
 	whole bool           // there is nothing else
+
+	reader BodyReader // nil: none
+
+	grown  int64  // bytes by which replacing has made it longer
+	beyond Span   // what with stands for: it does not lie in first alone
+	with   []byte // nil: nothing is replaced on its way
 }
 
 // morePart is how much of a body a buffer of hold.more has; there is room for the end of a chunk behind it.
@@ -75,16 +81,32 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 			continue
 		}
 		n, err := c.ReadBody(space)
-		if f := bodyFault(err); f != None {
+		if f := h.see(space[:n], err); f != None {
 			return f
 		}
 		h.short += n
 	}
 	h.size = h.short
 	if h.whole = c.BodyDone(); h.whole {
-		return None
+		return h.end()
 	}
 	return h.collectMore(c)
+}
+
+// see shows the reader what was read.
+func (h *hold) see(piece []byte, err error) Fault {
+	if f := bodyFault(err); f != None || h.reader == nil {
+		return f
+	}
+	return h.reader.Read(piece)
+}
+
+// end tells the reader that the body is whole.
+func (h *hold) end() Fault {
+	if h.reader == nil {
+		return None
+	}
+	return h.reader.End()
 }
 
 // grow makes first large enough for so much of the body.
@@ -99,10 +121,17 @@ func (h *hold) grow(want int, limit int64) bool {
 	return true
 }
 
-// collectMore reads what does not fit first.
+// collectMore reads what does not fit first: so much as is held of each body, and beyond it as long as the reader does not
+// know enough.
 func (h *hold) collectMore(c *wire.ClientConn) Fault {
 	each := int(h.holds.each.Load())
-	for at := morePart; h.size < each && !c.BodyDone(); {
+	for at := morePart; !c.BodyDone(); {
+		if h.size >= each {
+			if h.reader == nil || !h.reader.Open() {
+				return None
+			}
+			each += morePart // the body's own limit ends it
+		}
 		if at == morePart {
 			if !h.reserve(int64(min(morePart, each-h.size)), h.holds.total.Load()) {
 				return BodiesFull
@@ -110,15 +139,16 @@ func (h *hold) collectMore(c *wire.ClientConn) Fault {
 			h.more = append(h.more, wire.GetBuffer(wire.LargeBuffer))
 			at = 0
 		}
-		n, err := c.ReadBody(h.more[len(h.more)-1].B[at:min(morePart, at+each-h.size)])
-		if f := bodyFault(err); f != None {
+		space := h.more[len(h.more)-1].B[at:min(morePart, at+each-h.size)]
+		n, err := c.ReadBody(space)
+		if f := h.see(space[:n], err); f != None {
 			return f
 		}
 		at += n
 		h.size += n
 	}
-	h.whole = c.BodyDone()
-	return None
+	h.whole = true
+	return h.end()
 }
 
 func (h *hold) reserve(n, limit int64) bool {
@@ -143,6 +173,7 @@ func (h *hold) release() {
 		h.holds.held.Add(-h.taken)
 	}
 	h.first, h.more, h.taken = nil, h.more[:0], 0
+	h.reader = nil
 }
 
 // MaxWhole is the longest body, in bytes, that is held whole: a request's, so that it can be sent at once

@@ -33,6 +33,8 @@ type picker struct {
 	rotation   []uint16    // of round_robin: candidates in the order of their turns
 	slots      []uint16    // of hash: the candidate of each slot that a key may fall into
 	lastResort []*Upstream // that look sick, but may still answer
+	listing    *listing
+	narrowed   []*picker // one for each set of listing; nil: all upstreams have the same models
 }
 
 // A candidate is an upstream that may be picked.

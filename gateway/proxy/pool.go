@@ -25,6 +25,7 @@ type Pool struct {
 	hashName   string // of the field, in lower case, or of the parameter
 	load       load
 	picker     atomic.Pointer[picker]
+	listing    atomic.Pointer[listing] // nil: no upstream has told what it lists
 	budget     budget
 	queue      *queue
 	hedge      time.Duration // after which a GET is sent to another upstream as well; 0: never
@@ -89,7 +90,11 @@ func (p *Pool) Queue() QueueState {
 // pick acquires a place at an upstream for a request that those in tried could not be given. It returns none with Busy if all
 // others are full, and with NoUpstream if there are no others.
 func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
-	r := p.picker.Load()
+	return p.pickFrom(p.picker.Load(), key, tried)
+}
+
+// pickFrom is pick among those that a picker chooses from.
+func (p *Pool) pickFrom(r *picker, key uint64, tried []*Upstream) (*Upstream, Fault) {
 	if len(r.candidates) > 0 {
 		if s := r.choose(key); !slices.Contains(tried, s.Upstream) && p.acquire(s.Upstream) {
 			return s.Upstream, None
@@ -168,6 +173,7 @@ func (p *Pool) refresh(now time.Duration) {
 	}
 	r := newPicker(p.balance, &p.load, well)
 	r.lastResort = lastResort
+	r.narrow(p.listing.Load())
 	p.picker.Store(r)
 	p.queue.wakeFirst()
 	p.reportHealth() // when it is so: who is told that an upstream is left out can rely on it

@@ -133,6 +133,7 @@ func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 				u.probeSoon() // it may be named only now
 			}
 		}
+		pool.relist()
 		pool.refresh(wire.Now())
 	}
 	for _, u := range fresh {

@@ -19,6 +19,7 @@ type pump struct {
 	hold    *hold // the pump's until it has ended
 	chunked bool
 	again   bool // what is held may be sent again
+	reader  BodyReader
 	onPanic func(any)
 
 	fault atomic.Uint32 // why the body has no end, as a Fault
@@ -53,12 +54,12 @@ func (m *pump) run() {
 	defer b.Put()
 	for {
 		n, err := m.client.ReadBody(b.B[wire.ChunkRoom : len(b.B)-wire.ChunkTail])
-		if f := bodyFault(err); f != None {
+		last := m.client.BodyDone()
+		if f := m.see(b.B[wire.ChunkRoom:wire.ChunkRoom+n], err); f != None {
 			m.stop(f)
 			return
 		}
 		// Told before the last bytes go out: the response to them may be there before this goroutine runs again.
-		last := m.client.BodyDone()
 		m.read.Store(last)
 		from, to := wire.ChunkRoom, wire.ChunkRoom+n
 		if m.chunked {
@@ -75,20 +76,49 @@ func (m *pump) run() {
 // sendHeld sends what is held of the body but its first part, which has been sent, and gives it back.
 func (m *pump) sendHeld() bool {
 	h := m.hold
-	left := h.size - h.short
+	at, left := int64(h.short), h.size-h.short
 	for _, b := range h.more {
 		n := min(left, morePart)
 		if left -= n; left == 0 && m.chunked && !h.whole {
 			n += copy(b.B[n:], "\r\n")
 		}
-		if !m.send(b.B[:n]) {
+		if !m.sendPart(b.B[:n], at) {
 			return false
 		}
+		at += int64(morePart)
 	}
 	if !m.again {
 		h.release() // an upload or a generation may take long
 	}
 	return true
+}
+
+// sendPart sends a part of what is held that begins so far behind the body's beginning, with what stands in for some of it.
+func (m *pump) sendPart(b []byte, at int64) bool {
+	h := m.hold
+	from, to, end := h.beyond.From, h.beyond.To, at+int64(len(b))
+	if h.with == nil || end <= from || at >= to {
+		return m.send(b)
+	}
+	if at < from && !m.send(b[:from-at]) {
+		return false
+	}
+	if (at <= from || at == int64(h.short)) && !m.send(h.with) { // it may begin in the first part, which was sent up to there
+		return false
+	}
+	return end <= to || m.send(b[to-at:])
+}
+
+// see shows the reader what was read.
+func (m *pump) see(piece []byte, err error) Fault {
+	f := bodyFault(err)
+	if f != None || m.reader == nil {
+		return f
+	}
+	if f = m.reader.Read(piece); f == None && m.client.BodyDone() {
+		f = m.reader.End()
+	}
+	return f
 }
 
 // send writes a part of the body.

@@ -35,15 +35,18 @@ type Request struct {
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Lines       []byte // CRLF after each, in place of those of Head that travel on; nil: those
-	Peer        []byte // the client's address as text
-	Secure      bool   // the client came over TLS
-	Trusted     bool   // the peer may speak for a client: its X-Forwarded fields are continued
-	ClientKey   []byte // who asks, for a pool that hashes by client
-	Generates   bool   // it is of OpenAI's API: an upstream may take its time of a generation for the head
-	Drop        string // lines of the response whose names begin so, in lower case, go no further; "": none
-	Pool        *Pool
-	Fallback    *Pool // asked when no upstream of Pool takes the request; may be nil
+	Lines       []byte     // CRLF after each, in place of those of Head that travel on; nil: those
+	Peer        []byte     // the client's address as text
+	Secure      bool       // the client came over TLS
+	Trusted     bool       // the peer may speak for a client: its X-Forwarded fields are continued
+	ClientKey   []byte     // who asks, for a pool that hashes by client
+	Generates   bool       // it is of OpenAI's API: an upstream may take its time of a generation for the head
+	Drop        string     // lines of the response whose names begin so, in lower case, go no further; "": none
+	Targets     []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
+	Span        Span       // what targets replace
+	Reader      BodyReader // sees the body; nil: nobody
+	at          int        // the target that is asked, of Targets
+	Room        int        // bytes by which what goes upstream may be longer than what came, beside the gateway's own lines
 }
 
 // timeForHead is how long an upstream may take until the head of its response is there.

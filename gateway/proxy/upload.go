@@ -6,14 +6,16 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// collect reads the request's body, or the beginning of a long one. The client's pace costs no upstream a place.
-func (p *Proxy) collect(x *Exchange) Fault {
+// Collect reads the request's body, or the beginning of a long one, and as much more as x.Reader needs. The client's pace costs no
+// upstream a place. Of the request, x.Head, x.Client, x.Reader and x.Room are set. [Proxy.Forward] does it for who has not.
+func (p *Proxy) Collect(x *Exchange) Fault {
+	x.collected = true
 	h := &x.hold
 	if h.whole = !x.Head.HasBody(); h.whole {
 		return None
 	}
-	h.holds = &p.holds
-	h.room = headRoom + len(x.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID) + x.Pool.credentialRoom() + x.Fallback.credentialRoom()
+	h.holds, h.reader = &p.holds, x.Reader
+	h.room = headRoom + len(x.Head.Target) + len(x.Head.Method) + x.Client.HeadLen() + len(x.RequestID) + x.Room
 	began := wire.Now()
 	f := h.collect(x.Client, x.Head.ContentLength)
 	x.ClientTime = wire.Now() - began
@@ -26,13 +28,16 @@ func (p *Proxy) collect(x *Exchange) Fault {
 // message is the request as it is sent, or its head and the first part of its body: the pump sends the others.
 func (x *Exchange) message() []byte {
 	h := &x.hold
+	if h.first != nil && x.Span.In == InBody {
+		h.replace(&x.Span, x.target().With)
+	}
 	x.head = x.appendFraming(appendRequestHead(x.head[:0], &x.Request, x.upstream))
 	if h.first == nil {
 		return x.head
 	}
-	to := h.room + h.short
+	to := h.room + h.beginning()
 	if !h.whole && x.Head.ContentLength == wire.ChunkedBody {
-		x.head = wire.AppendChunkSize(x.head, h.size)
+		x.head = wire.AppendChunkSize(x.head, int(h.length(int64(h.size))))
 		if len(h.more) == 0 {
 			to += copy(h.first.B[to:], "\r\n")
 		}
@@ -51,7 +56,7 @@ func (p *Proxy) startPump(x *Exchange) {
 	m := pumps.Get().(*pump)
 	m.client, m.conn, m.up, m.hold = x.Client, x.conn, x.upstream, &x.hold
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
-	m.again = x.repeatable()
+	m.again, m.reader = x.repeatable(), x.Reader
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))
 	m.read.Store(x.hold.whole)
@@ -99,6 +104,6 @@ func (x *Exchange) stopPump() {
 	}
 	x.dirty = x.dirty || m.stuck.Load()
 	x.pump = nil
-	m.client, m.conn, m.up, m.hold = nil, nil, nil, nil
+	m.client, m.conn, m.up, m.hold, m.reader = nil, nil, nil, nil, nil
 	pumps.Put(m)
 }

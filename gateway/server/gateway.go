@@ -92,14 +92,14 @@ type route struct {
 	prefix   string // what a prefix route's paths begin with, "" for an exact one
 	plain    string // the path or the prefix, decoded and without dot segments
 	methods  []string
-	allow    string // the Allow field of a 405
-	rewrite  string // replaces the path, or the prefix; "" leaves the target as it came
-	pool     *proxy.Pool
-	fallback *proxy.Pool
-	byClient bool   // one of them wants to know who asks
-	limit    limit  // of one client and of all; nil: none
-	policy   []byte // the RateLimit-Policy field
-	cost     int    // tokens a request costs
+	allow    string         // the Allow field of a 405
+	rewrite  string         // replaces the path, or the prefix; "" leaves the target as it came
+	targets  []proxy.Target // the route's pool, and the one that stands in for it; none: see missing
+	room     int            // bytes by which a request may be longer upstream than as it came
+	byClient bool           // a pool wants to know who asks
+	limit    limit          // of one client and of all; nil: none
+	policy   []byte         // the RateLimit-Policy field
+	cost     int            // tokens a request costs
 	cors     *cors
 	maxBody  int64 // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool

@@ -209,7 +209,7 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 	x.target = r.appendTarget(x.target[:0], x.head.Target)
 	f.Head, f.Target = &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
-	f.Pool, f.Fallback, f.Generates = r.pool, r.fallback, r.openAI
+	f.Targets, f.Room, f.Generates = append(f.Targets[:0], r.targets...), r.room, r.openAI
 	f.Tap = (*tap)(x)
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began

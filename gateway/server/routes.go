@@ -36,13 +36,31 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	case "limited":
 		r.reply = g.limited
 	default:
-		if r.pool = g.proxy.Pool(c.Pool); r.pool == nil {
+		if pool := g.proxy.Pool(c.Pool); pool != nil {
+			r.targets = targetsOf(pool, g.fallback(p.settings, c))
+			r.aim(len(c.Rewrite), r.targets)
+		} else {
 			r.missing = &noLLM
 		}
-		r.fallback = g.fallback(p.settings, c)
-		r.byClient = r.pool.ByClient() || r.fallback.ByClient()
 	}
 	return r
+}
+
+// targetsOf are a pool and the one that stands in for it, if there is one.
+func targetsOf(pool, fallback *proxy.Pool) []proxy.Target {
+	targets := []proxy.Target{{Pool: pool}}
+	if fallback != nil {
+		targets = append(targets, proxy.Target{Pool: fallback})
+	}
+	return targets
+}
+
+// aim notes what requests to these targets need, which may become longer by so many bytes in their own words.
+func (r *route) aim(longer int, targets []proxy.Target) {
+	for _, t := range targets {
+		r.room = max(r.room, longer+t.Pool.CredentialRoom()+len(t.With))
+		r.byClient = r.byClient || t.Pool.ByClient()
+	}
 }
 
 // fallback is the pool that stands in for a route's own: the route's choice, or else the pool's.

@@ -1,0 +1,54 @@
+package proxy
+
+import "aigateway/gateway/wire"
+
+// replace puts with in the place of a part of the body, which it follows when that moves: a request may be rewritten for one target
+// after the other. What does not lie in the first buffer alone is replaced when it is sent.
+func (h *hold) replace(s *Span, with []byte) {
+	if with == nil {
+		return
+	}
+	if s.To > int64(h.short) {
+		h.beyond, h.with = *s, with
+		return
+	}
+	from, to := int(s.From), int(s.To)
+	longer := len(with) - (to - from)
+	b, end := h.first.B, h.room+h.short
+	if h.short-to <= from && end+longer <= len(b)-wire.ChunkTail {
+		copy(b[h.room+to+longer:], b[h.room+to:end])
+	} else { // what stands before it moves into the room of the head, or out of it
+		copy(b[h.room-longer:], b[h.room:h.room+from])
+		h.room -= longer
+	}
+	copy(b[h.room+from:], with)
+	h.short += longer
+	h.size += longer
+	h.grown += int64(longer)
+	s.To = s.From + int64(len(with))
+}
+
+// length is how long what has n bytes will be when it is sent.
+func (h *hold) length(n int64) int64 {
+	if h.with == nil || n < 0 {
+		return n
+	}
+	return n - (h.beyond.To - h.beyond.From) + int64(len(h.with))
+}
+
+// beginning is how much of first goes out with the head.
+func (h *hold) beginning() int {
+	if h.with == nil {
+		return h.short
+	}
+	return int(min(int64(h.short), h.beyond.From))
+}
+
+// appendTarget appends the target as the upstream gets it.
+func (r *Request) appendTarget(dst []byte) []byte {
+	if with := r.target().With; r.Span.In == InTarget && with != nil {
+		dst = append(append(dst, r.Target[:r.Span.From]...), with...)
+		return append(dst, r.Target[r.Span.To:]...)
+	}
+	return append(dst, r.Target...)
+}

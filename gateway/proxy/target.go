@@ -1,0 +1,60 @@
+package proxy
+
+// A Target is a pool that may be asked, and what the request is to say there.
+type Target struct {
+	Pool   *Pool
+	Model  []byte // as upstreams list it: if any of Pool's does, only those that do are asked; nil: all may be
+	With   []byte // stands in Request.Span upstream in place of what the client wrote; nil: that stays
+	Fields []byte // lines for a response from there, CRLF after each; nil: none
+}
+
+// A Span is the part of a request that each [Target] may replace. The zero Span is none.
+type Span struct {
+	From, To int64
+	In       Where
+}
+
+// Where is the part of a request that a [Span] lies in.
+type Where uint8
+
+// The parts.
+const (
+	Nowhere  Where = iota
+	InBody         // without its chunks
+	InTarget       // of the request line
+)
+
+// A BodyReader sees a request's body as it comes from the client, before an upstream gets it. What it is shown is borrowed.
+type BodyReader interface {
+	// Read sees the next piece of the body. A fault ends the request: the last piece is never sent then.
+	Read(piece []byte) Fault
+
+	// End tells that the body was whole.
+	End() Fault
+
+	// Open tells whether something of the body is still to be read before an upstream can be asked.
+	Open() bool
+}
+
+// target is the one that is asked.
+func (r *Request) target() *Target { return &r.Targets[r.at] }
+
+// start is where to begin: at the first target, or if that one's upstreams are known to be sick, at one that is well.
+func (x *Exchange) start() int {
+	if len(x.Targets) > 1 && x.Targets[0].Pool.Sick() {
+		if i := x.well(0); i > 0 {
+			return i
+		}
+	}
+	return 0
+}
+
+// well is the first target behind that one of which an upstream is well, 0 if there is none.
+func (x *Exchange) well(behind int) int {
+	for i := behind + 1; i < len(x.Targets); i++ {
+		if x.Targets[i].Pool.Healthy() {
+			return i
+		}
+	}
+	return 0
+}
