@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 const form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n" +
@@ -38,6 +39,7 @@ func asked(model string) map[string]string {
 		"/score":                    m + `"text_1":"a","text_2":"b"}`,
 		"/tokenize":                 m + `"prompt":"a b"}`,
 		"/detokenize":               m + `"tokens":[]}`,
+		"/v1/audio/speech":          m + `"input":"a b","voice":"alloy"}`,
 		"/v1/audio/transcriptions":  field(model, "", ""),
 		"/v1/audio/translations":    field(model, "", ""),
 	}
@@ -45,7 +47,7 @@ func asked(model string) map[string]string {
 
 // kindFor is the Content-Type that a path wants.
 func kindFor(path string) string {
-	if strings.HasPrefix(path, "/v1/audio/") {
+	if strings.HasPrefix(path, "/v1/audio/tran") {
 		return formType
 	}
 	return "Content-Type: application/json"
@@ -126,8 +128,10 @@ func TestSwitchesEverywhere(t *testing.T) {
 		}
 		n++
 	}
-	if got := s.Stats(); got.Cut != n {
-		t.Errorf("%+v, want %d cut", got, n)
+	for deadline := time.Now().Add(20 * time.Second); s.Stats().Cut != n; time.Sleep(time.Millisecond) { // a cut shows before it is counted
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v, want %d cut", s.Stats(), n)
+		}
 	}
 }
 
@@ -137,6 +141,8 @@ func streams(model string) map[string]string {
 		switch path {
 		case "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages":
 			all[path] = strings.Replace(body, `"model"`, `"stream":true,"model"`, 1)
+		case "/v1/audio/speech":
+			all[path] = strings.Replace(body, `"model"`, `"stream_format":"sse","model"`, 1)
 		case "/v1/audio/transcriptions":
 			all[path] = field(model, "stream", "true")
 		default:
@@ -165,6 +171,7 @@ func TestStreamsOfEveryDialect(t *testing.T) {
 		"response.content_part.done response.output_item.done response.completed", `"total_tokens":5}},"sequence_number":10,"type":"response.completed"}`)
 	f("/v1/messages", "message_start content_block_start ping content_block_delta content_block_delta content_block_delta "+
 		"content_block_stop message_delta message_stop", `"type":"message_delta","usage":{"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"input_tokens":2,"output_tokens":3}}`)
+	f("/v1/audio/speech", "", `{"type":"speech.audio.done","usage":{"input_tokens":2,"output_tokens":3,"total_tokens":5}}`)
 	f("/v1/audio/transcriptions", "", `"type":"transcript.text.done","usage":{"input_token_details":{"audio_tokens":1,"text_tokens":0},"input_tokens":1`)
 }
 
@@ -271,6 +278,10 @@ func TestDialectRefusals(t *testing.T) {
 	f("/v1/score", `{"model":"m","text_1":["a","b"],"text_2":"a"}`, `"param":"text_2"`)
 	f("/tokenize", `{}`, `missing_required_parameter`)
 	f("/detokenize", `{"tokens":["a"]}`, `invalid_type`)
+	f("/v1/audio/speech", `{"model":"m","voice":"a"}`, `"param":"input"`)
+	f("/v1/audio/speech", `{"model":"m","input":"a"}`, `"param":"voice"`)
+	f("/v1/audio/speech", `{"model":"m","input":"a","voice":"a","response_format":"mid"}`, `"param":"response_format"`)
+	f("/v1/audio/speech", `{"model":"m","voice":"a","input":"`+strings.Repeat("é", 4097)+`"}`, `4096`)
 	f("/v1/audio/transcriptions", "--b--\r\n", `"param":"file"`)
 	f("/v1/audio/transcriptions", field("", "", ""), `"param":"model"`)
 	f("/v1/audio/transcriptions", field("m", "stream", "perhaps"), `"param":"stream"`)

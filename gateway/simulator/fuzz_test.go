@@ -21,6 +21,10 @@ func FuzzDecode(f *testing.F) {
 		`{"model":"m","input":[{"role":"user","content":"a"},{"type":"x"}],"instructions":"b","max_output_tokens":1}`,
 		`{"model":"m","system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":"b"}],"max_tokens":9}`,
 		`{"model":"m","query":"a b","documents":["b",{"text":"c"}],"top_n":1,"return_documents":false}`,
+		`{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","content":[{"text":"7"}]}]}],"max_tokens":9,"tools":[{"name":"f"}]}`,
+		`{"model":"m","messages":[{"role":"user","content":"b"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"required":["q"]}}}]}`,
+		`{"model":"m","input":"a","tools":[{"type":"function","name":"f"}],"tool_choice":{"type":"function","name":"f"}}`,
+		`{"model":"m","input":"a","voice":"v","response_format":"wav"}`,
 		`{"model":"m","text_1":"a","text_2":["a","b"]}`, `{"content":"a b"}`, `{"tokens":[0,1]}`,
 		`{"model":"m","input":[null],"dimensions":-9223372036854775808}`,
 	} {
@@ -68,6 +72,9 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("%q came back as %q", q.text, again)
 			}
 		}
+		if _, err := decodeSpeech(body); err != nil {
+			checkFault(t, err)
+		}
 		if _, err := decodeDetokenize(body); err != nil {
 			checkFault(t, err)
 		}
@@ -90,18 +97,24 @@ func checkFault(t *testing.T, err error) {
 func checkQuestion(t *testing.T, q question) {
 	t.Helper()
 	tokens, reason := q.speak(-1)
-	text := strings.Join(tokens, "")
-	switch reason {
-	case "stop":
-		if text != "echo: "+q.echo {
-			t.Errorf("%q does not echo %q", text, q.echo)
+	text, whole := strings.Join(tokens, ""), "echo: "+q.echo
+	if q.call.name != "" {
+		whole = q.call.arguments
+		if !json.Valid([]byte(whole)) {
+			t.Errorf("arguments %q", whole)
 		}
-	case "length":
-		if len(tokens) != q.limit || !strings.HasPrefix("echo: "+q.echo, text) {
-			t.Errorf("%d tokens %q, limit %d, of %q", len(tokens), text, q.limit, q.echo)
+	}
+	switch {
+	case reason == "stop" && q.call.name == "", reason == "tool_calls" && q.call.name != "":
+		if text != whole {
+			t.Errorf("%q is not %q", text, whole)
+		}
+	case reason == "length":
+		if len(tokens) != q.limit || !strings.HasPrefix(whole, text) {
+			t.Errorf("%d tokens %q, limit %d, of %q", len(tokens), text, q.limit, whole)
 		}
 	default:
-		t.Errorf("reason %q", reason)
+		t.Errorf("reason %q, call %+v", reason, q.call)
 	}
 	for _, token := range tokens {
 		if token == "" || len(token) > tokenBytes+4 {

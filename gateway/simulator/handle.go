@@ -40,6 +40,8 @@ func (s *Simulator) table() map[string]route {
 		"/v1/messages/count_tokens": {post: s.countTokens},
 		"/v1/audio/transcriptions":  {post: s.transcribe},
 		"/v1/audio/translations":    {post: s.transcribe},
+		"/v1/audio/speech":          {post: s.readAloud},
+		"/v1/realtime":              {get: s.realtime},
 		"/v1/embeddings":            {post: s.embeddings},
 	}
 }

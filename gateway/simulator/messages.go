@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 )
@@ -77,21 +78,28 @@ func decodeMessages(body []byte) (question, error) {
 		return q, err
 	}
 	q.hear(system)
-	return q, q.hearMessages(m)
+	if err := q.hearMessages(m); err != nil {
+		return q, err
+	}
+	return q, q.mayCall(m)
 }
 
 // answered is an answer in Anthropic's form.
 type answered struct {
 	id, model, stop string
+	tool            string // that is called; "": none
 	tokens          []string
 	prompt          int
 }
 
 func newReply(q question, g generation) answered {
 	tokens, reason := q.speak(g.tokens)
-	a := answered{id: "msg_" + g.id, model: g.model, stop: "end_turn", tokens: tokens, prompt: q.prompt}
-	if reason == "length" {
+	a := answered{id: g.id, model: g.model, stop: "end_turn", tool: q.call.name, tokens: tokens, prompt: q.prompt}
+	switch reason {
+	case "length":
 		a.stop = "max_tokens"
+	case "tool_calls":
+		a.stop = "tool_use"
 	}
 	return a
 }
@@ -100,9 +108,28 @@ func (a answered) usage(output int) object {
 	return object{"input_tokens": a.prompt, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": output}
 }
 
+// block is the one part of the answer: a text, or a call. Arguments that max_tokens has cut are no JSON, and left out.
+func (a answered) block(said string) object {
+	if a.tool == "" {
+		return object{"type": "text", "text": said}
+	}
+	if !json.Valid([]byte(said)) {
+		said = "{}"
+	}
+	return object{"type": "tool_use", "id": "toolu_" + a.id, "name": a.tool, "input": json.RawMessage(said)}
+}
+
+// increment is what a token adds to the block.
+func (a answered) increment(token string) object {
+	if a.tool == "" {
+		return object{"type": "text_delta", "text": token}
+	}
+	return object{"type": "input_json_delta", "partial_json": token}
+}
+
 func (a answered) whole() object {
-	return object{"id": a.id, "type": "message", "role": "assistant", "model": a.model,
-		"content":     []object{{"type": "text", "text": strings.Join(a.tokens, "")}},
+	return object{"id": "msg_" + a.id, "type": "message", "role": "assistant", "model": a.model,
+		"content":     []object{a.block(strings.Join(a.tokens, ""))},
 		"stop_reason": a.stop, "stop_sequence": nil, "usage": a.usage(len(a.tokens))}
 }
 
@@ -117,11 +144,11 @@ func (a answered) play() play {
 		tokens: a.tokens,
 		opening: []frame{
 			event("message_start", object{"message": begun}),
-			event("content_block_start", object{"index": 0, "content_block": object{"type": "text", "text": ""}}),
+			event("content_block_start", object{"index": 0, "content_block": a.block("")}),
 			event("ping", object{}),
 		},
 		part: func(_ int, token string) frame {
-			return event("content_block_delta", object{"index": 0, "delta": object{"type": "text_delta", "text": token}})
+			return event("content_block_delta", object{"index": 0, "delta": a.increment(token)})
 		},
 		closing: []frame{
 			event("content_block_stop", object{"index": 0}),

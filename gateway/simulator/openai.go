@@ -15,6 +15,8 @@ type question struct {
 	limit     int    // max_tokens; 0: none
 	stream    bool
 	withUsage bool // stream_options.include_usage
+	result    bool // what was said last is what a function gave back
+	call      call // instead of the echo
 }
 
 func (q question) named() string { return q.model }
@@ -43,7 +45,8 @@ type choice struct {
 
 type message struct {
 	Role        string     `json:"role"`
-	Content     string     `json:"content"`
+	Content     *string    `json:"content"` // null where a function is called
+	ToolCalls   []toolCall `json:"tool_calls,omitempty"`
 	Refusal     *string    `json:"refusal"`     // always null
 	Annotations []struct{} `json:"annotations"` // always empty
 }
@@ -52,6 +55,8 @@ type delta struct {
 	Role    string          `json:"role,omitempty"`
 	Content *string         `json:"content,omitempty"`
 	Refusal json.RawMessage `json:"refusal,omitempty"` // null beside the role, else absent
+
+	ToolCalls []toolCall `json:"tool_calls,omitempty"`
 }
 
 type usage struct {
@@ -89,7 +94,7 @@ func chatDialect() dialect {
 		id: "chatcmpl-", object: "chat.completion", chunk: "chat.completion.chunk", tier: "default",
 		opening: []choice{{Delta: &delta{Role: "assistant", Content: new(""), Refusal: json.RawMessage("null")}}},
 		whole: func(text string) choice {
-			return choice{Message: &message{Role: "assistant", Content: text, Annotations: []struct{}{}}}
+			return choice{Message: &message{Role: "assistant", Content: &text, Annotations: []struct{}{}}}
 		},
 		part:    func(token string) choice { return choice{Delta: &delta{Content: &token}} },
 		closing: func() choice { return choice{Delta: &delta{}} },
@@ -108,6 +113,9 @@ func (s *Simulator) chat(w http.ResponseWriter, r *http.Request) error {
 	q, g, err := accept(s, w, r, decodeChat)
 	if err != nil {
 		return err
+	}
+	if q.call.name != "" {
+		return conversation{q, callDialect(q.call.name, g.id)}.answer(w, r, g)
 	}
 	return conversation{q, chatDialect()}.answer(w, r, g)
 }
@@ -146,10 +154,13 @@ func (c conversation) answer(w http.ResponseWriter, r *http.Request, g generatio
 	return g.replyWhole(w, head)
 }
 
-// speak is the answer's tokens and why it ended. A wanted number below 0 is the echo's own.
+// speak is the answer's tokens, or those of the arguments of its call, and why it ended. A wanted number below 0 is the echo's
+// own; arguments are never padded.
 func (q question) speak(wanted int) (tokens []string, reason string) {
-	tokens = tokenize("echo: " + q.echo)
-	if wanted >= 0 {
+	tokens, reason = tokenize("echo: "+q.echo), "stop"
+	if q.call.name != "" {
+		tokens, reason = tokenize(q.call.arguments), "tool_calls"
+	} else if wanted >= 0 {
 		tokens = tokens[:min(wanted, len(tokens))]
 		for len(tokens) < wanted {
 			tokens = append(tokens, " token")
@@ -158,5 +169,5 @@ func (q question) speak(wanted int) (tokens []string, reason string) {
 	if q.limit > 0 && len(tokens) > q.limit {
 		return tokens[:q.limit], "length"
 	}
-	return tokens, "stop"
+	return tokens, reason
 }

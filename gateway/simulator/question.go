@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// decodeChat reads the body of a chat completion. Members that would not change the echo (temperature, tools, …) pass unread.
+// decodeChat reads the body of a chat completion. Members that would not change the echo (temperature, seed, …) pass unread.
 func decodeChat(body []byte) (question, error) {
 	m, err := readModelRequest(body)
 	if err != nil {
@@ -18,7 +18,10 @@ func decodeChat(body []byte) (question, error) {
 	if err != nil {
 		return q, err
 	}
-	return q, q.hearMessages(m)
+	if err := q.hearMessages(m); err != nil {
+		return q, err
+	}
+	return q, q.mayCall(m)
 }
 
 // hearMessages takes in the conversation of chat completions and of Messages.
@@ -38,6 +41,7 @@ func (q *question) hearMessages(m members) error {
 			return err
 		}
 		q.hear(text)
+		q.result = said.isResult()
 	}
 	return nil
 }
@@ -62,7 +66,7 @@ func (m members) text(at string) (string, error) {
 	return m.prose("content", at)
 }
 
-// prose is a member that is a string or an array of parts, of which those with text count.
+// prose is a member that is a string or an array of parts, of which those with text and functions' results count.
 func (m members) prose(name, at string) (string, error) {
 	if text, _, err := member[string](m, name, "a string"); err == nil {
 		return text, nil
@@ -73,6 +77,10 @@ func (m members) prose(name, at string) (string, error) {
 	}
 	var all strings.Builder
 	for i, part := range parts {
+		if part.isToolResult() {
+			all.WriteString(part.outcome())
+			continue
+		}
 		text, _, err := member[string](part, "text", "a string")
 		if err != nil {
 			return "", wrongType(at+name+"["+strconv.Itoa(i)+"].text", "a string")

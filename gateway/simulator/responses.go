@@ -40,7 +40,7 @@ func decodeResponse(body []byte) (question, error) {
 	const kind = "a string or an array of objects"
 	if text, ok, err := member[string](m, "input", kind); err == nil && ok {
 		q.hear(text)
-		return q, nil
+		return q, q.mayCall(m)
 	}
 	items, ok, err := member[[]members](m, "input", kind)
 	switch {
@@ -51,13 +51,18 @@ func decodeResponse(body []byte) (question, error) {
 	case len(items) == 0:
 		return q, wrongValue("input", "at least one item")
 	}
-	return q, q.hearItems(items)
+	if err := q.hearItems(items); err != nil {
+		return q, err
+	}
+	return q, q.mayCall(m)
 }
 
 // hearItems takes in the messages among the items. The others (a tool's call, its output) have no role.
 func (q *question) hearItems(items []members) error {
 	for i, item := range items {
 		if _, ok := item["role"]; !ok {
+			kind, _, _ := member[string](item, "type", "a string")
+			q.result = kind == "function_call_output"
 			continue
 		}
 		text, err := item.text("input[" + strconv.Itoa(i) + "].")
@@ -65,28 +70,30 @@ func (q *question) hearItems(items []members) error {
 			return err
 		}
 		q.hear(text)
+		q.result = false
 	}
 	return nil
 }
 
 // response is an answer in the form of /v1/responses.
 type response struct {
-	id, item, model string
-	created         int64
-	tokens          []string
-	cut             bool // by max_output_tokens
-	prompt          int
+	id, model string
+	tool      string // that is called; "": none
+	created   int64
+	tokens    []string
+	cut       bool // by max_output_tokens
+	prompt    int
 }
 
 func newResponse(q question, g generation) response {
 	tokens, reason := q.speak(g.tokens)
-	return response{id: "resp_" + g.id, item: "msg_" + g.id, model: g.model, created: time.Now().Unix(),
+	return response{id: g.id, model: g.model, tool: q.call.name, created: time.Now().Unix(),
 		tokens: tokens, cut: reason == "length", prompt: q.prompt}
 }
 
 // state is the response while it is made.
 func (a response) state(status string) object {
-	return object{"id": a.id, "object": "response", "created_at": a.created, "status": status, "model": a.model, "output": []object{},
+	return object{"id": "resp_" + a.id, "object": "response", "created_at": a.created, "status": status, "model": a.model, "output": []object{},
 		"error": nil, "incomplete_details": nil, "instructions": nil, "metadata": object{}, "parallel_tool_calls": true,
 		"temperature": 1, "tool_choice": "auto", "tools": []object{}, "top_p": 1, "usage": nil}
 }
@@ -104,52 +111,87 @@ func (a response) ended() object {
 	if a.cut {
 		end["incomplete_details"] = object{"reason": "max_output_tokens"}
 	}
-	end["output"] = []object{a.message(a.status(), []object{a.text(strings.Join(a.tokens, ""))})}
+	end["output"] = []object{a.item(a.status(), strings.Join(a.tokens, ""))}
 	end["usage"] = object{"input_tokens": a.prompt, "input_tokens_details": object{"cached_tokens": 0, "cache_write_tokens": 0},
 		"output_tokens": len(a.tokens), "output_tokens_details": object{"reasoning_tokens": 0}, "total_tokens": a.prompt + len(a.tokens)}
 	return end
 }
 
-func (a response) message(status string, content []object) object {
-	return object{"id": a.item, "type": "message", "role": "assistant", "status": status, "content": content}
+// item is the one thing in the output: a message, of nothing at first, or a call.
+func (a response) item(status, said string) object {
+	if a.tool != "" {
+		return object{"id": a.itemID(), "type": "function_call", "status": status, "call_id": "call_" + a.id, "name": a.tool, "arguments": said}
+	}
+	content := []object{}
+	if status != "in_progress" {
+		content = append(content, a.text(said))
+	}
+	return object{"id": a.itemID(), "type": "message", "role": "assistant", "status": status, "content": content}
+}
+
+func (a response) itemID() string {
+	if a.tool != "" {
+		return "fc_" + a.id
+	}
+	return "msg_" + a.id
 }
 
 func (a response) text(text string) object {
 	return object{"type": "output_text", "text": text, "annotations": []object{}, "logprobs": []object{}}
 }
 
-// play numbers its events, as the SDKs' types want them.
+// numbered makes events and numbers them, as the SDKs' types want them.
+type numbered struct {
+	response
+	next int
+}
+
+func (a *numbered) event(name string, o object) frame {
+	o["type"], o["sequence_number"] = name, a.next
+	a.next++
+	return frame{name, encode(o)}
+}
+
+// within is an event about the item, or about the text in it.
+func (a *numbered) within(name string, o object) frame {
+	o["item_id"], o["output_index"] = a.itemID(), 0
+	if a.tool == "" {
+		o["content_index"] = 0
+	}
+	return a.event(name, o)
+}
+
 func (a response) play() play {
-	number := 0
-	event := func(name string, o object) frame {
-		o["type"], o["sequence_number"] = name, number
-		number++
-		return frame{name, encode(o)}
-	}
+	e := &numbered{response: a}
 	whole := strings.Join(a.tokens, "")
-	inText := func(o object) object {
-		o["item_id"], o["output_index"], o["content_index"] = a.item, 0, 0
-		return o
-	}
 	p := play{tokens: a.tokens}
 	p.opening = []frame{
-		event("response.created", object{"response": a.state("in_progress")}),
-		event("response.in_progress", object{"response": a.state("in_progress")}),
-		event("response.output_item.added", object{"output_index": 0, "item": a.message("in_progress", []object{})}),
-		event("response.content_part.added", inText(object{"part": a.text("")})),
+		e.event("response.created", object{"response": a.state("in_progress")}),
+		e.event("response.in_progress", object{"response": a.state("in_progress")}),
+		e.event("response.output_item.added", object{"output_index": 0, "item": a.item("in_progress", "")}),
 	}
-	first := number
+	if a.tool == "" {
+		p.opening = append(p.opening, e.within("response.content_part.added", object{"part": a.text("")}))
+	}
+	first := e.next
 	p.part = func(i int, token string) frame {
-		o := inText(object{"delta": token, "logprobs": []object{}})
-		o["type"], o["sequence_number"] = "response.output_text.delta", first+i
-		return frame{"response.output_text.delta", encode(o)}
+		one := numbered{a, first + i}
+		if a.tool != "" {
+			return one.within("response.function_call_arguments.delta", object{"delta": token})
+		}
+		return one.within("response.output_text.delta", object{"delta": token, "logprobs": []object{}})
 	}
-	number += len(a.tokens)
-	p.closing = []frame{
-		event("response.output_text.done", inText(object{"text": whole, "logprobs": []object{}})),
-		event("response.content_part.done", inText(object{"part": a.text(whole)})),
-		event("response.output_item.done", object{"output_index": 0, "item": a.message(a.status(), []object{a.text(whole)})}),
-		event("response."+a.status(), object{"response": a.ended()}),
+	e.next += len(a.tokens)
+	if a.tool != "" {
+		p.closing = []frame{e.within("response.function_call_arguments.done", object{"name": a.tool, "arguments": whole})}
+	} else {
+		p.closing = []frame{
+			e.within("response.output_text.done", object{"text": whole, "logprobs": []object{}}),
+			e.within("response.content_part.done", object{"part": a.text(whole)}),
+		}
 	}
+	p.closing = append(p.closing,
+		e.event("response.output_item.done", object{"output_index": 0, "item": a.item(a.status(), whole)}),
+		e.event("response."+a.status(), object{"response": a.ended()}))
 	return p
 }

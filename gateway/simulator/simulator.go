@@ -20,12 +20,20 @@
 //	/v1/rerank, /rerank    POST       the documents by how many words they share with the query
 //	/v1/score, /score      POST       the same for pairs, in vLLM's shape
 //	/v1/audio/transcriptions  POST    a multipart form, whole (json, text, srt, verbose_json, vtt) or streamed; translations too
+//	/v1/audio/speech       POST       noise that depends on the text alone, in bytes or as events; wav and pcm can be played
+//	/v1/realtime           GET        a websocket: session.update, conversation.item.create, response.create and what answers them
 //	/tokenize, /detokenize POST       vLLM's shapes; what is detokenized must have been tokenized here
 //
 // HEAD is answered wherever GET is. Every text contains what was asked ("echo: …"), so that a test can tell one request's
 // answer from another's. With Options.Models a request for another model is 404 model_not_found; without, the /v1 routes take any
 // name and answer with the simulator's own, "sim-" and Options.Name. /tokenize and /detokenize need not state one. The /v1 routes
 // make one choice (n = 1) and, unlike OpenAI's /v1/completions, set no max_tokens of their own, which would cut the echo.
+//
+// # Tools
+//
+// A request of chat completions, Responses or Messages that names functions is answered by a call of the one that tool_choice
+// names, else of the first, unless tool_choice is "none" or what was said last is a function's result. The arguments are one
+// member, the first that the function requires, with what was asked as its value.
 //
 // # What happens to a generation
 //
@@ -40,7 +48,7 @@
 //
 //	X-Sim-Latency: 5ms    wait this long before the answer, 0s to 10m
 //	X-Sim-Pace: 0s        pause this long between two stream tokens, 0s to 1m
-//	X-Sim-Tokens: 100     answer with exactly so many tokens, 1 to 100000: the echo cut short, or padded with " token"
+//	X-Sim-Tokens: 100     answer with exactly so many tokens, 1 to 100000: the echo cut short, or padded with " token"; not a call
 //	X-Sim-Error: 503      fail with this status, 400 to 599, after the latency; 429 and 503 carry Retry-After: 1
 //	X-Sim-Cut: 3          close the connection after 3 stream events, or 3 bytes of a whole body, 0 to 1048576;
 //	                      more than there is cuts a stream before its last chunk, a whole body before its last byte
@@ -234,13 +242,13 @@ func (s *Simulator) stop() error {
 	return err
 }
 
-// track counts open connections: http.Server.Close does not wait for their goroutines. Nothing here hijacks, so each
-// connection is new once and closed once.
+// track counts open connections: http.Server.Close does not wait for their goroutines. Each
+// connection is new once, and closed or taken over once.
 func (s *Simulator) track(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		s.conns.Add(1)
-	case http.StateClosed:
+	case http.StateClosed, http.StateHijacked: // a websocket is counted again where it is served
 		s.conns.Done()
 	}
 }

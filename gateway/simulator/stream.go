@@ -36,23 +36,35 @@ func (g generation) stream(w http.ResponseWriter, r *http.Request, p play) error
 	if err != nil {
 		return err
 	}
-	if err := out.sendAll(p.opening); err != nil {
-		return err
-	}
-	for i, token := range p.tokens {
-		if i > 0 {
-			if err := pause(r.Context(), g.pace); err != nil {
-				return err
-			}
-		}
-		if err := out.send(p.part(i, token)); err != nil {
-			return err
-		}
-	}
-	if err := out.sendAll(p.closing); err != nil {
+	if err := p.perform(func() error { return pause(r.Context(), g.pace) }, out.send); err != nil {
 		return err
 	}
 	return out.close()
+}
+
+// perform sends one event after the other, and pauses between two tokens.
+func (p play) perform(pause func() error, send func(frame) error) error {
+	for _, f := range p.opening {
+		if err := send(f); err != nil {
+			return err
+		}
+	}
+	for i, token := range p.tokens {
+		if i > 0 {
+			if err := pause(); err != nil {
+				return err
+			}
+		}
+		if err := send(p.part(i, token)); err != nil {
+			return err
+		}
+	}
+	for _, f := range p.closing {
+		if err := send(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // play is the role, the tokens, the finish_reason, the usage where wanted, and [DONE].
@@ -98,15 +110,6 @@ func (g generation) open(w http.ResponseWriter, n int) (*sender, error) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)
 	return e, e.control.Flush()
-}
-
-func (e *sender) sendAll(frames []frame) error {
-	for _, f := range frames {
-		if err := e.send(f); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // send writes one event, which reaches the client before send returns.
