@@ -21,11 +21,15 @@ const (
 	BadBoundary
 	BadPart
 	PartTooLong
+	NotUTF8
+	TooManyMembers
+	OddName
 	refusals
 )
 
 var refusalNames = [refusals]string{"accepted", "not_object", "byte_order_mark", "malformed", "cut", "trailing", "too_deep", "duplicate",
-	"other_case", "value_too_long", "model_not_string", "model_too_long", "model_unprintable", "bad_boundary", "bad_part", "part_too_long"}
+	"other_case", "value_too_long", "model_not_string", "model_too_long", "model_unprintable", "bad_boundary", "bad_part", "part_too_long",
+	"not_utf8", "too_many_members", "odd_name"}
 
 // String is the refusal's name, for counters and programs.
 func (r Refusal) String() string { return refusalNames[r] }
@@ -47,6 +51,9 @@ var refusalTexts = [refusals]string{
 	"the Content-Type names no usable boundary",
 	"the parts of the body are not well-formed",
 	"the head of a part is too long",
+	"the body is not UTF-8",
+	"the body has too many fields",
+	"the name of a field is written with escapes or letters outside of ASCII",
 }
 
 // Message says it to people, without a byte of the body.
