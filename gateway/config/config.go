@@ -42,6 +42,8 @@ type Settings struct {
 	Cache           Cache
 	Redis           Redis
 	Admin           Admin
+	KeysFile        string // path of the file of who may ask, "": everybody
+	Keys            *Keys  // what is in it; nil: there is none
 	LogLevel        slog.Level
 	AccessLog       AccessLog
 	ServerTiming    bool     // answers say where their time went

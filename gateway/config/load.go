@@ -74,6 +74,7 @@ func Load(in Input) (*Settings, []string, error) {
 	d.check()
 	d.checkTLS(in.ReadFile)
 	d.checkRedis(in.ReadFile)
+	d.readKeys(in.ReadFile)
 	if len(d.faults) > 0 {
 		return nil, nil, &Faults{List: d.faults}
 	}

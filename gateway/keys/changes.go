@@ -1,0 +1,43 @@
+package keys
+
+import (
+	"reflect"
+	"slices"
+
+	"aigateway/gateway/config"
+)
+
+// Changes are the ids in which two sets differ, sorted.
+type Changes struct{ Added, Removed, Changed []string }
+
+// None tells whether there are none.
+func (c Changes) None() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
+
+// Changes tells what next, which may be nil as s may, has in place of s.
+func (s *Set) Changes(next *Set) (c Changes) {
+	before, after := s.stated(), next.stated()
+	for id, is := range after {
+		if was, ok := before[id]; !ok {
+			c.Added = append(c.Added, id)
+		} else if !reflect.DeepEqual(was, is) {
+			c.Changed = append(c.Changed, id)
+		}
+	}
+	for id := range before {
+		if _, ok := after[id]; !ok {
+			c.Removed = append(c.Removed, id)
+		}
+	}
+	slices.Sort(c.Added)
+	slices.Sort(c.Removed)
+	slices.Sort(c.Changed)
+	return c
+}
+
+// stated is what the file said, by id.
+func (s *Set) stated() map[string]config.Key {
+	if s == nil {
+		return nil
+	}
+	return s.byID
+}
