@@ -138,7 +138,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f("pools: {p: {upstreams: [{url: 'http://a', weight: 0}]}}", `1: pools.p.upstreams[0].weight: "0" is not a weight between 1 and 1000`)
 	f("pools: {p: {upstreams: [{url: 'http://a', weight: 1001}]}}", `1: pools.p.upstreams[0].weight: "1001" is not a weight between 1 and 1000`)
 	f("pools:\n  p:\n    upstreams:\n    - url: http://a\n    - url: http://a:80", `5: pools.p.upstreams[1]: "http://a:80" is named twice`)
-	f(pool("balance: random"), `4: pools.p.balance: "random" is none of p2c, round_robin, least_requests, hash`)
+	f(pool("balance: random"), `4: pools.p.balance: "random" is none of p2c, round_robin, least_requests, hash, prefix`)
 	f(pool("hash: {by: path}"), `2: pools.p.hash: is for balance: hash, but the balance is p2c`)
 	f(pool("balance: hash\n    hash: {by: header}"), `5: pools.p.hash: needs the name of the header to go by`)
 	f(pool("balance: hash\n    hash: {by: path, name: x}"), `5: pools.p.hash: has a name, but path needs none`)

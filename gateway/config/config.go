@@ -76,6 +76,8 @@ type Pool struct {
 
 	Discover string // "on": its upstreams are asked which models they have; "off"
 
+	Engine Engine // whose metrics its upstreams have
+
 	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness
 }
 
@@ -97,6 +99,20 @@ const (
 	RoundRobin    Balance = "round_robin"
 	LeastRequests Balance = "least_requests"
 	ByHash        Balance = "hash"
+	ByPrefix      Balance = "prefix" // who has lately read the beginning of the prompt
+)
+
+// Engine is what kind of inference engine a pool's upstreams are.
+type Engine string
+
+// The engines.
+const (
+	AutoEngine Engine = "auto" // whichever its page of metrics is of
+	VLLM       Engine = "vllm"
+	SGLang     Engine = "sglang"
+	LlamaCpp   Engine = "llamacpp"
+	TRTLLM     Engine = "trtllm"
+	NoEngine   Engine = "none" // its metrics are not read
 )
 
 // HashBy is what a request is hashed by.

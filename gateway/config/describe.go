@@ -103,6 +103,9 @@ func (p *page) pool(pool Pool) {
 		}
 		write("    hash: {"+text+"}", either(stated.Hash, byDefault))
 	}
+	if pool.Engine != NoEngine || stated.Engine != "" {
+		write("    engine: "+string(pool.Engine), either(stated.Engine, byDefault))
+	}
 	if pool.Fallback != "" {
 		write("    fallback: "+strconv.Quote(pool.Fallback), byFile)
 	}

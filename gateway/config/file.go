@@ -132,6 +132,7 @@ func readPool(n node, p *Pool) {
 		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
 		"hedge":        to(&p.Hedge, duration(minDuration)),
 		"discover":     to(&p.Discover, onOff),
+		"engine":       to(&p.Engine, engine),
 		"tls":          func(n node) { readTLS(n, &p.TLS) },
 		"credential":   func(n node) { readCredential(n, &p.Credential) },
 		"health": func(n node) {

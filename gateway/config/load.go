@@ -232,6 +232,10 @@ func (s *Settings) complete(p Pool) Pool {
 	if p.Balance == ByHash {
 		p.Hash.By = cmp.Or(p.Hash.By, HashClient)
 	}
+	if p.Balance == ByPrefix {
+		p.Engine = cmp.Or(p.Engine, AutoEngine)
+	}
+	p.Engine = cmp.Or(p.Engine, NoEngine)
 	p.MaxInflight = cmp.Or(p.MaxInflight, maxInflight)
 	p.Queue.Size = cmp.Or(p.Queue.Size, 64)
 	p.Queue.Wait = cmp.Or(p.Queue.Wait, time.Second)

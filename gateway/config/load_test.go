@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 	if want := (Pool{
 		Name: "node", Balance: "p2c", Health: Health{Path: "/healthz", Interval: 5 * time.Second},
 		Timeouts: Timeouts{time.Second, time.Minute, time.Minute, 10 * time.Minute},
-		Queue:    Queue{64, time.Second}, MaxInflight: 16384, Discover: "off",
+		Queue:    Queue{64, time.Second}, MaxInflight: 16384, Discover: "off", Engine: "none",
 	}); !reflect.DeepEqual(*node, want) {
 		t.Errorf("got %+v, want %+v", *node, want)
 	}

@@ -190,7 +190,11 @@ func level(text string) (slog.Level, error) {
 }
 
 func balance(text string) (Balance, error) {
-	return oneOf(text, P2C, RoundRobin, LeastRequests, ByHash)
+	return oneOf(text, P2C, RoundRobin, LeastRequests, ByHash, ByPrefix)
+}
+
+func engine(text string) (Engine, error) {
+	return oneOf(text, AutoEngine, VLLM, SGLang, LlamaCpp, TRTLLM, NoEngine)
 }
 
 func hashBy(text string) (HashBy, error) {

@@ -29,7 +29,7 @@ func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
 			return nil, ClientGone
 		}
 		if q.isFirst(w) {
-			if u, f := pool.pickFrom(pool.pickerFor(x.target().Model), x.hashKey(pool), x.tried); f != Busy {
+			if u, f := pool.pickFor(&x.Request, x.tried); f != Busy {
 				q.admitted.Add(1)
 				return u, f
 			}
@@ -48,7 +48,7 @@ func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
 func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
 	u, f := (*Upstream)(nil), Busy
 	if pool.queue.length.Load() == 0 { // who is in the queue goes first
-		u, f = pool.pickFrom(pool.pickerFor(x.target().Model), x.hashKey(pool), x.tried)
+		u, f = pool.pickFor(&x.Request, x.tried)
 	}
 	if f == Busy {
 		u, f = p.waitFor(x, pool)

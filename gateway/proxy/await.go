@@ -129,7 +129,7 @@ func (p *Pool) pickHealthy(x *Exchange) *Upstream {
 		}
 	}
 	x.tried = not[:len(x.tried)] // with the room that it has got
-	u, _ := p.pick(x.hashKey(p), not)
+	u, _ := p.pickFor(&x.Request, not)
 	return u
 }
 

@@ -113,11 +113,11 @@ func (p *Proxy) fetchModels(running context.Context, u *Upstream) (body []byte, 
 	if a.awaitFinal(p.options.MaxHeadBytes, probeTimeout) != None || a.response.Status != 200 {
 		return nil, false
 	}
-	return a.readAll(maxModelsBody)
+	return a.readAll(nil, maxModelsBody)
 }
 
-// readAll reads the body of a response whose head is there, if it is whole and no longer than that.
-func (a *attempt) readAll(most int) (body []byte, ok bool) {
+// readAll reads the body of a response whose head is there into body, if it is whole and no longer than that.
+func (a *attempt) readAll(body []byte, most int) (whole []byte, ok bool) {
 	length := a.response.BodyLength([]byte("GET"))
 	var in wire.Chunked
 	for got := a.down.B[a.body:a.end]; ; {

@@ -14,7 +14,7 @@ func TestPickWell(t *testing.T) {
 	p := poolOf("p2c", 1, 1, 1, 1)
 	a, b, c, d := p.Upstreams[0], p.Upstreams[1], p.Upstreams[2], p.Upstreams[3]
 	b.healthy.Store(false)
-	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, Result: Result{Upstream: a}, tried: []*Upstream{d}}
+	x := &Exchange{Request: Request{Head: &wire.RequestHead{}, Targets: []Target{{Pool: p}}}, Result: Result{Upstream: a}, tried: []*Upstream{d}}
 	for range 100 {
 		if u := p.pickHealthy(x); u != c {
 			t.Fatalf("picked %v", u)
@@ -41,7 +41,7 @@ func TestPickWell(t *testing.T) {
 func TestPickWellAlloc(t *testing.T) {
 	p := poolOf("round_robin", 1, 1, 1)
 	p.Upstreams[1].healthy.Store(false)
-	x := &Exchange{Request: Request{Head: &wire.RequestHead{}}, Result: Result{Upstream: p.Upstreams[0]}, tried: make([]*Upstream, 0, 4)}
+	x := &Exchange{Request: Request{Head: &wire.RequestHead{}, Targets: []Target{{Pool: p}}}, Result: Result{Upstream: p.Upstreams[0]}, tried: make([]*Upstream, 0, 4)}
 	if n := testing.AllocsPerRun(100, func() { p.release(p.pickHealthy(x)) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

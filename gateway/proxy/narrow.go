@@ -127,6 +127,7 @@ func (r *picker) narrow(l *listing) {
 			}
 		}
 		n := newPicker(r.balance, r.load, in)
+		n.some = true
 		for _, u := range r.lastResort {
 			if slices.Contains(set, u) {
 				n.lastResort = append(n.lastResort, u)

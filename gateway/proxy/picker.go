@@ -13,6 +13,7 @@ const (
 	roundRobin    = "round_robin"
 	leastRequests = "least_requests"
 	hashed        = "hash"
+	byPrefix      = "prefix"
 )
 
 // Choosing must cost next to nothing with a hundred upstreams, so what can be computed when the picker
@@ -35,6 +36,8 @@ type picker struct {
 	lastResort []*Upstream // that look sick, but may still answer
 	listing    *listing
 	narrowed   []*picker // one for each set of listing; nil: all upstreams have the same models
+	some       bool      // the candidates are those that list a model, and load knows of others
+	byPlace    []uint16  // of prefix: the candidate of each place in load.prefixes, or noCandidate
 }
 
 // A candidate is an upstream that may be picked.
@@ -52,7 +55,12 @@ type column struct {
 // A load is what the pickers of a pool, one after the other, know of its requests.
 type load struct {
 	next     atomic.Uint32 // in the rotation
-	inflight atomic.Int64  // at all upstreams, of a pool that hashes
+	inflight atomic.Int64  // at all upstreams, of a pool that hashes or goes by prefix
+	told     atomic.Int64  // requests beside them, by what the engines have said
+	prefixes *prefixes     // who has read what, of a pool that goes by prefix
+
+	ways          [choices]atomic.Int64 // how requests with a prompt came to their upstreams
+	blocks, found atomic.Int64          // of prompts: looked up, and known to the upstream chosen
 }
 
 // newPicker makes a picker of these candidates, with what can be computed for them once.
@@ -70,6 +78,9 @@ func newPicker(balance string, l *load, candidates []candidate) *picker {
 		r.rotation = newRotation(candidates, r.total)
 	case hashed:
 		r.slots = newSlots(candidates)
+	case byPrefix:
+		r.slots = newSlots(candidates)
+		r.numberCandidates()
 	}
 	return r
 }
@@ -200,7 +211,7 @@ func (r *picker) leastBusy() *candidate {
 
 // busier compares what two candidates have to do, by their weights: negative if s has less than t.
 func (s *candidate) busier(t *candidate) int64 {
-	return s.inflight.Load()*t.weight - t.inflight.Load()*s.weight
+	return s.busy()*t.weight - t.busy()*s.weight
 }
 
 const (

@@ -24,6 +24,8 @@ type Pool struct {
 	hashBy     string
 	hashName   string // of the field, in lower case, or of the parameter
 	load       load
+	sums       bool // load.inflight is kept
+	engine     string
 	picker     atomic.Pointer[picker]
 	listing    atomic.Pointer[listing] // nil: no upstream has told what it lists
 	budget     budget
@@ -40,6 +42,11 @@ func newPool(c config.Pool) *Pool {
 	p := &Pool{
 		Name: c.Name, Explicit: c.Explicit, balance: string(c.Balance), hashBy: string(c.Hash.By), hashName: c.Hash.Name,
 		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, credential: newCredential(c.Credential), settings: c,
+	}
+	p.sums = p.balance == hashed || p.balance == byPrefix
+	p.engine = string(c.Engine)
+	if p.balance == byPrefix {
+		p.load.prefixes = new(prefixes)
 	}
 	p.budget.start()
 	return p
@@ -87,8 +94,22 @@ func (p *Pool) Queue() QueueState {
 	return QueueState{q.length.Load(), q.admitted.Load(), q.late.Load(), q.refused.Load()}
 }
 
-// pick acquires a place at an upstream for a request that those in tried could not be given. It returns none with Busy if all
+// pickFor acquires a place at an upstream for a request that those in tried could not be given. It returns none with Busy if all
 // others are full, and with NoUpstream if there are no others.
+func (p *Pool) pickFor(x *Request, tried []*Upstream) (*Upstream, Fault) {
+	r := p.pickerFor(x.target().Model)
+	if p.load.prefixes == nil {
+		return p.pickFrom(r, x.hashKey(p), tried)
+	}
+	if len(r.candidates) > 1 {
+		if s := r.byPrefix(x.Prefix, x.Guess); !slices.Contains(tried, s.Upstream) && p.acquire(s.Upstream) {
+			return s.Upstream, None
+		}
+	}
+	return p.pickFrom(r, 0, tried)
+}
+
+// pick is pickFor for what hash goes by; 0 if the request has nothing to go by.
 func (p *Pool) pick(key uint64, tried []*Upstream) (*Upstream, Fault) {
 	return p.pickFrom(p.picker.Load(), key, tried)
 }
@@ -187,6 +208,9 @@ func (p *Pool) reportHealth() {
 			continue
 		}
 		u.models.askSoon(healthy)
+		if !healthy && p.load.prefixes != nil {
+			p.load.prefixes.forget(u.place) // who has begun anew has an empty cache
+		}
 		if p.onHealth != nil {
 			p.onHealth(u, healthy)
 		}
@@ -228,7 +252,7 @@ func (p *Pool) acquire(u *Upstream) bool {
 		u.inflight.Add(-1)
 		return false
 	}
-	if p.balance == hashed {
+	if p.sums {
 		p.load.inflight.Add(1)
 	}
 	return true
@@ -237,7 +261,7 @@ func (p *Pool) acquire(u *Upstream) bool {
 func (p *Pool) release(u *Upstream) {
 	u.inflight.Add(-1)
 	u.served.Add(1)
-	if p.balance == hashed {
+	if p.sums {
 		p.load.inflight.Add(-1)
 	}
 	p.queue.wakeFirst()

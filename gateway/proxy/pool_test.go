@@ -11,7 +11,7 @@ import (
 	"aigateway/gateway/wire"
 )
 
-var balances = []string{"p2c", leastRequests, roundRobin, hashed}
+var balances = []string{"p2c", leastRequests, roundRobin, hashed, byPrefix}
 
 // poolOf is a pool of healthy upstreams with these weights.
 func poolOf(balance string, weights ...int) *Pool {
@@ -24,6 +24,7 @@ func poolOf(balance string, weights ...int) *Pool {
 		u.probed.Store(true)
 		p.Upstreams = append(p.Upstreams, u)
 	}
+	p.number(p.Upstreams)
 	p.refresh(wire.Now())
 	return p
 }

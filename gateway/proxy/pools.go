@@ -101,6 +101,9 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 	if old := p.Pool(c.Name); old != nil && old.settings.Queue == c.Queue {
 		pool.queue = old.queue // what waits in it waits for the same service
 	}
+	if old := p.Pool(c.Name); old != nil && old.load.prefixes != nil && pool.load.prefixes != nil {
+		pool.load.prefixes = old.load.prefixes // the engines have read what they have read
+	}
 	for _, up := range c.Upstreams {
 		u := p.reusable(specOf(up, c))
 		if u == nil {
@@ -109,6 +112,7 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 		}
 		pool.Upstreams = append(pool.Upstreams, u)
 	}
+	pool.number(fresh)
 	return pool, fresh, nil
 }
 
@@ -138,10 +142,15 @@ func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 	}
 	for _, u := range fresh {
 		running, stop := context.WithCancel(p.running)
-		u.stopWatch = stop
+		u.stopWatch, u.watched = stop, running
 		p.probes.Add(1)
 		go p.watchOver(running, u)
 		p.discover(running, u)
+	}
+	for _, pool := range pools {
+		for _, u := range pool.Upstreams {
+			p.readEngine(u.watched, u)
+		}
 	}
 }
 

@@ -34,6 +34,10 @@ type Options struct {
 	// ParseModels reads the names of models, sorted, from what an upstream answers to GET /v1/models. Nil: none is asked.
 	ParseModels func(answer []byte) (names []string, ok bool)
 
+	// ReadLoad reads what an engine says of itself on its page of metrics; engine is the kind that the pool states, or "auto". Nil:
+	// none is asked.
+	ReadLoad func(engine string, page []byte) (Load, bool)
+
 	// OnModels is told which models all upstreams list together, whenever that may have changed. May be nil.
 	OnModels func(names []string)
 

@@ -15,6 +15,9 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	}
 	x.Status, x.HeadAt = x.response.Status, wire.Now()
 	x.upstream.owner.Load().judgeHead(x.upstream, x.Status, x.began, x.HeadAt)
+	if x.pool.load.prefixes != nil && x.Status == 200 {
+		x.pool.load.prefixes.note(x.Prefix, x.upstream.place)
+	}
 	if x.switched() {
 		return p.tunnel(x)
 	}

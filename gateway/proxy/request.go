@@ -41,6 +41,8 @@ type Request struct {
 	Trusted     bool       // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte     // who asks, for a pool that hashes by client
 	Generates   bool       // it is of OpenAI's API: an upstream may take its time of a generation for the head
+	Prefix      []uint64   // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
+	Guess       uint64     // a hash of the same that all replicas share; 0: none
 	Drop        string     // lines of the response whose names begin so, in lower case, go no further; "": none
 	Targets     []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
 	Span        Span       // what targets replace

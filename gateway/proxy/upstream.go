@@ -24,7 +24,9 @@ type Upstream struct {
 
 	owner       atomic.Pointer[Pool] // the pool it is in; a reload may put it into another
 	spec        spec                 // what it was made from
+	watched     context.Context      // as long as watchOver
 	stopWatch   context.CancelFunc   // ends watchOver
+	place       uint16               // in its pool's prefixes
 	host        string               // the Host the upstream gets: "name:port", or "name" for the scheme's own port
 	hashSeed    uint64               // tells it from others where keys are hashed
 	via         [2]string            // the Via line of a request that came by HTTP/1.0, and by HTTP/1.1
@@ -39,12 +41,14 @@ type Upstream struct {
 	probeNow    chan struct{} // wakes watchOver
 
 	inflight    atomic.Int64
-	limit       atomic.Int64 // of inflight: maxInflight, or what its breaker lets through
-	served      atomic.Int64 // requests that have ended
-	healthy     atomic.Bool  // by the last probe, unless a request has found otherwise since
+	told        atomic.Pointer[told] // what its engine has said and still counts; nil: nothing
+	limit       atomic.Int64         // of inflight: maxInflight, or what its breaker lets through
+	served      atomic.Int64         // requests that have ended
+	healthy     atomic.Bool          // by the last probe, unless a request has found otherwise since
 	probed      atomic.Bool
 	reported    atomic.Uint32 // to onHealth, as reportOf
 	models      discovery     // of what it lists
+	engine      reading       // of its engine
 	lastFailure atomic.Uint32 // a Fault: of the last probe, with the page's status above it; or of a request, with foundByRequest
 	recoveredAt atomic.Int64  // when it recovered, as wire.Now; 0: long ago, or it was never sick
 	probeTook   atomic.Int64  // the time of the last probe that was answered
@@ -268,6 +272,6 @@ type spec struct {
 
 func specOf(u config.Upstream, pool config.Pool) spec {
 	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
-	pool.Hedge, pool.Credential = 0, config.Credential{}
+	pool.Hedge, pool.Credential, pool.Engine = 0, config.Credential{}, ""
 	return spec{u, pool}
 }

@@ -55,6 +55,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		OnRetry:      g.noteRetry,
 		OnHealth:     g.noteHealth,
 		ParseModels:  inference.ParseCatalogue,
+		ReadLoad:     readLoad,
 		OnModels:     func(names []string) { g.metrics.GenAI().List(names) },
 
 		BodyBuffer: s.BodyBuffer, BodyBufferTotal: s.BodyBufferTotal,

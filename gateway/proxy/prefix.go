@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"runtime"
+	"slices"
+	"sync/atomic"
+)
+
+// A prompt that begins as an earlier one did costs its engine only the rest, if it goes to the engine that has read the earlier
+// one: engines keep what they have computed of prompts in a cache of blocks. Which upstream has lately read what is remembered here, by
+// chained hashes of the prompt's beginning, where each stands for a block and all before it.
+const (
+	prefixTable = 1 << 20 // bytes, of each pool
+	prefixWays  = 8       // entries of a set: one line of the processor's cache
+	prefixSets  = prefixTable / 8 / prefixWays
+
+	// An entry is 40 bits of the hash, 12 of the upstream's place and 12 of when it was noted, in units of 256 blocks: with the time
+	// around once, the table has been filled eight times.
+	tagShift   = 24
+	placeShift = 12
+	maxPlaces  = 1 << 12
+	stampMask  = 1<<12 - 1
+	stampShift = 8
+)
+
+// A prefixes remembers which upstream has read which blocks. It never grows; of a set that is full, the oldest entry is
+// replaced. What it says is a guess: an engine may have forgotten, and two requests at once may cost each other an entry.
+type prefixes struct {
+	blocks  atomic.Uint32 // noted so far
+	entries [prefixSets * prefixWays]atomic.Uint64
+}
+
+func tagOf(h uint64) uint64 { return max(1, h>>tagShift) }
+
+func (t *prefixes) set(h uint64) []atomic.Uint64 {
+	from := h % prefixSets * prefixWays
+	return t.entries[from : from+prefixWays]
+}
+
+// note remembers that the upstream at that place has read a prompt which begins so.
+func (t *prefixes) note(prompt []uint64, place uint16) {
+	if place >= maxPlaces {
+		return
+	}
+	now := uint64(t.blocks.Add(uint32(len(prompt)))) >> stampShift & stampMask
+	touched := uint64(0)
+	for _, h := range prompt { // all at once: a store waits for what is loaded before it
+		touched ^= t.set(h)[0].Load()
+	}
+	for _, h := range prompt {
+		t.put(h, uint64(place), now)
+	}
+	runtime.KeepAlive(touched)
+}
+
+func (t *prefixes) put(h, place, now uint64) {
+	set := t.set(h)
+	entry := tagOf(h)<<tagShift | place<<placeShift | now
+	oldest, most := 0, uint64(0)
+	for i := range set {
+		e := set[i].Load()
+		if e>>placeShift == entry>>placeShift {
+			if e != entry {
+				set[i].Store(entry)
+			}
+			return
+		}
+		age := (now-e)&stampMask + 1
+		if e == 0 {
+			age = stampMask + 2
+		}
+		if age > most {
+			oldest, most = i, age
+		}
+	}
+	set[oldest].Store(entry)
+}
+
+// forget takes out what the upstream at that place has read: it has begun anew, or another one has its place.
+func (t *prefixes) forget(place uint16) {
+	for i := range t.entries {
+		if e := t.entries[i].Load(); e != 0 && e>>placeShift&(maxPlaces-1) == uint64(place) {
+			t.entries[i].CompareAndSwap(e, 0)
+		}
+	}
+}
+
+// noCandidate stands where a place is nobody's who gets requests now.
+const noCandidate = 1<<16 - 1
+
+// numberCandidates lets the picker find the candidates of the table's places.
+func (r *picker) numberCandidates() {
+	for i, s := range r.candidates {
+		for len(r.byPlace) <= int(s.place) {
+			r.byPlace = append(r.byPlace, noCandidate)
+		}
+		r.byPlace[s.place] = uint16(i)
+	}
+}
+
+// readers are the candidates that have read the block of that hash and all before it.
+type readers struct {
+	n   int
+	who [prefixWays]uint16
+}
+
+// readersOf looks one block up.
+func (r *picker) readersOf(h uint64) (found readers) {
+	tag := tagOf(h)
+	set := r.load.prefixes.set(h)
+	for i := range set {
+		e := set[i].Load()
+		if e>>tagShift != tag {
+			continue
+		}
+		if place := e >> placeShift & (maxPlaces - 1); place < uint64(len(r.byPlace)) {
+			if c := r.byPlace[place]; c != noCandidate {
+				found.who[found.n] = c
+				found.n++
+			}
+		}
+	}
+	return found
+}
+
+// longest finds how many blocks of the prompt a candidate has read at most, and which candidates have. Who has read a block has read
+// those before it: so conversations that grow are found from the end, by steps that double, and the place between by halves.
+func (r *picker) longest(prompt []uint64) (depth int, found readers) {
+	missing := len(prompt) + 1
+	for at, step := len(prompt), 1; at > 0; step *= 2 {
+		if found = r.readersOf(prompt[at-1]); found.n > 0 {
+			depth = at
+			break
+		}
+		if missing = at; at > 1 {
+			at = max(1, at-step)
+		} else {
+			at = 0
+		}
+	}
+	for depth > 0 && missing-depth > 1 {
+		at := (depth + missing) / 2
+		if some := r.readersOf(prompt[at-1]); some.n > 0 {
+			depth, found = at, some
+		} else {
+			missing = at
+		}
+	}
+	return depth, found
+}
+
+// How a request with a prompt came to its upstream.
+const (
+	byMatch = iota // it has read the beginning of the prompt
+	byGuess        // nobody has: it is where all replicas would send the first one
+	bySpill        // who has read it has too much to do
+	choices
+)
+
+// byPrefix is the candidate for a prompt.
+func (r *picker) byPrefix(prompt []uint64, guess uint64) *candidate {
+	if len(prompt) == 0 {
+		return r.lessBusyUnvetoed()
+	}
+	depth, found := r.longest(prompt)
+	r.load.blocks.Add(int64(len(prompt)))
+	all := r.all()
+	var best *candidate
+	for _, c := range found.who[:found.n] {
+		if s := &r.candidates[c]; r.bears(s, all, spareLoad) && (best == nil || s.busier(best) < 0) {
+			best = s
+		}
+	}
+	way := byMatch
+	switch {
+	case best != nil:
+		r.load.found.Add(int64(depth))
+	case depth > 0:
+		way, best = bySpill, r.lessBusyUnvetoed()
+	default:
+		way, best = byGuess, &r.candidates[r.slots[guess%hashSlots]]
+		if guess == 0 || !r.bears(best, all, spareGuess) {
+			best = r.lessBusyUnvetoed()
+		}
+	}
+	r.load.ways[way].Add(1)
+	return best
+}
+
+// all is what the candidates have to do, together.
+func (r *picker) all() (sum int64) {
+	if !r.some {
+		return r.load.inflight.Load() + r.load.told.Load()
+	}
+	for i := range r.candidates {
+		sum += r.candidates[i].busy()
+	}
+	return sum
+}
+
+// lessBusyUnvetoed is the less busy of two candidates, and of two more if its engine takes no more.
+func (r *picker) lessBusyUnvetoed() *candidate {
+	s := r.lessBusyOfTwo()
+	if s.told.Load().vetoes(s.inflight.Load()) {
+		s = r.lessBusyOfTwo()
+	}
+	return s
+}
+
+// spareGuess is spareLoad for an upstream that nothing speaks for but a hash.
+const spareGuess = 1
+
+// bears tells whether a candidate's load is bounded, all being that of the pool, and its engine takes more: at most a quarter above its share,
+// and so many requests.
+func (r *picker) bears(s *candidate, all, spare int64) bool {
+	return 4*(s.busy()-spare)*r.total <= loadQuarters*all*s.weight && !s.told.Load().vetoes(s.inflight.Load())
+}
+
+// number gives upstreams that are new to the pool a place in its table, and the table forgets who had it before.
+func (p *Pool) number(fresh []*Upstream) {
+	if p.load.prefixes == nil {
+		return
+	}
+	var taken []bool
+	for _, u := range p.Upstreams {
+		if !slices.Contains(fresh, u) {
+			taken = append(taken, make([]bool, max(0, int(u.place)+1-len(taken)))...)
+			taken[u.place] = true
+		}
+	}
+	next := 0
+	for _, u := range fresh {
+		for next < len(taken) && taken[next] {
+			next++
+		}
+		u.place = uint16(min(next, maxPlaces))
+		p.load.prefixes.forget(u.place)
+		next++
+	}
+}
