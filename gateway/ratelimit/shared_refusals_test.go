@@ -31,6 +31,7 @@ func fifth(t *testing.T, name string, s *Shared, from time.Duration) time.Durati
 
 // A Redis that is away, refuses, or is full is no reason to refuse anybody who asks for a fifth of the limit.
 func TestSharedRefusesNobodyWithoutReason(t *testing.T) {
+	t.Parallel()
 	limits := Options{Global: Rate{50, 10}, Client: Rate{50.0 / 3, 10}}
 	f := func(name string, args []string, broken func(r *redis), password string) {
 		t.Helper()
@@ -55,6 +56,7 @@ func TestSharedRefusesNobodyWithoutReason(t *testing.T) {
 // The moment at which Redis breaks is no reason either, nor is that at which it comes back. Redis has a clock of its own, so time
 // passes here: but nobody asks again before five tokens have come in, on a slow machine later.
 func TestSharedRefusesNobodyAtASwitch(t *testing.T) {
+	t.Parallel()
 	const spacing = 5 * time.Millisecond
 	limits := Options{Global: Rate{1000, 100}, Client: Rate{1000, 10}}
 	f := func(name string, breaks, mends func(r *redis)) {
@@ -110,6 +112,7 @@ func await(t *testing.T, what string, done func() bool) {
 
 // Two hundred that were never here come at the same moment, and Redis is slow: their leases are late, they are not refused.
 func TestSharedRefusesNoCrowd(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{500, 1000}, Client: Rate{50, 5}}, Timeout: 5 * time.Millisecond})[0]
 	var refused, named atomic.Int64
@@ -128,6 +131,7 @@ func TestSharedRefusesNoCrowd(t *testing.T) {
 
 // However often Redis comes and goes, no more is admitted than what it leases and what one full bucket of the share holds.
 func TestSharedFlapsOpenNothing(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{0, 300}, Client: Rate{0, 100}}, Timeout: 20 * time.Millisecond})
 	admitted := make(map[byte]int)
@@ -165,6 +169,7 @@ func TestSharedFlapsOpenNothing(t *testing.T) {
 // What a replica admitted on its own is not charged against what has run over meanwhile for that very reason: one replica
 // whose Redis comes and goes admits what is configured.
 func TestSharedChargesNoMoreThanWasAdmitted(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{1000, 100}, Client: unlimited}, Timeout: time.Second})[0]
 	limit := &s.all
@@ -192,29 +197,38 @@ func TestSharedChargesNoMoreThanWasAdmitted(t *testing.T) {
 	}
 }
 
-// An answer that comes too late for whoever waited is good for those that come later: its tokens are with nobody else.
+// An answer that comes too late for whoever waited is good for those that come later: its tokens are with nobody else. A machine
+// that stands still may make it too late for them, too, so there are a few goes; but nobody is ever refused.
 func TestSharedKeepsWhatComesLate(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
-	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{0, 1000}, Client: Rate{0, 1000}}, Timeout: 20 * time.Millisecond})[0]
-	await(t, "redis", func() bool { return !s.Stats(0).Fallback })
-	granted := s.Stats(0).Granted
-	r.Do("CLIENT", "PAUSE", "60", "ALL")
-	if !s.Admit(0, []byte("a"), 1).OK {
-		t.Error("refused because Redis was late")
+	const timeout, late = 100 * time.Millisecond, 250 * time.Millisecond // and answers are good for 600 ms
+	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: Rate{0, 1000}, Client: Rate{0, 1000}}, Timeout: timeout})[0]
+	for client := range 20 {
+		key := []byte{byte(client)}
+		await(t, "redis", func() bool { return !s.Stats(0).Fallback })
+		r.Do("CLIENT", "PAUSE", strconv.Itoa(int(late/time.Millisecond)), "ALL")
+		if !s.Admit(0, key, 1).OK {
+			t.Error("refused because Redis was late")
+		}
+		for by := time.Now().Add(time.Second); time.Now().Before(by); time.Sleep(time.Millisecond) {
+			h := s.leases.shard(s.hash(key, 0))
+			h.mu.Lock()
+			i, ok := h.index[s.hash(key, 0)]
+			kept := ok && h.list[i].tokens > 0 && h.list[i].spent == 1
+			h.mu.Unlock()
+			if kept {
+				return
+			}
+		}
 	}
-	await(t, "the late answer", func() bool { return s.Stats(0).Granted > granted })
-	await(t, "the lease", func() bool {
-		h := s.leases.shard(s.hash([]byte("a"), 0))
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		e := &h.list[h.index[s.hash([]byte("a"), 0)]]
-		return e.tokens > 0 && e.spent == 1
-	})
+	t.Error("what comes late is lost, twenty times")
 }
 
 // One replica with a Redis that is late time and again admits what is configured: it shares with nobody, and neither what comes
 // late nor what it admits meanwhile is lost. The burst is a second and a half of the rate, so no shorter stop of the machine matters.
 func TestSharedSlowRedisCostsNothing(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	limit := Rate{400, 600}
 	s := newReplicas(t, r.Addr, 1, SharedOptions{Options: Options{Global: limit, Client: unlimited}, Timeout: 20 * time.Millisecond})[0]
