@@ -25,11 +25,12 @@ const (
 	PromptMember
 	InputMember
 	ToolsMember
+	SystemMember // of Anthropic's dialect: it is read, but decides nothing, so it may come twice
 	members
 )
 
 var memberNames = [members]string{"", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
-	"temperature", "seed", "n", "user", "messages", "prompt", "input", "tools"}
+	"temperature", "seed", "n", "user", "messages", "prompt", "input", "tools", "system"}
 
 // String is the member's name.
 func (m Member) String() string { return memberNames[m] }
@@ -72,6 +73,8 @@ func named(name []byte) Member {
 		return InputMember
 	case "tools":
 		return ToolsMember
+	case "system":
+		return SystemMember
 	}
 	return NoMember
 }
@@ -100,7 +103,10 @@ func memberOf(name []byte) (m Member, exact bool) {
 		folded[n] = c
 		n++
 	}
-	return named(folded[:n]), false
+	if m = named(folded[:n]); m == SystemMember {
+		m = NoMember // another name, as far as anybody minds
+	}
+	return m, false
 }
 
 // isPlain tells whether there is no letter in name that has another case, and no escape.

@@ -134,6 +134,17 @@ func (s *Scanner) Value(m Member) (Value, bool) {
 	return s.values[m], true
 }
 
+// Begun is where the member's value stands as far as it has been read, whether it has ended or not.
+func (s *Scanner) Begun(m Member) (from, to int64, ok bool) {
+	switch {
+	case s.ended&(1<<m) != 0:
+		return s.values[m].From, s.values[m].To, true
+	case s.member == m && (s.depth > 1 || s.phase == inString || s.phase == inBare):
+		return s.values[m].From, s.before, true
+	}
+	return 0, 0, false
+}
+
 // Model is the model's name, decoded, once it has been read. It is borrowed until the next Reset.
 func (s *Scanner) Model() (name []byte, stated bool) {
 	return s.model[:s.modelN], s.ended&(1<<ModelMember) != 0
@@ -215,11 +226,7 @@ func (s *Scanner) beginName(p []byte, i int) int {
 	m := named(name)
 	switch {
 	case m != NoMember:
-		s.member, s.phase = m, atColon
-		if s.seen&(1<<m) != 0 {
-			s.refuse(Duplicate, m)
-		}
-		s.seen |= 1 << m
+		s.begins(m)
 	case isPlain(name):
 		s.member, s.phase = NoMember, atColon
 	default:
@@ -253,16 +260,23 @@ func (s *Scanner) decodeName(p []byte, i int) int {
 // decoded begins the member of that name, which was written in pieces, with escapes or in another case.
 func (s *Scanner) decoded(name []byte) {
 	m, exact := memberOf(name)
-	s.phase, s.member = atColon, m
-	switch {
-	case m == NoMember:
-		return
-	case s.seen&(1<<m) != 0:
-		s.refuse(Duplicate, m)
-	case !exact:
+	s.begins(m)
+	if m != NoMember && !exact {
 		s.refuse(OtherCase, m)
 	}
-	s.seen |= 1 << m
+}
+
+// begins notes that a member's name has been read.
+func (s *Scanner) begins(m Member) {
+	again := s.seen&(1<<m) != 0
+	switch {
+	case again && m == SystemMember:
+		m = NoMember // the first one is noted
+	case again && m != NoMember:
+		s.refuse(Duplicate, m)
+	}
+	s.seen |= 1 << m &^ 1
+	s.phase, s.member = atColon, m
 }
 
 // beginValue reads the value of a member of the top level, or as much of it as there is.
