@@ -117,6 +117,7 @@ func TestRedisFull(t *testing.T) {
 
 // TestRedisBehind: what comes faster than Redis takes it stays in memory.
 func TestRedisBehind(t *testing.T) {
+	t.Parallel()
 	r := startServer(t)
 	w := startDetour(t, r.Addr)
 	s := openSelecting(t, w.addr)
