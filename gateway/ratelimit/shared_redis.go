@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"aigateway/gateway/config"
+
 	"github.com/redis/rueidis"
 )
 
@@ -35,26 +37,34 @@ const (
 
 // dial fails at once if Redis is not there; once it has succeeded, rueidis connects again by itself.
 func (s *Shared) dial() error {
+	client, err := dial(s.o.Redis, s.o.Timeout)
+	if err != nil {
+		return err
+	}
+	s.conn.Store(&conn{client})
+	return nil
+}
+
+func dial(r config.Redis, timeout time.Duration) (rueidis.Client, error) {
 	o := rueidis.ClientOption{
-		InitAddress: s.o.Addrs, SelectDB: s.o.DB, Username: s.o.Username, Password: s.o.Password, TLSConfig: s.o.TLSConfig,
-		Dialer:           net.Dialer{Timeout: max(dialTimeout, s.o.Timeout)},
-		ConnWriteTimeout: max(writeTimeout, s.o.Timeout),
+		InitAddress: r.Addrs, SelectDB: r.DB, Username: r.Username, Password: r.Password, TLSConfig: r.TLSConfig,
+		Dialer:           net.Dialer{Timeout: max(dialTimeout, timeout)},
+		ConnWriteTimeout: max(writeTimeout, timeout),
 		DisableRetry:     true, // a call that is tried again could lease twice, and takes its time
 		DisableCache:     true, AlwaysPipelining: true,
 		ReadBufferEachConn: 32 << 10, WriteBufferEachConn: 32 << 10,
 	}
-	if s.o.Master != "" {
+	if r.Master != "" {
 		o.Sentinel = rueidis.SentinelOption{
-			MasterSet: s.o.Master, Username: s.o.SentinelUsername, Password: s.o.SentinelPassword, Dialer: o.Dialer, TLSConfig: o.TLSConfig,
+			MasterSet: r.Master, Username: r.SentinelUsername, Password: r.SentinelPassword, Dialer: o.Dialer, TLSConfig: o.TLSConfig,
 			TopologyRefreshInterval: sentinelPause,
 		}
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {
-		return fmt.Errorf("cannot connect to redis: %w", err)
+		return nil, fmt.Errorf("cannot connect to redis: %w", err)
 	}
-	s.conn.Store(&conn{client})
-	return nil
+	return client, nil
 }
 
 // A question is one call of the script.

@@ -1,0 +1,300 @@
+package ratelimit
+
+import (
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Amounts are what one may have: a key, a model, or all together. 0: no such limit.
+type Amounts struct {
+	RPS         float64 // requests a second, and how many of them at once; both or none
+	Burst       int64
+	RPM         int64 // requests a minute, and as many at once
+	TPM         int64 // tokens a minute,
+	TPMBurst    int64 // and how many at once; 0: TPM
+	TPD         int64 // tokens a day, and as many at once
+	Concurrency int64 // requests under way at the same time
+}
+
+// Check tells what is wrong with amounts that an operator stated.
+func (a Amounts) Check() error {
+	for _, n := range []int64{a.Burst, a.RPM, a.TPM, a.TPMBurst, a.TPD, a.Concurrency} {
+		if n < 0 || n > maxBurst {
+			return fmt.Errorf("cannot limit to %d: a limit is 1 to %d", n, maxBurst)
+		}
+	}
+	switch {
+	case (a.RPS == 0) != (a.Burst == 0):
+		return fmt.Errorf("cannot limit to %v requests a second with a burst of %d: they go together", a.RPS, a.Burst)
+	case a.TPMBurst != 0 && a.TPM == 0:
+		return fmt.Errorf("cannot limit to a burst of %d tokens without tokens a minute", a.TPMBurst)
+	case a.RPS != 0:
+		return Rate{PerSecond: a.RPS, Burst: a.Burst}.check()
+	}
+	return nil
+}
+
+// CountsTokens tells whether there is a limit of tokens.
+func (a *Amounts) CountsTokens() bool { return a.TPM > 0 || a.TPD > 0 }
+
+// Any tells whether there is a limit.
+func (a *Amounts) Any() bool { return *a != Amounts{} }
+
+// A Kind is what is limited.
+type Kind uint8
+
+// The kinds of limits, by name.
+const (
+	NoLimit Kind = iota
+	RequestsPerSecond
+	RequestsPerMinute
+	TokensPerMinute
+	TokensPerDay
+	Concurrency
+	kinds
+)
+
+// String is the name of the setting.
+func (k Kind) String() string { return [kinds]string{"", "rps", "rpm", "tpm", "tpd", "concurrency"}[k] }
+
+// OfTokens tells whether it counts tokens.
+func (k Kind) OfTokens() bool { return k == TokensPerMinute || k == TokensPerDay }
+
+// rates are those of the amounts, by kind; a zero burst is none.
+func (a *Amounts) rates() (rates [Concurrency]Rate) {
+	const minute, day = 60, 24 * 60 * 60
+	of := func(n, burst int64, seconds float64) Rate {
+		if n == 0 {
+			return Rate{}
+		}
+		if burst == 0 {
+			burst = n
+		}
+		return Rate{PerSecond: float64(n) / seconds, Burst: burst}
+	}
+	rates[RequestsPerSecond] = Rate{PerSecond: a.RPS, Burst: a.Burst}
+	rates[RequestsPerMinute] = of(a.RPM, 0, minute)
+	rates[TokensPerMinute] = of(a.TPM, a.TPMBurst, minute)
+	rates[TokensPerDay] = of(a.TPD, 0, day)
+	return rates
+}
+
+// An Owner is whose the limits of an account are.
+type Owner uint8
+
+// The owners, by name.
+const (
+	Key Owner = iota
+	Model
+	All
+	owners
+)
+
+func (o Owner) String() string { return [owners]string{"key", "model", "global"}[o] }
+
+// An Account is the buckets of one owner. It is never evicted. A nil Account has no limits.
+type Account struct {
+	Owner   Owner
+	ID      string
+	amounts Amounts
+	request []bar    // of requests
+	tokens  []bar    // of tokens
+	permits *permits // nil: any number at once
+	next    *Account // in its chain
+}
+
+// Amounts are the account's.
+func (a *Account) Amounts() Amounts {
+	if a == nil {
+		return Amounts{}
+	}
+	return a.amounts
+}
+
+// CountsTokens tells whether the account has a limit of tokens.
+func (a *Account) CountsTokens() bool { return a != nil && len(a.tokens) > 0 }
+
+// MaxTokens is what the smallest bucket of tokens holds; 0: there is none.
+func (a *Account) MaxTokens() (most int64) {
+	if a == nil {
+		return 0
+	}
+	for i := range a.tokens {
+		if b := a.tokens[i].quota.Burst; most == 0 || b < most {
+			most = b
+		}
+	}
+	return most
+}
+
+// A bar is one bucket of an account.
+type bar struct {
+	account *Account
+	kind    Kind
+	quota   *quota
+	meter   *meter
+	lease   *tokenLease // of all replicas together; nil: this one is alone
+}
+
+// Accounts are all that there are: an array of chains by the hash of what they are of, which is only ever added to, so that it is
+// read without a lock.
+type Accounts struct {
+	options AccountOptions
+	seed    maphash.Seed
+	chains  []atomic.Pointer[Account]
+	mu      sync.Mutex // held by who adds
+	count   int
+	quotas  map[Rate]*quota
+	shared  *sharedAccounts // nil: this replica is alone
+}
+
+// AccountOptions says what NewAccounts is to make.
+type AccountOptions struct {
+	Most int // accounts there may be; who comes later shares one with others. 0: 262144
+}
+
+const (
+	accountChains = 1 << 12
+	mostAccounts  = 1 << 18
+	// Who comes when there is no more room shares an account with others: that is the safe side.
+	crowds = 1 << 10
+)
+
+// NewAccounts makes accounts of this replica alone.
+func NewAccounts(o AccountOptions) *Accounts {
+	if o.Most == 0 {
+		o.Most = mostAccounts
+	}
+	return &Accounts{options: o, seed: maphash.MakeSeed(), chains: make([]atomic.Pointer[Account], accountChains), quotas: make(map[Rate]*quota)}
+}
+
+// Of is the account of an owner, by its id, which is borrowed; nil for amounts that limit nothing. It begins with full buckets. If the
+// amounts are others than the last time, what was spent stays spent.
+func (t *Accounts) Of(now time.Duration, owner Owner, id []byte, amounts Amounts) *Account {
+	if t == nil || !amounts.Any() {
+		return nil
+	}
+	chain := &t.chains[(maphash.Bytes(t.seed, id)+uint64(owner))%accountChains]
+	if a := find(chain.Load(), owner, id); a != nil && a.amounts == amounts {
+		return a
+	}
+	return t.add(now, chain, owner, id, amounts)
+}
+
+func find(a *Account, owner Owner, id []byte) *Account {
+	for ; a != nil; a = a.next {
+		if a.Owner == owner && a.ID == string(id) {
+			return a
+		}
+	}
+	return nil
+}
+
+// add makes an account, or another one for other amounts. The chain is made anew up to the one that is replaced.
+func (t *Accounts) add(now time.Duration, chain *atomic.Pointer[Account], owner Owner, id []byte, amounts Amounts) *Account {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := find(chain.Load(), owner, id)
+	switch {
+	case old != nil && old.amounts == amounts:
+		return old
+	case old == nil && t.count >= t.options.Most:
+		id = fmt.Appendf(nil, "other-%d", maphash.Bytes(t.seed, id)%crowds)
+		chain = &t.chains[(maphash.Bytes(t.seed, id)+uint64(owner))%accountChains]
+		if old = find(chain.Load(), owner, id); old != nil && old.amounts == amounts {
+			return old
+		}
+	}
+	a := &Account{Owner: owner, ID: string(id), amounts: amounts}
+	t.fill(a, old, now)
+	a.next = chain.Load()
+	if old != nil {
+		a.next = without(chain.Load(), old)
+	} else {
+		t.count++
+	}
+	chain.Store(a)
+	return a
+}
+
+// without is a chain without one of its accounts. Those before it are copied: who reads the chain may stand anywhere in it.
+func without(chain, gone *Account) *Account {
+	if chain == gone {
+		return chain.next
+	}
+	kept := *chain
+	kept.adopt()
+	kept.next = without(chain.next, gone)
+	return &kept
+}
+
+// adopt makes the bars of a copy its own.
+func (a *Account) adopt() {
+	a.request, a.tokens = append([]bar(nil), a.request...), append([]bar(nil), a.tokens...)
+	for i := range a.request {
+		a.request[i].account = a
+	}
+	for i := range a.tokens {
+		a.tokens[i].account = a
+	}
+}
+
+// fill makes the buckets of an account, as spent as those of the old one, which may be nil.
+func (t *Accounts) fill(a, old *Account, now time.Duration) {
+	for kind, r := range a.amounts.rates() {
+		if r.Burst == 0 {
+			continue
+		}
+		b := bar{account: a, kind: Kind(kind), quota: t.quota(r), meter: new(meter)}
+		if was := old.bar(Kind(kind)); was != nil {
+			if b.meter = was.meter; was.quota != b.quota {
+				b.meter = was.meter.carry(was.quota, b.quota, now)
+			}
+		}
+		b.lease = t.shared.lease(&b)
+		if b.kind.OfTokens() {
+			a.tokens = append(a.tokens, b)
+		} else {
+			a.request = append(a.request, b)
+		}
+	}
+	if a.amounts.Concurrency > 0 {
+		a.permits = &permits{most: a.amounts.Concurrency, held: new(heldPermits)}
+		if old != nil && old.permits != nil {
+			a.permits.held = old.permits.held // those that are out come back
+			old.permits.shared.retire()
+		}
+		a.permits.shared = t.shared.permit(a, a.permits.held)
+	}
+}
+
+// quota is made once for each rate.
+func (t *Accounts) quota(r Rate) *quota {
+	q := t.quotas[r]
+	if q == nil {
+		made := newQuota(r)
+		q = &made
+		t.quotas[r] = q
+	}
+	return q
+}
+
+// bar is the account's bucket of that kind; nil: it has none.
+func (a *Account) bar(k Kind) *bar {
+	if a == nil {
+		return nil
+	}
+	bars := a.request
+	if k.OfTokens() {
+		bars = a.tokens
+	}
+	for i := range bars {
+		if bars[i].kind == k {
+			return &bars[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package ratelimit
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// A meter is a token bucket of which tokens are taken ahead, as an estimate, and settled later, when it is known how many it were.
+// What decides is one atomic word, moved by compare-and-swap, as in bucket: the time at which the bucket will be full again.
+//
+// Tokens that were taken too many come back, and it must be as if they had never been gone: had the bucket been full meanwhile,
+// they would have run over. So what comes back is at most the least room that there was since they were taken. The marks tell it:
+// for each size of room, in steps of a factor of √2, when a request last found one. One store each keeps them.
+type meter struct {
+	word  atomic.Uint64
+	marks [rooms]atomic.Int64 // as the caller's now
+}
+
+// rooms is how many sizes of room are told apart: less than a 128th of the burst, seven octaves in two steps each.
+const (
+	rooms   = 15
+	octaves = 7
+)
+
+// A quota is the rate of a meter made ready for use.
+type quota struct {
+	limit
+	Rate
+	rooms [rooms]uint64 // the least room of each size, in units
+	part  float64       // of the burst that a unit is
+}
+
+func newQuota(r Rate) quota {
+	q := quota{limit: newLimit(r), Rate: r}
+	q.part = 1 / float64(q.burst)
+	for i := 1; i < rooms; i++ {
+		q.rooms[i] = uint64(float64(q.burst) * math.Pow(2, float64(i-1)/2-octaves))
+	}
+	return q
+}
+
+// size tells which size a room is of.
+func (q *quota) size(room uint64) int {
+	part := float64(room) * q.part
+	if part < 1.0/(1<<octaves) {
+		return 0
+	}
+	bits := math.Float64bits(part)
+	i := 2*(int(bits>>52)-1023+octaves) + 1
+	const mantissa = 1<<52 - 1
+	if bits&mantissa >= math.Float64bits(math.Sqrt2)&mantissa {
+		i++
+	}
+	return min(i, rooms-1)
+}
+
+func (q *quota) units(tokens int64) uint64 {
+	return uint64(min(max(tokens, 0), 2*q.Burst)) << q.limit.scale
+}
+
+// full is when the bucket of this word will be full, not before now. A word further ahead than debt can lead is of before the clock
+// was set back: the bucket counts as empty.
+func (q *quota) full(word, clock uint64) uint64 {
+	full := max(word, clock)
+	if full > clock+2*q.burst+q.skew {
+		full = clock + q.burst
+	}
+	return full
+}
+
+// take takes n tokens, at most the burst, if they are there.
+func (m *meter) take(q *quota, now time.Duration, n int64) state {
+	clock, units := q.clock(now), q.units(n)
+	for {
+		word := m.word.Load()
+		full := q.full(word, clock)
+		if full+units > clock+q.burst {
+			return q.tell(full, false, units, now)
+		}
+		m.mark(q, full-clock, now)
+		if m.word.CompareAndSwap(word, full+units) {
+			return q.tell(full+units, true, units, now)
+		}
+	}
+}
+
+// mark notes that there was so much room. It comes before the swap: whoever settles meanwhile must not miss it.
+func (m *meter) mark(q *quota, room uint64, now time.Duration) {
+	at := &m.marks[q.size(room)]
+	for {
+		last := at.Load()
+		if int64(now) <= last || at.CompareAndSwap(last, int64(now)) {
+			return
+		}
+	}
+}
+
+// tell is what is said about a bucket that will be full at that time.
+func (q *quota) tell(full uint64, ok bool, units uint64, now time.Duration) state {
+	clock := q.clock(now)
+	s, empty := state{ok: ok}, clock+q.burst
+	full = max(full, clock)
+	if full < empty {
+		s.remaining = int64((empty - full) >> q.limit.scale)
+	}
+	if !ok {
+		if units > q.burst {
+			s.wait = Never
+		} else {
+			s.wait = max(q.until(full+units-q.burst, now), 1)
+		}
+	}
+	return s
+}
+
+// look tells about the bucket as it is.
+func (m *meter) look(q *quota, now time.Duration) state {
+	clock := q.clock(now)
+	return q.tell(q.full(m.word.Load(), clock), true, 0, now)
+}
+
+// fills is how long the bucket takes until it is full.
+func (m *meter) fills(q *quota, now time.Duration) time.Duration {
+	clock := q.clock(now)
+	full := q.full(m.word.Load(), clock)
+	if full == clock {
+		return 0
+	}
+	return q.until(full, now)
+}
+
+// undo gives back what was taken this moment.
+func (m *meter) undo(q *quota, now time.Duration, n int64) {
+	units := q.units(n)
+	for {
+		word := m.word.Load()
+		full := q.full(word, q.clock(now))
+		if m.word.CompareAndSwap(word, full-min(units, full)) {
+			return
+		}
+	}
+}
+
+// settle ends what was taken then: it were so many tokens in the end. Too many come back as far as there was room for them all the
+// time, too few are taken now, if need be from a bucket that has none: it owes a burst at most.
+func (m *meter) settle(q *quota, since, now time.Duration, taken, were int64) {
+	clock := q.clock(now)
+	for {
+		word := m.word.Load()
+		full := q.full(word, clock)
+		after := full
+		switch {
+		case were > taken:
+			m.mark(q, full-clock, now)
+			after = max(full, min(full+q.units(were-taken), clock+2*q.burst))
+		case were < taken:
+			after = full - min(q.units(taken-were), full-clock, m.least(q, since))
+		}
+		if after == word || m.word.CompareAndSwap(word, after) {
+			return
+		}
+	}
+}
+
+// least is the least room that there was since then, or a little less.
+func (m *meter) least(q *quota, since time.Duration) uint64 {
+	for i := range m.marks {
+		if m.marks[i].Load() > int64(since) {
+			return q.rooms[i]
+		}
+	}
+	return math.MaxUint64
+}
+
+// carry makes the meter of another quota as spent as m is.
+func (m *meter) carry(from *quota, to *quota, now time.Duration) *meter {
+	n := new(meter)
+	clock := from.clock(now)
+	spent := (from.full(m.word.Load(), clock) - clock) >> from.limit.scale
+	n.word.Store(to.clock(now) + to.units(int64(spent)))
+	return n
+}

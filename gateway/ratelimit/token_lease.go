@@ -1,0 +1,389 @@
+package ratelimit
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// A tokenLease is the tokens of one bucket that this replica has leased and not given out yet.
+type tokenLease struct {
+	s      *sharedAccounts
+	key    string
+	quota  *quota
+	life   time.Duration
+	flags_ flags
+
+	pool  atomic.Int64
+	spent atomic.Int64 // since the last call
+	seen  atomic.Int64 // when it was last used, as Reserve's now
+
+	mu      sync.Mutex
+	round   *call         // the answer that requests wait for
+	waiting int64         // tokens that they wait for,
+	need    int64         // and the least that helps one of them; 0: nobody waits
+	typical int64         // tokens of a reservation, of late
+	since   time.Duration // when the pool was last empty
+	called  time.Duration // when the last call was made
+	back    int64         // to be given back,
+	backOf  time.Duration // of reservations since
+	owed    int64         // to be charged
+
+	known bool          // what Redis said last:
+	left  int64         // tokens there,
+	heard time.Duration // when,
+	until time.Duration // and when there will be
+	short int64         // so many as were needed; 0: there are
+
+	asked struct{ want, need, back, owed int64 } // by the call under way
+
+	share    *quota // of this replica, while Redis is away
+	meter    *meter
+	replicas int64
+	trips    int64 // the share was last measured at this outage
+	bad      bool  // the key holds nonsense: the share decides
+}
+
+// lease makes the lease of a bucket; nil without Redis.
+func (s *sharedAccounts) lease(b *bar) *tokenLease {
+	if s == nil {
+		return nil
+	}
+	return &tokenLease{
+		s: s, key: s.keyOf(b.account, b.kind.String()), quota: b.quota, meter: b.meter, round: newCall(), called: -callPause, trips: -1,
+		life: lifeOf(b.quota.Rate),
+	}
+}
+
+// lifeOf is how long a bucket takes to be full again, whatever it owes.
+func lifeOf(r Rate) time.Duration {
+	full := 2 * float64(r.Burst) / r.PerSecond
+	if r.PerSecond <= 0 || full > longestLife.Seconds() {
+		return longestLife
+	}
+	return time.Duration(math.Ceil(full))*time.Second + 10*time.Second
+}
+
+func (l *tokenLease) flag() *flags { return &l.flags_ }
+
+// spend takes n of the tokens that are here.
+func (l *tokenLease) spend(now time.Duration, n int64) bool {
+	for {
+		have := l.pool.Load()
+		if have < n {
+			return false
+		}
+		if l.pool.CompareAndSwap(have, have-n) {
+			l.spent.Add(n)
+			if int64(now) > l.seen.Load() {
+				l.seen.Store(int64(now))
+			}
+			return true
+		}
+	}
+}
+
+// take takes n tokens: those that are here, or else of Redis, for which it waits if it is not known that there are none.
+func (l *tokenLease) take(now time.Duration, n int64) (state, source) {
+	if l.spend(now, n) {
+		return l.state(true, 0), ofLease
+	}
+	for began := l.s.o.Now(); ; {
+		l.mu.Lock()
+		switch clock := l.s.o.Now(); {
+		case l.spend(now, n):
+			l.mu.Unlock()
+			return l.state(true, 0), ofLease
+		case l.s.down.Load() || l.bad:
+			s := l.takeShare(clock, n)
+			l.mu.Unlock()
+			return s, ofShare
+		case l.short > 0 && clock < l.until && n > l.pool.Load()+l.left || clock-began > 2*callPause+l.s.o.Timeout:
+			wait := l.wait(clock, n)
+			l.wish(n)
+			l.mu.Unlock()
+			l.s.list(l, false)
+			return l.state(false, wait), ofLease
+		}
+		l.wish(n)
+		l.waiting += n
+		round, pause := l.round, l.called+callPause-l.s.o.Now()
+		l.mu.Unlock()
+		l.s.list(l, pause <= 0)
+		round.wait(max(pause, 0) + callPause + l.s.o.Timeout)
+	}
+}
+
+// wish notes that n tokens are wanted. The caller holds mu.
+func (l *tokenLease) wish(n int64) {
+	if l.need == 0 || n < l.need {
+		l.need = n
+	}
+	l.typical += (n - l.typical) / 4
+	if l.typical < n/4 {
+		l.typical = n
+	}
+}
+
+// wait is how long it will take until there are n tokens, as far as is known. The caller holds mu.
+func (l *tokenLease) wait(clock time.Duration, n int64) time.Duration {
+	if l.quota.PerSecond == 0 {
+		return Never
+	}
+	lacking := float64(n-l.pool.Load()-l.left) - l.quota.PerSecond*(clock-l.heard).Seconds()
+	return max(time.Duration(lacking/l.quota.PerSecond*float64(time.Second)), time.Millisecond)
+}
+
+// state tells what this replica knows of.
+func (l *tokenLease) state(ok bool, wait time.Duration) state {
+	return state{ok: ok, remaining: max(l.pool.Load(), 0), wait: wait}
+}
+
+// remaining is what there may be left, in Redis and here.
+func (l *tokenLease) remaining(now time.Duration) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.s.down.Load() || l.bad {
+		return l.meter.look(l.shareOf(l.s.o.Now()), l.s.o.Now()).remaining
+	}
+	if !l.known {
+		return l.quota.Burst
+	}
+	flow := l.quota.PerSecond * max(l.s.o.Now()-l.heard, 0).Seconds()
+	return max(min(int64(float64(l.left+l.pool.Load())+flow)-l.owed, l.quota.Burst), 0)
+}
+
+// question makes a call for what is wanted, and for what is to be told.
+func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pool := l.pool.Load()
+	if pool > 0 && (now == leaving || l.need == 0 && now-time.Duration(l.seen.Load()) > idleTime && now-l.called > idleTime) {
+		pool = 0
+		l.giveBack(l.pool.Swap(0), l.since)
+	}
+	wanted := l.need > pool && (l.short == 0 || now >= l.until || l.need <= pool+l.left)
+	if l.need == 0 && l.short == 0 && l.spent.Load() > 0 && pool < l.typical {
+		wanted = true // before somebody has to wait
+	}
+	keep = pool > 0 || l.need > 0 || l.back > 0 || l.owed > 0
+	if now == leaving {
+		now, wanted = l.s.o.Now(), false
+	} else if now-l.called < callPause {
+		return m, false, true
+	}
+	if !wanted && l.back == 0 && l.owed == 0 {
+		if l.short > 0 && now >= l.until {
+			l.short = 0
+		}
+		if l.need > 0 && l.need <= pool {
+			l.need, l.waiting = 0, 0
+		}
+		return m, false, keep
+	}
+	a := &l.asked
+	a.back, a.owed, a.want, a.need = l.back, l.owed, 0, 0
+	if wanted {
+		a.need = max(l.need-pool, 0)
+		ahead := max(l.typical, l.spent.Load())
+		a.want = min(max(l.waiting+ahead-pool, a.need), l.quota.Burst)
+	}
+	m = message{tokensLua, l.key, l.args(now)}
+	l.spent.Store(0)
+	l.called, l.back, l.owed = now, 0, 0
+	if wanted {
+		l.waiting, l.need = 0, 0
+	}
+	return m, true, true
+}
+
+// args are those of the call, in the order of the script.
+func (l *tokenLease) args(now time.Duration) []string {
+	i := func(n int64) string { return strconv.FormatInt(n, 10) }
+	f := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+	first := l.quota.Burst
+	if l.known { // Redis has lost it, if it is not there
+		first = min(l.left+int64(l.quota.PerSecond*max(now-l.heard, 0).Seconds()), first)
+	}
+	a := &l.asked
+	args := []string{f(l.quota.PerSecond), i(l.quota.Burst), i(first), i(a.want), i(a.need), i(l.s.replicas.Load()), i(a.owed), i(l.life.Milliseconds())}
+	if a.back > 0 {
+		const slack = 2 * time.Millisecond // on the way
+		args = append(args, i(a.back), i((max(now-l.backOf, 0) + slack).Microseconds()))
+	}
+	return args
+}
+
+// answer takes what Redis says.
+func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
+	v, err := r.AsIntSlice()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.letGo()
+	a := l.asked
+	if err == nil && (len(v) != 3 || v[0] < 0 || v[0] > a.want || v[1] < 0 || v[1] > l.quota.Burst || v[2] < -1) {
+		err = fmt.Errorf("cannot lease tokens: nonsense from redis: %d", v[:min(len(v), 8)])
+	}
+	if err != nil {
+		// What comes back may have arrived, and so may the debt. Neither must make tokens: one is given up, the other told again.
+		l.owed += a.owed
+		l.bad = isAboutKey(err)
+		return err
+	}
+	l.bad = false
+	granted := v[0]
+	if granted > 0 {
+		if l.pool.Load() <= 0 {
+			l.since = now
+		}
+		l.pool.Add(granted)
+	}
+	l.known, l.left, l.heard, l.short = true, v[1], now, 0
+	if granted < a.need {
+		l.short, l.until = a.need, now+askAgain
+		if v[2] >= 0 && v[2] < int64(askAgain/time.Microsecond) {
+			l.until = now + max(time.Duration(v[2])*time.Microsecond, callPause)
+		}
+	}
+	return nil
+}
+
+// letGo wakes who waits for an answer. The caller holds mu.
+func (l *tokenLease) letGo() {
+	close(l.round.done)
+	l.round = newCall()
+}
+
+func (l *tokenLease) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting, l.need = 0, 0
+	l.letGo()
+}
+
+// giveBack notes tokens that were taken since then and not needed. The caller holds mu.
+func (l *tokenLease) giveBack(n int64, since time.Duration) {
+	debt := min(l.owed, n)
+	l.owed -= debt
+	if n -= debt; n <= 0 {
+		return
+	}
+	if l.back == 0 || since < l.backOf {
+		l.backOf = since
+	}
+	l.back += n
+}
+
+// settle ends what was taken at since.
+func (l *tokenLease) settle(since time.Duration, taken, were int64, from source) {
+	if taken == were {
+		return
+	}
+	l.mu.Lock()
+	if from == ofShare && l.s.down.Load() {
+		q := l.shareOf(l.s.o.Now())
+		l.meter.settle(q, since, l.s.o.Now(), min(taken, q.Burst), were)
+	}
+	if were < taken {
+		l.giveBack(taken-were, since)
+	} else {
+		l.owed += min(were-taken, l.quota.Burst)
+	}
+	l.mu.Unlock()
+	l.s.list(l, false)
+}
+
+// undo gives back what was taken this moment.
+func (l *tokenLease) undo(now time.Duration, n int64, from source) {
+	if from == ofLease {
+		l.pool.Add(n)
+		l.s.list(l, false)
+		return
+	}
+	l.settle(now, n, 0, from)
+}
+
+// takeShare takes n tokens of what this replica may give out on its own. More than its share holds is given when that is full, and
+// has to be paid off. The caller holds mu.
+func (l *tokenLease) takeShare(now time.Duration, n int64) state {
+	q := l.shareOf(now)
+	s := l.meter.take(q, now, min(n, q.Burst))
+	if s.ok {
+		l.meter.settle(q, now, now, min(n, q.Burst), n)
+		l.owed += n
+		l.s.list(l, false)
+	}
+	return s
+}
+
+// shareOf is this replica's part of the quota. When an outage begins, there is no more in its bucket than its part of what Redis had
+// last; of a bucket that Redis has said nothing of, its part. The caller holds mu.
+func (l *tokenLease) shareOf(now time.Duration) *quota {
+	if n := l.s.replicas.Load(); l.share == nil || n != l.replicas {
+		q := newQuota(part(l.quota.Rate, n))
+		if l.share != nil {
+			l.meter = l.meter.carry(l.share, &q, now)
+		} else {
+			l.meter = new(meter)
+		}
+		l.share, l.replicas = &q, n
+	}
+	if trips := l.s.trips.Load(); trips != l.trips {
+		l.trips = trips
+		if l.known {
+			have := (l.left + int64(l.quota.PerSecond*max(now-l.heard, 0).Seconds()) + l.replicas - 1) / l.replicas
+			if s := l.meter.look(l.share, now); s.remaining > have {
+				l.meter.take(l.share, now, s.remaining-have)
+			}
+		}
+	}
+	return l.share
+}
+
+// take takes n tokens of the bar's bucket, at most its burst.
+func (b *bar) take(now time.Duration, n int64) (state, source) {
+	if b.lease == nil {
+		return b.meter.take(b.quota, now, n), ofLease
+	}
+	return b.lease.take(now, n)
+}
+
+func (b *bar) undo(now time.Duration, n int64, from source) {
+	if b.lease == nil {
+		b.meter.undo(b.quota, now, n)
+		return
+	}
+	b.lease.undo(now, n, from)
+}
+
+func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, from source) {
+	taken := min(r.tokens, b.quota.Burst)
+	if b.lease == nil {
+		b.meter.settle(b.quota, r.since, now, taken, tokens)
+		return
+	}
+	b.lease.settle(r.since, taken, tokens, from)
+}
+
+func (b *bar) remaining(now time.Duration) int64 {
+	if b.lease == nil {
+		return b.meter.look(b.quota, now).remaining
+	}
+	return b.lease.remaining(now)
+}
+
+// fills is how long it takes until the bucket is full.
+func (b *bar) fills(now time.Duration) time.Duration {
+	if b.lease == nil {
+		return b.meter.fills(b.quota, now)
+	}
+	if b.quota.PerSecond == 0 {
+		return 0
+	}
+	return time.Duration(float64(b.quota.Burst-b.lease.remaining(now)) / b.quota.PerSecond * float64(time.Second))
+}
