@@ -19,11 +19,14 @@ type Amounts struct {
 	Concurrency int64 // requests under way at the same time
 }
 
+// MaxAmount is the highest of an amount.
+const MaxAmount = 1_000_000_000_000
+
 // Check tells what is wrong with amounts that an operator stated.
 func (a Amounts) Check() error {
 	for _, n := range []int64{a.Burst, a.RPM, a.TPM, a.TPMBurst, a.TPD, a.Concurrency} {
-		if n < 0 || n > maxBurst {
-			return fmt.Errorf("cannot limit to %d: a limit is 1 to %d", n, maxBurst)
+		if n < 0 || n > MaxAmount {
+			return fmt.Errorf("cannot limit to %d: a limit is 1 to %d", n, MaxAmount)
 		}
 	}
 	switch {

@@ -31,8 +31,15 @@ type quota struct {
 	part  float64       // of the burst that a unit is
 }
 
+// newQuota is for a burst of up to 1e12 tokens. Faster than 1e9 a second none is filled.
 func newQuota(r Rate) quota {
 	q := quota{limit: newLimit(r), Rate: r}
+	for q.limit.scale > 0 && float64(r.Burst)*float64(uint64(1)<<q.limit.scale) > horizon/8 { // a debt, and a day to go
+		q.limit.scale--
+	}
+	q.burst = uint64(r.Burst) << q.limit.scale
+	q.mult = multiplier(r.PerSecond, q.limit.scale)
+	q.skew = q.clock(skew)
 	q.part = 1 / float64(q.burst)
 	for i := 1; i < rooms; i++ {
 		q.rooms[i] = uint64(float64(q.burst) * math.Pow(2, float64(i-1)/2-octaves))

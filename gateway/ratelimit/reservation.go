@@ -33,11 +33,13 @@ func (a *Account) AdmitRequest(now time.Duration) Refusal {
 	if a == nil {
 		return Refusal{}
 	}
+	var held [2]hold
 	for i := range a.request {
 		b := &a.request[i]
-		if s, _ := b.take(now, 1); !s.ok {
+		var s state
+		if s, held[i] = b.take(now, 1); !s.ok {
 			for j := range a.request[:i] {
-				a.request[j].undo(now, 1, ofLease)
+				a.request[j].undo(now, 1, held[j])
 			}
 			return b.refusal(s)
 		}
@@ -57,7 +59,7 @@ type Reservation struct {
 	n      int
 	taken  [2 * owners]struct {
 		bar  *bar
-		from source
+		hold hold
 	}
 	permits [owners]*permits
 }
@@ -101,12 +103,12 @@ func (r *Reservation) reserve(now time.Duration, a *Account) Refusal {
 	}
 	for i := range a.tokens {
 		b := &a.tokens[i]
-		s, from := b.take(now, min(r.tokens, b.quota.Burst))
+		s, h := b.take(now, min(r.tokens, b.quota.Burst))
 		if !s.ok {
 			return b.refusal(s)
 		}
 		t := &r.taken[r.n]
-		t.bar, t.from = b, from
+		t.bar, t.hold = b, h
 		r.n++
 	}
 	return Refusal{}
@@ -119,7 +121,7 @@ const permitPause = time.Second
 func (r *Reservation) cancel(now time.Duration) {
 	for i := range r.taken[:r.n] {
 		t := &r.taken[i]
-		t.bar.undo(now, min(r.tokens, t.bar.quota.Burst), t.from)
+		t.bar.undo(now, min(r.tokens, t.bar.quota.Burst), t.hold)
 		t.bar = nil
 	}
 	r.n = 0
@@ -140,7 +142,7 @@ func (r *Reservation) release() {
 func (r *Reservation) Settle(now time.Duration, tokens int64) {
 	for i := range r.taken[:r.n] {
 		t := &r.taken[i]
-		t.bar.settle(r, now, tokens, t.from)
+		t.bar.settle(r, now, tokens, t.hold)
 		t.bar = nil
 	}
 	r.n = 0

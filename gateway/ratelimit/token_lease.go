@@ -23,15 +23,18 @@ type tokenLease struct {
 	spent atomic.Int64 // since the last call
 	seen  atomic.Int64 // when it was last used, as Reserve's now
 
+	granted atomic.Int64 // when the last tokens were, in Redis' microseconds,
+	offset  atomic.Int64 // and that less this replica's clock then
+	first   int64        // when those were that have been in the pool for longest; of mu
+
 	mu      sync.Mutex
 	round   *call         // the answer that requests wait for
 	waiting int64         // tokens that they wait for,
 	need    int64         // and the least that helps one of them; 0: nobody waits
 	typical int64         // tokens of a reservation, of late
-	since   time.Duration // when the pool was last empty
 	called  time.Duration // when the last call was made
 	back    int64         // to be given back,
-	backOf  time.Duration // of reservations since
+	backOf  int64         // of reservations since, in Redis' microseconds
 	owed    int64         // to be charged
 
 	known bool          // what Redis said last:
@@ -71,6 +74,17 @@ func lifeOf(r Rate) time.Duration {
 
 func (l *tokenLease) flag() *flags { return &l.flags_ }
 
+// A hold is where tokens that are taken are from.
+type hold struct {
+	from source
+	at   int64 // when they were taken, in Redis' microseconds; of a lease
+}
+
+// hold is that of what is taken now: never before it was granted.
+func (l *tokenLease) hold(now time.Duration) hold {
+	return hold{ofLease, max(l.granted.Load(), l.offset.Load()+now.Microseconds())}
+}
+
 // spend takes n of the tokens that are here.
 func (l *tokenLease) spend(now time.Duration, n int64) bool {
 	for {
@@ -89,26 +103,26 @@ func (l *tokenLease) spend(now time.Duration, n int64) bool {
 }
 
 // take takes n tokens: those that are here, or else of Redis, for which it waits if it is not known that there are none.
-func (l *tokenLease) take(now time.Duration, n int64) (state, source) {
+func (l *tokenLease) take(now time.Duration, n int64) (state, hold) {
 	if l.spend(now, n) {
-		return l.state(true, 0), ofLease
+		return l.state(true, 0), l.hold(now)
 	}
 	for began := l.s.o.Now(); ; {
 		l.mu.Lock()
 		switch clock := l.s.o.Now(); {
 		case l.spend(now, n):
 			l.mu.Unlock()
-			return l.state(true, 0), ofLease
+			return l.state(true, 0), l.hold(now)
 		case l.s.down.Load() || l.bad:
 			s := l.takeShare(clock, n)
 			l.mu.Unlock()
-			return s, ofShare
+			return s, hold{from: ofShare}
 		case l.short > 0 && clock < l.until && n > l.pool.Load()+l.left || clock-began > 2*callPause+l.s.o.Timeout:
 			wait := l.wait(clock, n)
 			l.wish(n)
 			l.mu.Unlock()
 			l.s.list(l, false)
-			return l.state(false, wait), ofLease
+			return l.state(false, wait), hold{}
 		}
 		l.wish(n)
 		l.waiting += n
@@ -165,7 +179,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	pool := l.pool.Load()
 	if pool > 0 && (now == leaving || l.need == 0 && now-time.Duration(l.seen.Load()) > idleTime && now-l.called > idleTime) {
 		pool = 0
-		l.giveBack(l.pool.Swap(0), l.since)
+		l.giveBack(l.pool.Swap(0), l.first)
 	}
 	wanted := l.need > pool && (l.short == 0 || now >= l.until || l.need <= pool+l.left)
 	if l.need == 0 && l.short == 0 && l.spent.Load() > 0 && pool < l.typical {
@@ -213,8 +227,7 @@ func (l *tokenLease) args(now time.Duration) []string {
 	a := &l.asked
 	args := []string{f(l.quota.PerSecond), i(l.quota.Burst), i(first), i(a.want), i(a.need), i(l.s.replicas.Load()), i(a.owed), i(l.life.Milliseconds())}
 	if a.back > 0 {
-		const slack = 2 * time.Millisecond // on the way
-		args = append(args, i(a.back), i((max(now-l.backOf, 0) + slack).Microseconds()))
+		args = append(args, i(a.back), i(l.backOf))
 	}
 	return args
 }
@@ -226,7 +239,7 @@ func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
 	defer l.mu.Unlock()
 	defer l.letGo()
 	a := l.asked
-	if err == nil && (len(v) != 3 || v[0] < 0 || v[0] > a.want || v[1] < 0 || v[1] > l.quota.Burst || v[2] < -1) {
+	if err == nil && (len(v) != 4 || v[0] < 0 || v[0] > a.want || v[1] < 0 || v[1] > l.quota.Burst || v[2] < -1) {
 		err = fmt.Errorf("cannot lease tokens: nonsense from redis: %d", v[:min(len(v), 8)])
 	}
 	if err != nil {
@@ -239,8 +252,10 @@ func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
 	granted := v[0]
 	if granted > 0 {
 		if l.pool.Load() <= 0 {
-			l.since = now
+			l.first = v[3]
 		}
+		l.granted.Store(v[3])
+		l.offset.Store(v[3] - now.Microseconds())
 		l.pool.Add(granted)
 	}
 	l.known, l.left, l.heard, l.short = true, v[1], now, 0
@@ -266,12 +281,12 @@ func (l *tokenLease) release() {
 	l.letGo()
 }
 
-// giveBack notes tokens that were taken since then and not needed. The caller holds mu.
-func (l *tokenLease) giveBack(n int64, since time.Duration) {
+// giveBack notes tokens that were taken then, by Redis' clock, and not needed. The caller holds mu.
+func (l *tokenLease) giveBack(n int64, since int64) {
 	debt := min(l.owed, n)
 	l.owed -= debt
-	if n -= debt; n <= 0 {
-		return
+	if n -= debt; n <= 0 || since == 0 {
+		return // what was of a share has no time there: beyond what is owed it is given up
 	}
 	if l.back == 0 || since < l.backOf {
 		l.backOf = since
@@ -280,17 +295,17 @@ func (l *tokenLease) giveBack(n int64, since time.Duration) {
 }
 
 // settle ends what was taken at since.
-func (l *tokenLease) settle(since time.Duration, taken, were int64, from source) {
+func (l *tokenLease) settle(since time.Duration, taken, were int64, h hold) {
 	if taken == were {
 		return
 	}
 	l.mu.Lock()
-	if from == ofShare && l.s.down.Load() {
+	if h.from == ofShare && l.s.down.Load() {
 		q := l.shareOf(l.s.o.Now())
 		l.meter.settle(q, since, l.s.o.Now(), min(taken, q.Burst), were)
 	}
 	if were < taken {
-		l.giveBack(taken-were, since)
+		l.giveBack(taken-were, h.at)
 	} else {
 		l.owed += min(were-taken, l.quota.Burst)
 	}
@@ -299,13 +314,13 @@ func (l *tokenLease) settle(since time.Duration, taken, were int64, from source)
 }
 
 // undo gives back what was taken this moment.
-func (l *tokenLease) undo(now time.Duration, n int64, from source) {
-	if from == ofLease {
+func (l *tokenLease) undo(now time.Duration, n int64, h hold) {
+	if h.from == ofLease {
 		l.pool.Add(n)
 		l.s.list(l, false)
 		return
 	}
-	l.settle(now, n, 0, from)
+	l.settle(now, n, 0, h)
 }
 
 // takeShare takes n tokens of what this replica may give out on its own. More than its share holds is given when that is full, and
@@ -346,28 +361,28 @@ func (l *tokenLease) shareOf(now time.Duration) *quota {
 }
 
 // take takes n tokens of the bar's bucket, at most its burst.
-func (b *bar) take(now time.Duration, n int64) (state, source) {
+func (b *bar) take(now time.Duration, n int64) (state, hold) {
 	if b.lease == nil {
-		return b.meter.take(b.quota, now, n), ofLease
+		return b.meter.take(b.quota, now, n), hold{}
 	}
 	return b.lease.take(now, n)
 }
 
-func (b *bar) undo(now time.Duration, n int64, from source) {
+func (b *bar) undo(now time.Duration, n int64, h hold) {
 	if b.lease == nil {
 		b.meter.undo(b.quota, now, n)
 		return
 	}
-	b.lease.undo(now, n, from)
+	b.lease.undo(now, n, h)
 }
 
-func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, from source) {
+func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, h hold) {
 	taken := min(r.tokens, b.quota.Burst)
 	if b.lease == nil {
 		b.meter.settle(b.quota, r.since, now, taken, tokens)
 		return
 	}
-	b.lease.settle(r.since, taken, tokens, from)
+	b.lease.settle(r.since, taken, tokens, h)
 }
 
 func (b *bar) remaining(now time.Duration) int64 {

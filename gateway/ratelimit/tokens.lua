@@ -3,8 +3,8 @@
 --
 -- KEYS  1 the bucket: "<tokens> <microseconds>" and when it last had so little room, for seven sizes of room
 -- ARGV  1 tokens a second  2 most tokens it holds  3 tokens of a bucket that is not there  4 tokens wanted  5 fewer than that are of no use
---       6 replicas  7 tokens owed  8 life of the bucket in ms  9, 10 and so on in pairs: tokens that come back, and microseconds since they were taken
--- Reply granted, whole tokens left, microseconds until what is of use would be there (-1: never)
+--       6 replicas  7 tokens owed  8 life of the bucket in ms  9, 10 and so on in pairs: tokens that come back, and when they were taken, in Redis' microseconds
+-- Reply granted, whole tokens left, microseconds until what is of use would be there (-1: never), Redis' time in microseconds
 --
 -- The time is Redis' own: the clocks of the replicas do not matter.
 local time = redis.call('TIME')
@@ -22,7 +22,7 @@ local word = redis.call('GETRANGE', KEYS[1], 0, 255)
 if word ~= '' then
   local tokens, at, rest = string.match(word, '^(%S+) (%d+)([ %d]*)$')
   level, at = tonumber(tokens or ''), tonumber(at or '')
-  if not level or not at or not (level >= -1e10 and level <= 1e10) then
+  if not level or not at or not (level >= -1e13 and level <= 1e13) then
     return redis.error_reply('ERR not a bucket of the gateway')
   end
   local i = 0
@@ -45,7 +45,7 @@ end
 
 -- What comes back must not be more than there was room for all the time since it was taken: it would have run over.
 for i = 9, #ARGV, 2 do
-  local back, since = tonumber(ARGV[i]), now - tonumber(ARGV[i + 1])
+  local back, since = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   for size = 1, sizes do
     if marks[size] > since then
       back = math.min(back, size > 1 and most / 64 * 2 ^ (size - 2) or 0)
@@ -75,4 +75,4 @@ end
 word = string.format('%.17g %.0f', level, now)
 for i = 1, sizes do word = word .. string.format(' %.0f', marks[i]) end
 redis.call('SET', KEYS[1], word, 'PX', string.format('%.0f', life))
-return {grant, math.max(whole - grant, 0), wait}
+return {grant, math.max(whole - grant, 0), wait, now}
