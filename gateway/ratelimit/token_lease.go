@@ -138,10 +138,10 @@ func (l *tokenLease) wish(n int64) {
 	if l.need == 0 || n < l.need {
 		l.need = n
 	}
-	l.typical += (n - l.typical) / 4
-	if l.typical < n/4 {
+	if l.typical == 0 {
 		l.typical = n
 	}
+	l.typical += (n - l.typical) / 4
 }
 
 // wait is how long it will take until there are n tokens, as far as is known. The caller holds mu.
@@ -182,7 +182,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 		l.giveBack(l.pool.Swap(0), l.first)
 	}
 	wanted := l.need > pool && (l.short == 0 || now >= l.until || l.need <= pool+l.left)
-	if l.need == 0 && l.short == 0 && l.spent.Load() > 0 && pool < l.typical {
+	if l.need == 0 && l.short == 0 && l.spent.Load() > 2*l.typical && pool < l.typical {
 		wanted = true // before somebody has to wait
 	}
 	keep = pool > 0 || l.need > 0 || l.back > 0 || l.owed > 0
@@ -204,7 +204,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	a.back, a.owed, a.want, a.need = l.back, l.owed, 0, 0
 	if wanted {
 		a.need = max(l.need-pool, 0)
-		ahead := max(l.typical, l.spent.Load())
+		ahead := l.spent.Load() // since the last call
 		a.want = min(max(l.waiting+ahead-pool, a.need), l.quota.Burst)
 	}
 	m = message{tokensLua, l.key, l.args(now)}
