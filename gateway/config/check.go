@@ -30,6 +30,7 @@ func (d *draft) check() {
 			d.fault(r.where, fmt.Sprintf("the path %q has a route already, routes[%d]", r.Path, first))
 		}
 	}
+	d.checkModels()
 	d.checkAdmin()
 	if s := d.settings; s.BodyBufferTotal > 0 && s.BodyBuffer > s.BodyBufferTotal {
 		d.fault("BODY_BUFFER_TOTAL", "is less than BODY_BUFFER; not one long body could be held")
@@ -161,9 +162,12 @@ func (d *draft) warnUnusedPools() {
 		use(r.Pool)
 		use(r.Fallback)
 	}
+	for _, m := range d.models {
+		use(m.Pool)
+	}
 	for _, p := range d.settings.Pools {
 		if p.Explicit && !used[p.Name] {
-			d.warnings = append(d.warnings, fmt.Sprintf("pool %s: no route uses it", p.Name))
+			d.warnings = append(d.warnings, fmt.Sprintf("pool %s: no route and no model uses it", p.Name))
 		}
 	}
 }

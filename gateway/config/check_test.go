@@ -96,7 +96,7 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 }
 
 func TestFaultsOfFile(t *testing.T) {
-	keys := []string{"cors", "pools", "routes"}
+	keys := []string{"cors", "models", "pools", "routes"}
 	for _, one := range declarations() {
 		keys = append(keys, strings.ToLower(one.name))
 	}
@@ -253,11 +253,11 @@ func TestWarnings(t *testing.T) {
 	f("", "TRUSTED_PROXIES=0.0.0.0/0,::/0",
 		"TRUSTED_PROXIES: with 0.0.0.0/0 every client can name its own address in X-Forwarded-For",
 		"TRUSTED_PROXIES: with ::/0 every client can name its own address in X-Forwarded-For")
-	f("pools: {p: {upstreams: [{url: http://a}]}}", "", "pool p: no route uses it")
+	f("pools: {p: {upstreams: [{url: http://a}]}}", "", "pool p: no route and no model uses it")
 	f("pools: {p: {upstreams: [{url: http://a}]}, node: {fallback: p}}", "")
 	f("{pools: {p: {upstreams: [{url: http://a}]}}, routes: [{path: /a, pool: node, fallback: p}]}", "")
 	f("routes: [{path: '/v1/*', pool: node}]", "LLM_SERVICE_URL=http://a")
 	f("routes: [{path: '/v1/*', pool: node}, {path: '/*', pool: node}]", "LLM_SERVICE_URL=http://a")
 	taken := "{path: /tokenize, pool: node}, {path: /detokenize, pool: node}, {path: /version, pool: node}, {path: /rerank, pool: node}, {path: /score, pool: node}"
-	f("routes: [{path: '/v1/*', pool: node}, "+taken+"]", "LLM_SERVICE_URL=http://a", "pool llm: no route uses it")
+	f("routes: [{path: '/v1/*', pool: node}, "+taken+"]", "LLM_SERVICE_URL=http://a", "pool llm: no route and no model uses it")
 }

@@ -47,9 +47,10 @@ type Settings struct {
 	LogLevel        slog.Level
 	AccessLog       AccessLog
 	ServerTiming    bool     // answers say where their time went
-	Models          []string // that metrics name; sorted
+	MetricModels    []string // that metrics name beside Models; sorted
 	Tracing         Tracing
 	Pools           []Pool  // sorted by name
+	Models          []Model // in the order of the file; none: a request's model decides nothing but among upstreams that are asked for theirs
 	CORS            *CORS   // of all routes that have none of their own; nil: none
 	Routes          []Route // the first that matches is the right one: longest path first, exact before prefix
 
@@ -473,7 +474,7 @@ func declarations() []setting {
 			read:    into(func(s *Settings) *bool { return &s.ServerTiming }, boolean)},
 		{name: "GENAI_MODELS", restart: true,
 			meaning: "models that metrics name beside those that upstreams list, comma-separated; all others are `other`",
-			read:    into(func(s *Settings) *[]string { return &s.Models }, models)},
+			read:    into(func(s *Settings) *[]string { return &s.MetricModels }, models)},
 		{name: "OTEL_EXPORTER_OTLP_ENDPOINT", restart: true,
 			meaning: "collector that takes spans by OTLP over HTTP, as `http://collector:4318`; unset: no spans",
 			read:    into(func(s *Settings) **url.URL { return &s.Tracing.Endpoint }, collectorURL)},

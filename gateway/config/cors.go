@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -81,16 +80,9 @@ func (c *CORS) fields() string {
 	if c == nil {
 		return ""
 	}
-	quoted := func(list []string) string {
-		var words []string
-		for _, w := range list {
-			words = append(words, strconv.Quote(w))
-		}
-		return "[" + strings.Join(words, ", ") + "]"
-	}
-	text := "origins: " + quoted(c.Origins)
+	text := "origins: " + quotedList(c.Origins)
 	if len(c.Headers) > 0 {
-		text += ", headers: " + quoted(c.Headers)
+		text += ", headers: " + quotedList(c.Headers)
 	}
 	text += ", max_age: " + short(c.MaxAge)
 	if c.Credentials {

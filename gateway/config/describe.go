@@ -39,6 +39,12 @@ func (s *Settings) Print(w io.Writer) {
 	for _, pool := range s.Pools {
 		p.pool(pool)
 	}
+	if len(s.Models) > 0 {
+		p.live("models:", "")
+	}
+	for _, m := range s.Models {
+		p.live(m.line(), byFile)
+	}
 	if cors := s.CORS.fields(); cors != "" {
 		p.live("cors: {"+cors+"}", byFile)
 	}

@@ -85,7 +85,7 @@ func syntaxFault(name string, err error) (where, what string) {
 }
 
 func readSettings(n node) {
-	known := map[string]func(node){"pools": readPools, "routes": readRoutes,
+	known := map[string]func(node){"pools": readPools, "routes": readRoutes, "models": readModels,
 		"cors": func(n node) { n.draft.settings.CORS = readCORS(n) }}
 	for _, s := range declarations() {
 		known[strings.ToLower(s.name)] = func(n node) {

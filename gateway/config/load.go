@@ -49,6 +49,7 @@ type draft struct {
 	services    map[string][]Upstream // by built-in pool: what its variable says
 	pools       []*filePool
 	routes      []fileRoute
+	models      []fileModel
 	references  []reference
 	anchors     anchors
 	merged      int                           // how many keys merge keys have brought in
@@ -189,6 +190,9 @@ func (d *draft) makePools() {
 	generates := d.generatingPools()
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		p := made[name]
+		if d.hasEngines(name) {
+			p.Health = p.Health.ofEngine()
+		}
 		if s.given.values["RESPONSE_TIMEOUT"].from == byDefault {
 			p.Timeouts.Generation = cmp.Or(p.Timeouts.Response, generationTimeout)
 		}
@@ -209,6 +213,9 @@ const (
 // generatingPools are those to which nothing but OpenAI's API leads: llm, and those of routes below /v1 in the file alone.
 func (d *draft) generatingPools() map[string]bool {
 	pools := map[string]bool{"llm": true}
+	for _, m := range d.models {
+		pools[m.Pool] = true
+	}
 	for _, r := range d.routes {
 		if isGenerating(r.Path) {
 			pools[r.Pool], pools[r.Fallback] = true, true
@@ -226,6 +233,21 @@ func (d *draft) generatingPools() map[string]bool {
 // isGenerating tells whether OpenAI's API is below the path of a route.
 func isGenerating(path string) bool { return strings.HasPrefix(path, "/v1/") }
 
+// hasEngines tells whether a pool is of engines: llm, and those that models lead to.
+func (d *draft) hasEngines(pool string) bool {
+	return pool == "llm" || slices.ContainsFunc(d.models, func(m fileModel) bool { return m.Pool == pool })
+}
+
+// ofEngine is where engines are asked for their health, unless the operator says where: vLLM and its like have the first page,
+// some that speak like them the other.
+func (h Health) ofEngine() Health {
+	h.Path = cmp.Or(h.Path, "/health")
+	if h.Path == "/health" {
+		h.Else = "/healthz"
+	}
+	return h
+}
+
 // complete fills in what nobody stated of a pool.
 func (s *Settings) complete(p Pool) Pool {
 	p.Balance = cmp.Or(p.Balance, P2C)
@@ -239,12 +261,6 @@ func (s *Settings) complete(p Pool) Pool {
 	p.MaxInflight = cmp.Or(p.MaxInflight, maxInflight)
 	p.Queue.Size = cmp.Or(p.Queue.Size, 64)
 	p.Queue.Wait = cmp.Or(p.Queue.Wait, time.Second)
-	if p.Name == "llm" {
-		p.Health.Path = cmp.Or(p.Health.Path, "/health") // engines have that one, and some that speak like them the other
-	}
-	if p.Name == "llm" && p.Health.Path == "/health" {
-		p.Health.Else = "/healthz"
-	}
 	if p.Name == "llm" {
 		p.Discover = cmp.Or(p.Discover, "on")
 	}

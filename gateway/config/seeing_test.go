@@ -14,8 +14,8 @@ func TestSeeing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.AccessLog != (AccessLog{Enabled: true, Sample: 0.25}) || !s.ServerTiming || !slices.Equal(s.Models, []string{"gpt-oss/20b", "qwen3:8b"}) {
-		t.Errorf("got %+v, %v, %q", s.AccessLog, s.ServerTiming, s.Models)
+	if s.AccessLog != (AccessLog{Enabled: true, Sample: 0.25}) || !s.ServerTiming || !slices.Equal(s.MetricModels, []string{"gpt-oss/20b", "qwen3:8b"}) {
+		t.Errorf("got %+v, %v, %q", s.AccessLog, s.ServerTiming, s.MetricModels)
 	}
 	want := []Field{{"api-key", "a,b="}, {"X-Team", "x=y"}}
 	if tr := s.Tracing; tr.Endpoint.String() != "http://collector:4318/base" || tr.Service != "edge" || tr.Ratio != 0.01 || !reflect.DeepEqual(tr.Headers, want) {

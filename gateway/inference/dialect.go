@@ -127,6 +127,14 @@ func (d Dialect) AppendError(dst []byte, e Error) []byte {
 	return append(appendString(append(dst, `,"code":`...), e.Code), "}}"...)
 }
 
+// AppendPlainError appends the body of an answer that refuses, where no dialect is spoken.
+func AppendPlainError(dst []byte, e Error, requestID []byte) []byte {
+	dst = appendString(append(dst, `{"error":{"message":`...), e.Message)
+	dst = append(append(append(dst, `,"type":"`...), openAIType(e.Status)...), `","code":`...)
+	dst = append(appendString(dst, e.Code), `},"request_id":"`...)
+	return append(append(dst, requestID...), `"}`...)
+}
+
 // openAIType is OpenAI's word for the family of a status.
 func openAIType(status int) string {
 	switch {

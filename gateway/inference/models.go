@@ -1,143 +1,47 @@
 package inference
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-	"unicode/utf8"
-)
-
-// A Model is a name that clients may ask for, and where it leads.
-type Model struct {
-	Name       string
-	Aliases    []string
-	Pool       string
-	Upstream   string   // what its upstreams call it; empty: as it is called here
-	Fallback   []string // models to ask instead, in this order; names or aliases
-	ContextMax int      // tokens of its context; 0: not known
-	Hidden     bool     // not listed, and not there for who may not know it
-}
+import "aigateway/gateway/config"
 
 // A Table leads names to models. It never changes, so that a request may keep what it found. A nil Table has no models.
 type Table struct {
-	models []entry
-	byName map[string]*entry // names and aliases
-	sole   *entry            // the one that is meant if none is stated
+	models   []entry
+	byName   map[string]*entry // names and aliases
+	upstream map[string]bool   // names that upstreams know
+	sole     *entry            // the one that is meant if none is stated
 }
 
 // entry is a model with what a request needs of it made ready.
 type entry struct {
-	Model
-	plain    []byte // its name upstream
-	quoted   []byte // as a JSON string
-	escaped  []byte // as a value in a query
-	fallback []*Model
+	config.Model
+	written  [writings][]byte // its name upstream
+	fallback []*config.Model
 }
 
-// NewTable makes a table, or names all that is wrong with the models.
-func NewTable(models []Model) (*Table, []error) {
-	t := &Table{models: make([]entry, len(models)), byName: make(map[string]*entry)}
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+// NewTable makes a table of models that were checked; nil of none.
+func NewTable(models []config.Model) *Table {
+	if len(models) == 0 {
+		return nil
+	}
+	t := &Table{models: make([]entry, len(models)), byName: make(map[string]*entry), upstream: make(map[string]bool)}
 	for i, m := range models {
 		e := &t.models[i]
 		e.Model = m
-		e.plain, e.quoted, e.escaped = []byte(e.Asked()), appendString(nil, e.Asked()), appendEscaped(nil, e.Asked())
-		if why := badName(m.Name); why != "" {
-			fault("models: the name %s %s", shown(m.Name), why)
-		}
-		if m.Upstream != "" && badName(m.Upstream) != "" {
-			fault("models: %s: upstream_model %s %s", shown(m.Name), shown(m.Upstream), badName(m.Upstream))
-		}
-		if t.byName[m.Name] != nil {
-			fault("models: two models have the name %s", shown(m.Name))
-			continue
-		}
+		name := e.Asked()
+		e.written = [writings][]byte{Quoted: appendString(nil, name), Plain: []byte(name), Escaped: appendEscaped(nil, name)}
+		t.upstream[name] = true
 		t.byName[m.Name] = e
+		for _, alias := range m.Aliases {
+			t.byName[alias] = e
+		}
 	}
-	faults = append(faults, t.addAliases()...)
-	faults = append(faults, t.linkFallbacks()...)
-	if len(faults) > 0 {
-		return nil, faults
+	for i := range t.models {
+		for _, name := range t.models[i].Fallback {
+			t.models[i].fallback = append(t.models[i].fallback, &t.byName[name].Model)
+		}
 	}
 	t.sole = t.onlyOne()
-	return t, nil
+	return t
 }
-
-// addAliases comes after all names, so that what an alias says wrongly does not depend on the order of the models.
-func (t *Table) addAliases() (faults []error) {
-	for i := range t.models {
-		e := &t.models[i]
-		for _, alias := range e.Aliases {
-			other, name := t.byName[alias], shown(e.Name)
-			switch {
-			case badName(alias) != "":
-				faults = append(faults, fmt.Errorf("models: %s: the alias %s %s", name, shown(alias), badName(alias)))
-			case other == nil:
-				t.byName[alias] = e
-			case other == e && alias == e.Name:
-				faults = append(faults, fmt.Errorf("models: %s: its own name is among its aliases", name))
-			case other == e:
-				faults = append(faults, fmt.Errorf("models: %s: the alias %s is listed twice", name, shown(alias)))
-			case alias == other.Name:
-				faults = append(faults, fmt.Errorf("models: %s: the alias %s is the name of another model", name, shown(alias)))
-			default:
-				faults = append(faults, fmt.Errorf("models: %s and %s both have the alias %s", shown(other.Name), name, shown(alias)))
-			}
-		}
-	}
-	return faults
-}
-
-// linkFallbacks leads the names of fallbacks to models, and finds those that lead back.
-func (t *Table) linkFallbacks() (faults []error) {
-	for i := range t.models {
-		e := &t.models[i]
-		for _, name := range e.Fallback {
-			to := t.byName[name]
-			switch {
-			case to == nil:
-				faults = append(faults, fmt.Errorf("models: %s: there is no model %s to fall back to", shown(e.Name), shown(name)))
-			case slices.Contains(e.fallback, &to.Model):
-				faults = append(faults, fmt.Errorf("models: %s: the fallback %s is listed twice", shown(e.Name), shown(name)))
-			default:
-				e.fallback = append(e.fallback, &to.Model)
-			}
-		}
-	}
-	done := make(map[*Model]bool)
-	for i := range t.models {
-		if circle := t.circle(&t.models[i].Model, nil, done); circle != nil {
-			faults = append(faults, fmt.Errorf("models: the fallbacks go in a circle: %s", strings.Join(circle, " → ")))
-		}
-	}
-	return faults
-}
-
-// circle follows the fallbacks of m, which was come to by way, and returns the first circle, once for each.
-func (t *Table) circle(m *Model, way []*Model, done map[*Model]bool) []string {
-	if i := slices.Index(way, m); i >= 0 {
-		var names []string
-		for _, m := range append(way[i:], m) {
-			names = append(names, shown(m.Name))
-		}
-		return names
-	}
-	if done[m] {
-		return nil
-	}
-	done[m] = true
-	way = append(way, m)
-	for _, to := range t.find(m.Name).fallback {
-		if names := t.circle(to, way, done); names != nil {
-			return names
-		}
-	}
-	return nil
-}
-
-// find is for a model of the table itself; of two with one name it is the first.
-func (t *Table) find(name string) *entry { return t.byName[name] }
 
 // onlyOne is the one model that a client can know, nil if there are more.
 func (t *Table) onlyOne() (only *entry) {
@@ -153,11 +57,11 @@ func (t *Table) onlyOne() (only *entry) {
 }
 
 // Models are all models, in the order of the settings.
-func (t *Table) Models() []*Model {
+func (t *Table) Models() []*config.Model {
 	if t == nil {
 		return nil
 	}
-	all := make([]*Model, len(t.models))
+	all := make([]*config.Model, len(t.models))
 	for i := range t.models {
 		all[i] = &t.models[i].Model
 	}
@@ -181,7 +85,7 @@ func (v Verdict) String() string { return [...]string{"found", "concealed", "unk
 // A Result is a model that was found by a name.
 type Result struct {
 	Verdict Verdict
-	Model   *Model // nil if Unknown or Unstated
+	Model   *config.Model // nil if Unknown or Unstated
 	entry   *entry
 }
 
@@ -213,93 +117,45 @@ func found(e *entry, otherwise Verdict) Result {
 }
 
 // Of is the result that a model of the table is to itself: for its fallbacks.
-func (t *Table) Of(m *Model) Result {
+func (t *Table) Of(m *config.Model) Result {
 	return Result{Model: m, entry: t.byName[m.Name]}
 }
 
 // Fallback are the models to ask instead of this one, in their order.
-func (r Result) Fallback() []*Model {
+func (r Result) Fallback() []*config.Model {
 	if r.entry == nil {
 		return nil
 	}
 	return r.entry.fallback
 }
 
-// Asked is what the model is called upstream.
-func (m *Model) Asked() string {
-	if m.Upstream != "" {
-		return m.Upstream
-	}
-	return m.Name
-}
+// A Writing is how a name is written where it stands.
+type Writing uint8
 
-// A Rewrite says which bytes of a body or a query are replaced. The zero value replaces none.
-type Rewrite struct {
-	From, To int64
-	With     []byte // the table's; nil: nothing is replaced
-}
+// The writings.
+const (
+	Quoted  Writing = iota // as a JSON string
+	Plain                  // as it is, in a form
+	Escaped                // as a value in a query
+	writings
+)
 
-// Length is how long what had n bytes is now.
-func (w Rewrite) Length(n int64) int64 {
-	if w.With == nil {
-		return n
-	}
-	return n - (w.To - w.From) + int64(len(w.With))
-}
+// Written is the model's name upstream, as it is written there. It is the table's.
+func (r Result) Written(w Writing) []byte { return r.entry.written[w] }
 
-// RewriteJSON says how the model that was scanned becomes the one that upstreams know. It leaves the name if it is that already, and
-// if there is none.
-func (r Result) RewriteJSON(s *Scanner) Rewrite {
-	name, stated := s.Model()
-	if !stated || r.entry == nil || string(name) == r.entry.Asked() {
-		return Rewrite{}
-	}
-	v, _ := s.Value(ModelMember)
-	return Rewrite{From: v.From, To: v.To, With: r.entry.quoted}
-}
-
-// RewriteForm is RewriteJSON for the parts of a form.
-func (r Result) RewriteForm(f *Form) Rewrite {
-	name, stated := f.Model()
-	if !stated || r.entry == nil || string(name) == r.entry.Asked() {
-		return Rewrite{}
-	}
-	from, to := f.Span()
-	return Rewrite{From: from, To: to, With: r.entry.plain}
-}
-
-// RewriteQuery is RewriteJSON for a query.
-func (r Result) RewriteQuery(q QueryModel) Rewrite {
-	if !q.Stated || r.entry == nil || string(q.Name) == r.entry.Asked() {
-		return Rewrite{}
-	}
-	return Rewrite{From: int64(q.From), To: int64(q.To), With: r.entry.escaped}
-}
-
-// badName says what is wrong with a name that an operator gave to a model; empty if nothing is.
-func badName(name string) string {
-	switch {
-	case name == "":
-		return "is empty"
-	case len(name) > MaxName:
-		return fmt.Sprintf("is longer than %d bytes", MaxName)
-	case !Printable([]byte(name)):
-		return "has characters that cannot be printed"
-	case name[0] == ' ' || name[len(name)-1] == ' ':
-		return "begins or ends with a space"
-	}
-	return ""
-}
-
-// shown is a name in a message: quoted, and not longer than it may be.
-func shown(name string) string {
-	if len(name) > MaxName {
-		name = name[:MaxName]
-		for !utf8.ValidString(name) && len(name) > MaxName-utf8.UTFMax {
-			name = name[:len(name)-1]
+// Longest is how many bytes the longest name upstream has that is written into a request.
+func (t *Table) Longest() (n int) {
+	for i := range t.models {
+		for _, text := range t.models[i].written {
+			n = max(n, len(text))
 		}
 	}
-	return fmt.Sprintf("%q", name)
+	return n
+}
+
+// Mentions tells whether the table says something of a name: it is a model's, an alias, or what upstreams call a model.
+func (t *Table) Mentions(name []byte) bool {
+	return t.byName[string(name)] != nil || t.upstream[string(name)]
 }
 
 // appendEscaped appends a name as the value of a query: all but what RFC 3986 §2.3 calls unreserved is in per cent.

@@ -103,7 +103,7 @@ func appendReplyHead(dst []byte, x *Exchange, length int64) []byte {
 	}
 	dst = wire.AppendVia(dst, a.Minor)
 	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
-	dst = append(dst, x.Fields...)
+	dst = append(append(dst, x.Fields...), x.target().Fields...)
 	dst = appendTiming(dst, x)
 	switch {
 	case length == wire.ChunkedBody:
@@ -143,7 +143,7 @@ func appendSwitchingHead(dst []byte, x *Exchange) []byte {
 	dst = x.response.AppendKept(dst)
 	dst = wire.AppendVia(dst, x.response.Minor)
 	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
-	dst = append(dst, x.Fields...)
+	dst = append(append(dst, x.Fields...), x.target().Fields...)
 	return append(dst, switching+"\r\n"...)
 }
 

@@ -64,6 +64,9 @@ func (l *listing) setOf(upstreams, of []*Upstream) int {
 // relist takes in what the pool's upstreams list now.
 func (p *Pool) relist() { p.listing.Store(newListing(p.Upstreams)) }
 
+// Discovers tells whether the pool's upstreams are asked for their models.
+func (p *Pool) Discovers() bool { return p != nil && p.settings.Discover == "on" }
+
 // Narrows tells whether it matters which model a request is for: not every upstream of the pool lists the same.
 func (p *Pool) Narrows() bool {
 	if p == nil {
@@ -102,6 +105,9 @@ func (p *Pool) Models() (names []string, known bool) {
 
 // Serves tells whether a healthy upstream of the pool has the model: it lists it, or nobody has told what it lists.
 func (p *Pool) Serves(model []byte) bool {
+	if p == nil {
+		return false
+	}
 	l := p.listing.Load()
 	if l == nil || !l.all[string(model)] {
 		return p.Healthy()

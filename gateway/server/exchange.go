@@ -43,6 +43,9 @@ type exchange struct {
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
 
+	// ask
+	asked *asked // kept for the next request; nil: none has asked yet
+
 	// check, limit, fetch
 	observed observation
 
@@ -76,6 +79,7 @@ func (x *exchange) reset() {
 	x.cached.Reset()
 	x.worked = 0
 	x.observed = observation{}
+	x.asked.reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None
 }
 

@@ -1,10 +1,9 @@
 package server
 
 import (
+	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
-
-	"github.com/valyala/fasthttp"
 )
 
 // A fault is an answer that is not what was asked for. Its texts are the gateway's own: no byte of a client
@@ -25,12 +24,15 @@ var (
 	tooLong      = fault{413, "body_too_large", "the request body exceeds the limit"}
 	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}
-	tooMany      = fault{429, "too_many_requests", "too many requests; see the Retry-After field"}
+	tooMany      = fault{429, "rate_limit_exceeded", "too many requests; see the Retry-After field"}
 	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
 	notCached    = fault{504, "not_cached", "only-if-cached was asked for, and there is no stored answer that may be used"}
 	looped       = fault{508, "loop_detected", "the request has come back to the gateway: the URL of an upstream leads here"}
 	internal     = fault{500, "internal_error", "the gateway failed to handle this request"}
 )
+
+// codedBody is a body that cannot be read as it lies.
+var codedBody = inference.Error{Status: 415, Code: "unsupported_content_encoding", Message: "the body is coded; the gateway reads it as it lies"}
 
 // tooManyBody is the body of a refusal outside /v1.
 var tooManyBody = []byte(`{"error":"too_many_requests"}` + "\n")
@@ -77,15 +79,4 @@ var ofProxy = map[proxy.Fault]fault{
 func ofProxyFault(f proxy.Fault) *fault {
 	found := ofProxy[f]
 	return &found
-}
-
-// kind is the OpenAI word for the family of a status.
-func (f *fault) kind() string {
-	switch {
-	case f.status == fasthttp.StatusTooManyRequests:
-		return "rate_limit_error"
-	case f.status < 500:
-		return "invalid_request_error"
-	}
-	return "server_error"
 }

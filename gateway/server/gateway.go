@@ -82,6 +82,7 @@ type plan struct {
 	spelled  []*route          // those whose own paths are not plain
 	limits   map[config.Rate]limit
 	limiter  limiter
+	models   *models // of the settings; nil: there are none
 
 	lookAtAll bool // a path that is plain may be one of them too
 }
@@ -106,6 +107,7 @@ type route struct {
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
 	work     func() []byte   // makes the body of a demo route that may be cached
+	models   *models         // nil: it does not matter which model a request names
 	caching  *caching.Rule   // nil: its responses are not kept
 	ops      bool            // never limited, cached or counted as traffic
 	metrics  *telemetry.Route

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"aigateway/gateway/caching"
+	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 
@@ -18,7 +19,7 @@ import (
 // ends with the reply.
 func (g *Gateway) handle(x *exchange) (ended bool) {
 	defer func() { ended = g.end(x, recover()) }()
-	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.recall(x) || g.replyItself(x) {
+	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.ask(x) || g.recall(x) || g.replyItself(x) {
 		return false
 	}
 	g.fetch(x)
@@ -210,6 +211,9 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 	f.Head, f.Target = &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Targets, f.Room, f.Generates = append(f.Targets[:0], r.targets...), r.room, r.openAI
+	if x.asked != nil && x.asked.dialect != inference.Other {
+		x.aim(f)
+	}
 	f.Tap = (*tap)(x)
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began
@@ -239,6 +243,8 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault, status int) {
 	case fault == proxy.ClientGone:
 		x.status = statusClientGone
 		x.drop()
+	case fault == proxy.BodyRefused:
+		g.replyError(x, x.asked.refused())
 	default:
 		g.replyFault(x, ofProxyFault(fault))
 	}

@@ -4,7 +4,7 @@ import "aigateway/gateway/config"
 
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
-	p := &plan{settings: s, limits: limits, limiter: l}
+	p := &plan{settings: s, limits: limits, limiter: l, models: g.modelsOf(s)}
 	g.addRoutes(p)
 	return p
 }

@@ -25,7 +25,7 @@ func (g *Gateway) makeMetrics(version string) {
 		Cache:         func() telemetry.CacheState { return ops.CacheState(g.store) },
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
-	o.Models = g.settings.Models
+	o.Models = metricModels(g.settings)
 	for r := proxy.NoRetry + 1; r <= proxy.RetryHedge; r++ {
 		o.RetryReasons = append(o.RetryReasons, r.String())
 	}
@@ -153,6 +153,16 @@ func (g *Gateway) noteHealth(u *proxy.Upstream, healthy bool) {
 		state, reason := u.Condition()
 		g.log.Warn("upstream is not healthy", "pool", u.Pool, "upstream", u.URL, "state", state, "reason", reason)
 	}
+}
+
+// metricModels are the models that metrics name.
+func metricModels(s *config.Settings) []string {
+	names := slices.Clone(s.MetricModels)
+	for _, m := range s.Models {
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // measured names what telemetry has series for.

@@ -1,33 +1,35 @@
 package server
 
 import (
-	"aigateway/gateway/wire"
 	"math"
-	"strconv"
 	"time"
+
+	"aigateway/gateway/inference"
+	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
 )
 
 // Answers of the gateway's own. They are written into the exchange's memory and sent at once, as what is passed on is.
 
-// replyFault answers with a fault as JSON: the gateway's shape, or OpenAI's below /v1.
+// replyFault answers with a fault as JSON: the gateway's shape, or that of the dialect where one is spoken.
 func (g *Gateway) replyFault(x *exchange, f *fault) {
-	b := append(x.scratch[:0], `{"error":{"message":`...)
-	b = strconv.AppendQuote(b, f.message)
-	b = append(append(append(b, `,"type":"`...), f.kind()...), '"')
+	g.replyError(x, inference.Error{Status: f.status, Code: f.code, Message: f.message})
+}
+
+// replyError is replyFault for what may be about a field of the request.
+func (g *Gateway) replyError(x *exchange, e inference.Error) {
+	b := x.scratch[:0]
 	if x.openAI {
-		b = append(b, `,"param":null`...)
+		b = inference.DialectOf(pathOf(x.head.Target)).AppendError(b, e)
+	} else {
+		b = inference.AppendPlainError(b, e, x.id)
 	}
-	b = append(append(append(b, `,"code":"`...), f.code...), `"}`...)
-	if !x.openAI {
-		b = append(append(append(b, `,"request_id":"`...), x.id...), '"')
-	}
-	x.scratch = append(b, "}\n"...)
-	if f.status == fasthttp.StatusServiceUnavailable {
+	x.scratch = append(b, '\n')
+	if e.Status == fasthttp.StatusServiceUnavailable {
 		x.sayInt("Retry-After", max(1, int64(math.Ceil(x.cached.Forward.RetryAfter.Seconds())))) // RFC 9110 §10.2.3: whole seconds
 	}
-	g.replyJSON(x, f.status, x.scratch)
+	g.replyJSON(x, e.Status, x.scratch)
 }
 
 // replyJSON answers with a JSON body.

@@ -42,8 +42,28 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 		} else {
 			r.missing = &noLLM
 		}
+		if r.openAI {
+			r.model(p)
+		}
 	}
 	return r
+}
+
+// model notes what the route does with models, to whose upstreams it may then lead.
+func (r *route) model(p *plan) {
+	var own *proxy.Pool
+	if len(r.targets) > 0 {
+		own = r.targets[0].Pool
+	}
+	if r.models = p.models.of(own); p.models == nil {
+		return
+	}
+	r.missing = nil // there are models; what is for none of them is told later
+	for _, ways := range p.models.ways {
+		for _, w := range ways {
+			r.aim(len(r.rewrite)+p.models.table.Longest(), []proxy.Target{{Pool: w.pool}})
+		}
+	}
 }
 
 // targetsOf are a pool and the one that stands in for it, if there is one.

@@ -1,0 +1,322 @@
+package server
+
+import (
+	"bytes"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/inference"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// models is what a route does with the models that requests name. A nil models does nothing.
+type models struct {
+	table *inference.Table // nil: there are none in the settings
+	pool  *proxy.Pool      // the route's own; nil: none
+	ways  map[*config.Model][]way
+}
+
+// A way is where a request for a model may go, and what it is to say there.
+type way struct {
+	model  inference.Result
+	pool   *proxy.Pool
+	plain  []byte // its name upstream
+	fields []byte // for a response from there
+}
+
+// modelsOf is what a plan's routes do with models, by the settings; nil of none.
+func (g *Gateway) modelsOf(s *config.Settings) *models {
+	table := inference.NewTable(s.Models)
+	if table == nil {
+		return nil
+	}
+	m := &models{table: table, ways: make(map[*config.Model][]way)}
+	for _, model := range table.Models() {
+		r := table.Of(model)
+		ways := g.waysOf(s, r)
+		for _, other := range r.Fallback() {
+			ways = append(ways, g.waysOf(s, table.Of(other))...)
+		}
+		m.ways[model] = ways
+	}
+	return m
+}
+
+// waysOf are a model's pool and the one that stands in for it.
+func (g *Gateway) waysOf(s *config.Settings, r inference.Result) []way {
+	name := r.Model.Asked()
+	w := way{model: r, plain: r.Written(inference.Plain), fields: wire.AppendField(nil, "X-Upstream-Model: ", []byte(name))}
+	var ways []way
+	for _, t := range targetsOf(g.proxy.Pool(r.Model.Pool), g.fallback(s, config.Route{Pool: r.Model.Pool})) {
+		w.pool = t.Pool
+		ways = append(ways, w)
+	}
+	return ways
+}
+
+// of is the same for a route with a pool of its own, or nil if models decide nothing there.
+func (m *models) of(pool *proxy.Pool) *models {
+	switch {
+	case m != nil:
+		return &models{table: m.table, ways: m.ways, pool: pool}
+	case pool.Discovers():
+		return &models{pool: pool}
+	}
+	return nil
+}
+
+// decide tells whether the model of a request decides about it.
+func (m *models) decide() bool { return m.table != nil || m.pool.Narrows() }
+
+// An asked is what a request asks of a model, as far as its body has been read.
+type asked struct {
+	dialect inference.Dialect
+	place   place
+	scan    inference.Scanner
+	form    inference.Form
+	query   inference.QueryModel
+	buffer  [inference.MaxName + 1]byte // of a name in a query or a path
+	refusal inference.Refusal           // of the body
+
+	name  []byte           // as the client says it; nil: it says none
+	found inference.Result // zero, or Unknown, if the settings have no such model
+	ways  []way            // in the order in which they may be asked; nil: the route's own
+}
+
+// A place is where a request names its model.
+type place uint8
+
+const (
+	nowhere place = iota
+	inJSON
+	inForm
+	inQuery
+)
+
+// reset readies a for another request.
+func (a *asked) reset() {
+	if a == nil {
+		return
+	}
+	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
+	a.name, a.found, a.ways = nil, inference.Result{}, nil
+}
+
+// Read implements [proxy.BodyReader].
+func (a *asked) Read(piece []byte) proxy.Fault {
+	if a.place == inForm {
+		return a.judge(a.form.Scan(piece))
+	}
+	return a.judge(a.scan.Scan(piece))
+}
+
+// End implements [proxy.BodyReader].
+func (a *asked) End() proxy.Fault {
+	if a.place == inForm {
+		return a.judge(a.form.End())
+	}
+	return a.judge(a.scan.End())
+}
+
+func (a *asked) judge(r inference.Refusal) proxy.Fault {
+	if a.refusal = r; r != inference.Accepted {
+		return proxy.BodyRefused
+	}
+	return proxy.None
+}
+
+// Open implements [proxy.BodyReader]: the model is not known yet, and may still come.
+func (a *asked) Open() bool {
+	_, stated := a.model()
+	if a.place == inForm {
+		return !stated && !a.form.Complete()
+	}
+	return !stated && !a.scan.Complete()
+}
+
+// model is the name that was read.
+func (a *asked) model() (name []byte, stated bool) {
+	switch a.place {
+	case inForm:
+		return a.form.Model()
+	case inQuery:
+		return a.query.Name, a.query.Stated
+	}
+	return a.scan.Model()
+}
+
+// ask finds out which model the request is for, and who has it. It reads as much of the body as that takes.
+func (g *Gateway) ask(x *exchange) (done bool) {
+	m := x.route.models
+	if m == nil {
+		return false
+	}
+	path := pathOf(x.head.Target)
+	switch d := inference.DialectOf(path); {
+	case d == inference.Models:
+		return g.listModels(x, path)
+	case !m.decide():
+		return false
+	case d == inference.Realtime && x.head.WebSocket:
+		return g.askQuery(x)
+	case !d.NamesModel() || d == inference.Realtime || string(x.head.Method) != "POST":
+		return g.askNobody(x)
+	default:
+		return g.askBody(x, d)
+	}
+}
+
+// askNobody leaves a request that is for no model to the route's pool, if there is one.
+func (g *Gateway) askNobody(x *exchange) (done bool) {
+	if len(x.route.targets) > 0 {
+		return false
+	}
+	g.replyFault(x, &noLLM)
+	return true
+}
+
+// askQuery reads the model from the target.
+func (g *Gateway) askQuery(x *exchange) (done bool) {
+	a := x.asks(inference.Realtime)
+	a.place = inQuery
+	_, query, _ := bytes.Cut(x.head.Target, []byte("?"))
+	if a.query, a.refusal = inference.ModelOfQuery(a.buffer[:], query); a.refusal != inference.Accepted {
+		g.replyError(x, a.refused())
+		return true
+	}
+	return g.find(x)
+}
+
+// askBody reads the model from the body.
+func (g *Gateway) askBody(x *exchange, d inference.Dialect) (done bool) {
+	a := x.asks(d)
+	if coding, ok := x.head.Field("content-encoding"); ok && !bytes.EqualFold(coding, []byte("identity")) {
+		g.replyError(x, codedBody)
+		return true
+	}
+	kind, _ := x.head.Field("content-type")
+	if a.place = inJSON; d.Forms() && inference.IsForm(kind) {
+		a.place = inForm
+		a.judge(a.form.Reset(kind))
+	} else {
+		a.scan.Reset()
+	}
+	fault := proxy.None
+	if a.refusal != inference.Accepted || !x.head.HasBody() && a.End() != proxy.None {
+		fault = proxy.BodyRefused
+	} else {
+		f := x.cached.Forward
+		f.Head, f.Client, f.Reader, f.Room = &x.head, x.conn, a, x.route.room
+		fault = g.proxy.Collect(f)
+	}
+	if fault != proxy.None {
+		g.conclude(x, fault, 0)
+		return true
+	}
+	return g.find(x)
+}
+
+// asks readies what the request asks of a model.
+func (x *exchange) asks(d inference.Dialect) *asked {
+	if x.asked == nil {
+		x.asked = new(asked)
+	}
+	x.asked.dialect = d
+	return x.asked
+}
+
+// find leads the name that was read to a model, and to those who have it.
+func (g *Gateway) find(x *exchange) (done bool) {
+	a, m := x.asked, x.route.models
+	name, stated := a.model()
+	if stated {
+		a.name = name
+	}
+	switch {
+	case m.table == nil:
+		return false
+	case stated:
+		a.found = m.table.Resolve(name)
+	case a.dialect == inference.Tokenize && len(x.route.targets) > 0: // engines need none for that
+		return false
+	default:
+		a.found = m.table.Sole()
+	}
+	switch a.found.Verdict {
+	case inference.Found:
+		a.ways = m.ways[a.found.Model]
+		return false
+	case inference.Unstated:
+		g.replyError(x, inference.ModelUnstated)
+		return true
+	}
+	if m.discovered(name) {
+		return false
+	}
+	g.replyError(x, inference.NoSuchModel)
+	return true
+}
+
+// discovered tells whether an upstream of the route's pool lists a model of which the settings say nothing.
+func (m *models) discovered(name []byte) bool {
+	if m.table.Mentions(name) {
+		return false
+	}
+	listed, _ := m.pool.Listed(name)
+	return listed
+}
+
+// aim tells the proxy who has the model, and what to say to them.
+func (x *exchange) aim(f *proxy.Exchange) {
+	a := x.asked
+	if a.ways == nil {
+		for i := range f.Targets {
+			f.Targets[i].Model = a.name
+		}
+		return
+	}
+	f.Targets = f.Targets[:0]
+	renamed := false
+	for i := range a.ways {
+		w := &a.ways[i]
+		t := proxy.Target{Pool: w.pool, Model: w.plain}
+		if a.name != nil && !bytes.Equal(a.name, w.plain) {
+			t.Fields, renamed = w.fields, true
+		}
+		f.Targets = append(f.Targets, t)
+	}
+	if renamed {
+		a.rename(f)
+	}
+}
+
+// rename has each target find the name that it knows the model by.
+func (a *asked) rename(f *proxy.Exchange) {
+	writing := inference.Quoted
+	switch f.Span.In = proxy.InBody; a.place {
+	case inForm:
+		writing = inference.Plain
+		f.Span.From, f.Span.To = a.form.Span()
+	case inQuery:
+		writing, f.Span.In = inference.Escaped, proxy.InTarget
+		query := int64(bytes.IndexByte(f.Target, '?') + 1)
+		f.Span.From, f.Span.To = query+int64(a.query.From), query+int64(a.query.To)
+	default:
+		v, _ := a.scan.Value(inference.ModelMember)
+		f.Span.From, f.Span.To = v.From, v.To
+	}
+	for i := range f.Targets {
+		f.Targets[i].With = a.ways[i].model.Written(writing)
+	}
+}
+
+// refused is what a client is told of a body or a query that was refused.
+func (a *asked) refused() inference.Error {
+	switch a.place {
+	case inForm:
+		return inference.ErrorOf(a.refusal, a.form.Culprit())
+	case inQuery:
+		return inference.ErrorOf(a.refusal, inference.ModelMember)
+	}
+	return inference.ErrorOf(a.refusal, a.scan.Culprit())
+}

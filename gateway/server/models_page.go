@@ -1,0 +1,70 @@
+package server
+
+import (
+	"bytes"
+
+	"aigateway/gateway/inference"
+	"aigateway/gateway/wire"
+)
+
+// listModels replies to who looks for models: those of the settings, and what upstreams list. Where neither is known, the upstream
+// replies.
+func (g *Gateway) listModels(x *exchange, path []byte) (done bool) {
+	m := x.route.models
+	_, known := m.pool.Models()
+	if m.table == nil && !known || string(x.head.Method) != "GET" && string(x.head.Method) != "HEAD" {
+		return g.askNobody(x)
+	}
+	x.say("Cache-Control", "private, no-store")
+	path = path[bytes.Index(path, modelsPath):]
+	if len(path) == len(modelsPath) {
+		x.scratch = append(inference.AppendModels(x.scratch[:0], g.listed(m)), '\n')
+		g.replyJSON(x, 200, x.scratch)
+		return true
+	}
+	a := x.asks(inference.Models)
+	name := inference.ModelOfPath(a.buffer[:0], path)
+	if name == nil || !g.offers(m, name) {
+		g.replyError(x, inference.NoSuchModel)
+		return true
+	}
+	x.scratch = append(inference.AppendModel(x.scratch[:0], g.entry(string(name))), '\n')
+	g.replyJSON(x, 200, x.scratch)
+	return true
+}
+
+var modelsPath = []byte("/v1/models")
+
+// listed are the models that can be asked for now.
+func (g *Gateway) listed(m *models) (list []inference.Listed) {
+	for _, model := range m.table.Models() {
+		if name := []byte(model.Name); g.offers(m, name) {
+			list = append(list, g.entry(model.Name))
+		}
+	}
+	names, _ := m.pool.Models()
+	for _, name := range names {
+		if m.table == nil || !m.table.Mentions([]byte(name)) {
+			list = append(list, g.entry(name))
+		}
+	}
+	return list
+}
+
+// offers tells whether there is a model of that name or alias for clients, and an upstream that has it is well.
+func (g *Gateway) offers(m *models, name []byte) bool {
+	switch r := m.table.Resolve(name); {
+	case r.Verdict == inference.Found:
+		own := m.ways[r.Model][0]
+		return own.pool.Serves(own.plain)
+	case r.Verdict == inference.Concealed, m.table != nil && m.table.Mentions(name):
+		return false
+	}
+	listed, _ := m.pool.Listed(name)
+	return listed && m.pool.Serves(name)
+}
+
+// entry is a model in a list. The gateway does not know who made it, nor when.
+func (g *Gateway) entry(name string) inference.Listed {
+	return inference.Listed{ID: name, Owner: wire.Name, Created: g.started.Unix()}
+}
