@@ -1,7 +1,6 @@
 /** The part of OpenAI's chat request that this service understands; the rest is ignored. */
 
 import {
-  echo,
   invalid,
   isObject,
   maxTokens,
@@ -14,6 +13,7 @@ import {
   streaming,
   wrongType,
 } from './members.js';
+import { answer as speak, pick } from './tools.js';
 
 const ROLES = ['developer', 'system', 'user', 'assistant', 'tool', 'function'];
 
@@ -25,6 +25,7 @@ const ROLES = ['developer', 'system', 'user', 'assistant', 'tool', 'function'];
  * @property {number | null} maxTokens
  * @property {boolean} stream
  * @property {boolean} includeUsage
+ * @property {import('./tools.js').Call | null} call
  */
 
 /**
@@ -32,7 +33,7 @@ const ROLES = ['developer', 'system', 'user', 'assistant', 'tool', 'function'];
  * @returns {{tokens: string[], reason: string}} the answer and the reason why it ends
  */
 export function answer(chat) {
-  return echo(chat.prompt, chat.maxTokens);
+  return speak(chat.prompt, chat.call, chat.maxTokens);
 }
 
 /**
@@ -51,21 +52,32 @@ export function parse(body) {
     maxTokens: maxTokens(body, 'max_completion_tokens', 'max_tokens'),
     stream,
     includeUsage,
+    call: pick(body, prompt, afterResult(body)),
   };
 }
 
 /**
- * What the user said last, and how many tokens everybody said, in chats and in Messages.
+ * What the user said or a function gave back last, and how many tokens everybody said, in chats and in Messages.
  *
  * @param {any} body
  * @returns {{prompt: string, promptTokens: number}}
  */
 export function conversation(body) {
   const texts = conversationText(body);
-  const asked = body.messages.findLastIndex(
-    (/** @type {any} */ message) => message.role === 'user',
+  const asked = body.messages.findLastIndex((/** @type {any} */ message) =>
+    ['user', 'tool', 'function'].includes(message.role),
   );
   return { prompt: /** @type {string} */ (texts.at(asked)), promptTokens: texts.flatMap(split).length };
+}
+
+/**
+ * @param {any} body
+ * @returns {boolean} whether what was said last is what a function gave back
+ */
+export function afterResult(body) {
+  const { role, content } = body.messages.at(-1);
+  if (role === 'tool' || role === 'function') return true;
+  return Array.isArray(content) && content.some((part) => part.type === 'tool_result');
 }
 
 /**
@@ -79,7 +91,7 @@ export function conversationText(body) {
     throw invalid('empty_array', "Invalid 'messages': the array is empty.", 'messages');
   }
   return messages.map((/** @type {any} */ message, /** @type {number} */ i) =>
-    textOf(message, `messages[${i}]`),
+    messageText(message, `messages[${i}]`),
   );
 }
 
@@ -88,7 +100,7 @@ export function conversationText(body) {
  * @param {string} where
  * @returns {string}
  */
-function textOf(message, where) {
+export function messageText(message, where) {
   if (!isObject(message)) throw wrongType(where, 'an object');
   const { role, content } = message;
   if (role === undefined || role === null) throw missing(`${where}.role`);

@@ -33,13 +33,23 @@ export class Model {
    * @param {(signal: AbortSignal) => void | Promise<void>} answer
    * @param {string} [dialect]
    */
-  async execute(req, res, answer, dialect = 'infer') {
-    this.#stats.execute(req.get('x-request-id'), dialect);
+  execute(req, res, answer, dialect = 'infer') {
     const signal = leaving(res);
+    return this.run({ id: req.get('x-request-id'), signal, dialect }, () => answer(signal));
+  }
+
+  /**
+   * The same for who is told by a signal that the client has left.
+   *
+   * @param {{id: string | undefined, signal: AbortSignal, dialect: string}} asked
+   * @param {() => void | Promise<void>} answer
+   */
+  async run({ id, signal, dialect }, answer) {
+    this.#stats.execute(id, dialect);
     const ms = draw(this.#latency);
     try {
       if (ms > 0) await pause(ms, signal);
-      await answer(signal);
+      await answer();
     } catch (error) {
       if (error instanceof ClientGone) this.#stats.cancelled += 1;
       throw error;

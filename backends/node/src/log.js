@@ -39,6 +39,21 @@ export function observe(stats, accessLog) {
 }
 
 /**
+ * @param {import('node:http').IncomingMessage} req
+ * @param {number} status
+ * @param {number} elapsed
+ */
+export function noteUpgrade(req, status, elapsed) {
+  writeLine({
+    method: req.method,
+    path: req.url?.split('?', 1)[0].slice(0, LONGEST_TEXT),
+    status,
+    ms: Math.round(elapsed * 1000) / 1000,
+    request_id: req.headers['x-request-id']?.slice(0, LONGEST_TEXT) ?? null,
+  });
+}
+
+/**
  * @param {import('express').Request} req
  * @param {import('express').Response} res
  * @param {number} elapsed

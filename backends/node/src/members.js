@@ -19,11 +19,19 @@ export function split(text) {
  * @returns {{tokens: string[], reason: string}} the answer and the reason why it ends
  */
 export function echo(prompt, limit) {
-  const tokens = split(`echo: ${prompt}`);
+  return cut(split(`echo: ${prompt}`), limit, 'stop');
+}
+
+/**
+ * @param {string[]} tokens
+ * @param {number | null} limit
+ * @param {string} reason
+ */
+export function cut(tokens, limit, reason) {
   if (limit !== null && tokens.length > limit) {
     return { tokens: tokens.slice(0, limit), reason: 'length' };
   }
-  return { tokens, reason: 'stop' };
+  return { tokens, reason };
 }
 
 /** @param {any} body */
@@ -107,9 +115,20 @@ export function prose(content, where) {
  */
 function partOf(part, where) {
   if (!isObject(part) || !isString(part.type)) throw wrongType(where, 'an object with a type');
+  if (part.type === 'tool_result') return resultText(part.content);
   if (!['text', 'input_text', 'output_text'].includes(part.type)) return '';
   if (!isString(part.text)) throw wrongType(`${where}.text`, 'a string');
   return part.text;
+}
+
+/**
+ * @param {any} content
+ * @returns {string} what a function gave back: a string, or the text of its parts
+ */
+function resultText(content) {
+  if (isString(content)) return content;
+  const parts = Array.isArray(content) ? content : [];
+  return parts.map((part) => part?.text).filter(isString).join('');
 }
 
 /** @param {any} body */

@@ -5,10 +5,17 @@ import { randomBytes } from 'node:crypto';
 import { Router } from 'express';
 
 import { readJson } from './body.js';
-import { conversation } from './chat.js';
-import { echo, maxTokens, missing, prose, readModel, split, streaming } from './members.js';
+import { afterResult, conversation } from './chat.js';
+import { maxTokens, missing, prose, readModel, split, streaming } from './members.js';
 import { allowOnly } from './reply.js';
 import { named } from './service.js';
+import { answer as speak, pick } from './tools.js';
+
+const STOPS = new Map([
+  ['length', 'max_tokens'],
+  ['tool_calls', 'tool_use'],
+  ['stop', 'end_turn'],
+]);
 
 /** @param {import('./service.js').Service} service */
 export function messagesRoutes(service) {
@@ -21,21 +28,23 @@ export function messagesRoutes(service) {
       const limit = maxTokens(body, 'max_tokens');
       if (limit === null) throw missing('max_tokens');
       const { stream } = streaming(body);
-      const { tokens, reason } = echo(asked.prompt, limit);
+      const call = pick(body, asked.prompt, afterResult(body));
+      const { tokens, reason } = speak(asked.prompt, call, limit);
+      const block = new Block(call);
       const answer = {
         id: `msg_${randomBytes(14).toString('hex')}`,
         type: 'message',
         role: 'assistant',
         model: service.resolve(asked.model),
-        content: [{ type: 'text', text: tokens.join('') }],
-        stop_reason: reason === 'length' ? 'max_tokens' : 'end_turn',
+        content: [block.holding(tokens.join(''))],
+        stop_reason: STOPS.get(reason),
         stop_sequence: null,
         usage: usage(asked.promptTokens, tokens.length),
       };
       await service.answer(req, res, {
         dialect: 'messages',
         whole: () => answer,
-        events: stream && service.paced(play(answer, tokens)),
+        events: stream && service.paced(play(answer, tokens, block)),
       });
     })
     .all(allowOnly('POST'));
@@ -53,6 +62,31 @@ export function messagesRoutes(service) {
   return router;
 }
 
+/** The one part of an answer: a text, or a call. */
+class Block {
+  #call;
+  #id = `toolu_${randomBytes(12).toString('hex')}`;
+
+  /** @param {import('./tools.js').Call | null} call */
+  constructor(call) {
+    this.#call = call;
+  }
+
+  /** @param {string} said */
+  holding(said) {
+    if (this.#call === null) return { type: 'text', text: said };
+    // Arguments that max_tokens has cut are no JSON, and left out.
+    const input = said === this.#call.arguments ? JSON.parse(said) : {};
+    return { type: 'tool_use', id: this.#id, name: this.#call.name, input };
+  }
+
+  /** @param {string} token */
+  increment(token) {
+    if (this.#call === null) return { type: 'text_delta', text: token };
+    return { type: 'input_json_delta', partial_json: token };
+  }
+}
+
 /** @param {any} body */
 function readMessages(body) {
   const model = readModel(body);
@@ -64,9 +98,10 @@ function readMessages(body) {
 /**
  * @param {any} answer
  * @param {string[]} tokens
+ * @param {Block} block
  * @returns {import('./service.js').Play}
  */
-function play(answer, tokens) {
+function play(answer, tokens, block) {
   const begun = {
     ...answer,
     content: [],
@@ -77,11 +112,11 @@ function play(answer, tokens) {
   return {
     opening: [
       named('message_start', { message: begun }),
-      named('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
+      named('content_block_start', { index: 0, content_block: block.holding('') }),
       named('ping'),
     ],
-    tokens: tokens.map((text) =>
-      named('content_block_delta', { index: 0, delta: { type: 'text_delta', text } }),
+    tokens: tokens.map((token) =>
+      named('content_block_delta', { index: 0, delta: block.increment(token) }),
     ),
     closing: [
       named('content_block_stop', { index: 0 }),

@@ -63,8 +63,11 @@ function head(chat, object) {
 /** @param {Chat} chat */
 function completion(chat) {
   const { tokens, reason } = answer(chat);
-  const content = tokens.join('');
-  const message = { role: 'assistant', content, refusal: null, annotations: [] };
+  const text = tokens.join('');
+  const said = chat.call
+    ? { content: null, tool_calls: [called(chat.call, text)] }
+    : { content: text };
+  const message = { role: 'assistant', ...said, refusal: null, annotations: [] };
   return {
     ...head(chat, 'chat.completion'),
     choices: [{ index: 0, message, logprobs: null, finish_reason: reason }],
@@ -72,6 +75,15 @@ function completion(chat) {
     service_tier: 'default',
     system_fingerprint: FINGERPRINT,
   };
+}
+
+/**
+ * @param {import('./tools.js').Call} call
+ * @param {string} given
+ */
+function called({ name }, given) {
+  const id = `call_${randomBytes(12).toString('hex')}`;
+  return { id, type: 'function', function: { name, arguments: given } };
 }
 
 /**
@@ -116,10 +128,16 @@ async function* events(chat, tokenLatency, signal) {
     return event({ ...shared, choices: [choice], ...noUsage });
   };
 
-  yield chunk({ role: 'assistant', content: '', refusal: null });
+  if (chat.call) {
+    const begun = { index: 0, ...called(chat.call, '') };
+    yield chunk({ role: 'assistant', content: null, tool_calls: [begun] });
+  } else {
+    yield chunk({ role: 'assistant', content: '', refusal: null });
+  }
   for (const token of tokens) {
     await pause(draw(tokenLatency), signal);
-    yield chunk({ content: token });
+    const more = { index: 0, function: { arguments: token } };
+    yield chunk(chat.call ? { tool_calls: [more] } : { content: token });
   }
   yield chunk({}, reason);
   if (chat.includeUsage) {

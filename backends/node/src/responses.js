@@ -6,7 +6,6 @@ import { Router } from 'express';
 
 import { readJson } from './body.js';
 import {
-  echo,
   invalid,
   isObject,
   isString,
@@ -21,6 +20,7 @@ import {
 } from './members.js';
 import { allowOnly } from './reply.js';
 import { named } from './service.js';
+import { answer as speak, pick } from './tools.js';
 
 /** @param {import('./service.js').Service} service */
 export function responsesRoutes(service) {
@@ -33,11 +33,12 @@ export function responsesRoutes(service) {
       const instructions = member(body, 'instructions', isString, 'a string') ?? '';
       const texts = [instructions, ...said(body.input ?? null)];
       const { stream } = streaming(body);
-      const { tokens, reason } = echo(
-        /** @type {string} */ (texts.at(-1)),
-        maxTokens(body, 'max_output_tokens'),
-      );
+      const asked = /** @type {string} */ (texts.at(-1));
+      const after = Array.isArray(body.input) && body.input.at(-1).type === 'function_call_output';
+      const call = pick(body, asked, after);
+      const { tokens, reason } = speak(asked, call, maxTokens(body, 'max_output_tokens'));
       const answer = new Answer(service.resolve(name), tokens, texts.flatMap(split).length);
+      answer.call = call;
       if (reason === 'length') answer.status = 'incomplete';
       await service.answer(req, res, {
         dialect: 'responses',
@@ -69,6 +70,8 @@ function said(input) {
 
 class Answer {
   status = 'completed';
+  /** @type {import('./tools.js').Call | null} */
+  call = null;
   #id = `resp_${randomBytes(14).toString('hex')}`;
   #item = `msg_${randomBytes(14).toString('hex')}`;
   #created = Math.floor(Date.now() / 1000);
@@ -112,7 +115,7 @@ class Answer {
     return {
       ...this.#state(this.status),
       ...(this.status === 'incomplete' && { incomplete_details: { reason: 'max_output_tokens' } }),
-      output: [this.#message(this.status, [textPart(this.tokens.join(''))])],
+      output: [this.#put(this.status, this.tokens.join(''))],
       usage: {
         input_tokens: this.promptTokens,
         input_tokens_details: { cached_tokens: 0, cache_write_tokens: 0 },
@@ -124,11 +127,19 @@ class Answer {
   }
 
   /**
+   * The one thing in the output: a message, of nothing at first, or a call.
+   *
    * @param {string} status
-   * @param {object[]} content
+   * @param {string} text
    */
-  #message(status, content) {
-    return { id: this.#item, type: 'message', role: 'assistant', status, content };
+  #put(status, text) {
+    const id = this.#item;
+    if (this.call) {
+      const call_id = `call_${this.#id.slice(5)}`;
+      return { id, type: 'function_call', status, call_id, name: this.call.name, arguments: text };
+    }
+    const content = status === 'in_progress' ? [] : [textPart(text)];
+    return { id, type: 'message', role: 'assistant', status, content };
   }
 
   /**
@@ -144,31 +155,44 @@ class Answer {
    * @param {object} members
    */
   #part(name, members) {
-    const place = { item_id: this.#item, output_index: 0, content_index: 0 };
+    const place = { item_id: this.#item, output_index: 0, ...(!this.call && { content_index: 0 }) };
     return this.#event(name, { ...place, ...members });
+  }
+
+  /** @param {string} text */
+  #closing(text) {
+    if (this.call) {
+      const done = { name: this.call.name, arguments: text };
+      return [this.#part('function_call_arguments.done', done)];
+    }
+    return [
+      this.#part('output_text.done', { text, logprobs: [] }),
+      this.#part('content_part.done', { part: textPart(text) }),
+    ];
   }
 
   /** @returns {import('./service.js').Play} */
   play() {
     const text = this.tokens.join('');
     const begun = { response: this.#state('in_progress') };
-    const item = this.#message(this.status, [textPart(text)]);
+    const item = this.#put(this.status, text);
     return {
       opening: [
         this.#event('created', begun),
         this.#event('in_progress', begun),
         this.#event('output_item.added', {
           output_index: 0,
-          item: this.#message('in_progress', []),
+          item: this.#put('in_progress', ''),
         }),
-        this.#part('content_part.added', { part: textPart('') }),
+        ...(this.call ? [] : [this.#part('content_part.added', { part: textPart('') })]),
       ],
       tokens: this.tokens.map((delta) =>
-        this.#part('output_text.delta', { delta, logprobs: [] }),
+        this.call
+          ? this.#part('function_call_arguments.delta', { delta })
+          : this.#part('output_text.delta', { delta, logprobs: [] }),
       ),
       closing: [
-        this.#part('output_text.done', { text, logprobs: [] }),
-        this.#part('content_part.done', { part: textPart(text) }),
+        ...this.#closing(text),
         this.#event('output_item.done', { output_index: 0, item }),
         this.#event(this.status, { response: this.ended() }),
       ],

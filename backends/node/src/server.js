@@ -27,7 +27,10 @@ function settingsOrExit() {
 async function stop(server, graceSeconds) {
   // A connection that falls idle from now on would otherwise hold the exit for its keep-alive.
   const sweep = setInterval(() => server.closeIdleConnections(), 100);
-  const cut = setTimeout(() => server.closeAllConnections(), graceSeconds * 1000);
+  const cut = setTimeout(() => {
+    server.closeAllConnections();
+    for (const socket of upgraded) socket.destroy(); // These are no longer the server's.
+  }, graceSeconds * 1000);
   server.close();
   await once(server, 'close');
   clearInterval(sweep);
@@ -40,7 +43,15 @@ let stopping = false;
 server.on('request', (_req, res) => {
   if (stopping) res.setHeader('Connection', 'close');
 });
-server.on('request', createApp(settings));
+const { app, upgrade } = createApp(settings);
+server.on('request', app);
+/** @type {Set<import('node:stream').Duplex>} */
+const upgraded = new Set();
+server.on('upgrade', (_req, socket) => {
+  upgraded.add(socket);
+  socket.once('close', () => upgraded.delete(socket));
+});
+server.on('upgrade', upgrade);
 server.on('error', (error) => {
   writeLine({ level: 'ERROR', msg: error.message });
   process.exit(1);

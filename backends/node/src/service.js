@@ -61,6 +61,17 @@ export class Service {
   }
 
   /**
+   * One response of a conversation, which has no request of its own.
+   *
+   * @param {string | string[] | undefined} id
+   * @param {AbortSignal} signal
+   * @param {() => Promise<void>} work
+   */
+  converse(id, signal, work) {
+    return this.#model.run({ id: id?.toString(), signal, dialect: 'realtime' }, work);
+  }
+
+  /**
    * @param {Play} play
    * @returns {(signal: AbortSignal) => AsyncGenerator<string>}
    */
@@ -79,19 +90,19 @@ export class Service {
 
 /**
  * @param {Response} res
- * @param {unknown} value text as it is, anything else as JSON
+ * @param {unknown} value text as it is, bytes with their kind, anything else as JSON
  */
 function send(res, value) {
-  if (typeof value !== 'string') {
+  const { kind, bytes } =
+    typeof value === 'string'
+      ? { kind: 'text/plain; charset=utf-8', bytes: Buffer.from(value) }
+      : /** @type {any} */ (value);
+  if (!Buffer.isBuffer(bytes)) {
     reply(res, value);
     return;
   }
-  const body = Buffer.from(value);
-  res.writeHead(200, {
-    'Content-Type': 'text/plain; charset=utf-8',
-    'Content-Length': body.length,
-  });
-  res.end(body);
+  res.writeHead(200, { 'Content-Type': kind, 'Content-Length': bytes.length });
+  res.end(bytes);
 }
 
 /**

@@ -19,7 +19,9 @@ const SERVER = fileURLToPath(new URL('../src/server.js', import.meta.url));
  */
 export async function serve(more = {}) {
   const env = { ...more, INFER_LATENCY_MS: '0', TOKEN_LATENCY_MS: '0', ACCESS_LOG: 'false' };
-  const server = createServer(createApp(load(env)));
+  const { app, upgrade } = createApp(load(env));
+  const server = createServer(app);
+  server.on('upgrade', upgrade);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const close = () => {

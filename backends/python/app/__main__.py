@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from app.application import create_app
+from app.body import LIMIT
 from app.log import Lines, write
 from app.settings import BadSettings, Settings, load
 
@@ -37,6 +38,7 @@ def serve(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             http="httptools",
+            ws_max_size=LIMIT,
             log_config=None,
             access_log=False,
             proxy_headers=False,

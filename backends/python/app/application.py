@@ -2,7 +2,19 @@
 
 from fastapi import FastAPI, Request, Response
 
-from app import SERVICE, audio, generate, infer, messages, openai, ranking, responses, tokens
+from app import (
+    SERVICE,
+    audio,
+    generate,
+    infer,
+    messages,
+    openai,
+    ranking,
+    realtime,
+    responses,
+    speech,
+    tokens,
+)
 from app.log import Observe
 from app.reply import install, reply
 from app.service import Service
@@ -18,7 +30,9 @@ def create_app(settings: Settings) -> FastAPI:
     install(app)
     app.include_router(infer.routes(model))
     service = Service(model, settings.models, settings.token_latency)
-    for dialect in (openai, generate, responses, messages, ranking, audio, tokens):
+    # Speech before audio, whose path has a place for any other task.
+    chats = (openai, generate, responses, messages, realtime)
+    for dialect in (*chats, ranking, speech, audio, tokens):
         app.include_router(dialect.routes(service))
 
     @app.api_route("/healthz", methods=["GET", "HEAD"])

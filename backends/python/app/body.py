@@ -26,8 +26,14 @@ async def read_json(request: Request) -> Any:
     body = bytearray()
     async for part in limited(request, LIMIT):
         body += part
+    return parse_json(body)
+
+
+def parse_json(text: bytes | bytearray | str) -> Any:
     try:
-        return json.loads(body.decode(), parse_constant=_not_json)
+        if not isinstance(text, str):
+            text = text.decode()
+        return json.loads(text, parse_constant=_not_json)
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "The request body is not valid JSON.") from None
 

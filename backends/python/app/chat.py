@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.members import (
-    echo,
     invalid,
     max_tokens,
     member,
@@ -16,6 +15,7 @@ from app.members import (
     streaming,
     wrong_type,
 )
+from app.tools import Call, answer, pick
 
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 
@@ -28,10 +28,11 @@ class Chat:
     max_tokens: int | None
     stream: bool
     include_usage: bool
+    call: Call | None
 
     def answer(self) -> tuple[list[str], str]:
         """The tokens of the answer and the reason why it ends."""
-        return echo(self.prompt, self.max_tokens)
+        return answer(self.prompt, self.call, self.max_tokens)
 
 
 def parse(body: Any) -> Chat:
@@ -46,15 +47,17 @@ def parse(body: Any) -> Chat:
         max_tokens=max_tokens(body, "max_completion_tokens", "max_tokens"),
         stream=stream,
         include_usage=include_usage,
+        call=pick(body, prompt, after_result(body)),
     )
 
 
 def conversation(body: dict[str, Any]) -> tuple[str, int]:
-    """What the user said last, and how many tokens everybody said, in chats and in Messages."""
+    """What the user said or a function gave back last, and how many tokens everybody said.
+
+    In chats and in Messages.
+    """
     texts = conversation_text(body)
-    asked = [
-        text for message, text in zip(body["messages"], texts, strict=True) if _is_user(message)
-    ]
+    asked = [text for message, text in zip(body["messages"], texts, strict=True) if _asks(message)]
     return asked[-1] if asked else texts[-1], sum(len(split(text)) for text in texts)
 
 
@@ -64,14 +67,23 @@ def conversation_text(body: dict[str, Any]) -> list[str]:
         raise missing("messages")
     if not messages:
         raise invalid("empty_array", "Invalid 'messages': the array is empty.", "messages")
-    return [_text(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    return [message_text(message, f"messages[{i}]") for i, message in enumerate(messages)]
 
 
-def _is_user(message: dict[str, Any]) -> bool:
-    return bool(message["role"] == "user")
+def after_result(body: dict[str, Any]) -> bool:
+    """Whether what was said last is what a function gave back."""
+    last = body["messages"][-1]
+    if last["role"] in ("tool", "function"):
+        return True
+    parts = last.get("content")
+    return isinstance(parts, list) and any(part.get("type") == "tool_result" for part in parts)
 
 
-def _text(message: Any, where: str) -> str:
+def _asks(message: dict[str, Any]) -> bool:
+    return message["role"] in ("user", "tool", "function")
+
+
+def message_text(message: Any, where: str) -> str:
     if not isinstance(message, dict):
         raise wrong_type(where, "an object")
     role = message.get("role")

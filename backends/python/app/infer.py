@@ -23,8 +23,7 @@ class Model:
 
     async def think(self, request: Request, dialect: str = "infer") -> None:
         """Takes the time an inference takes; raises ClientGone when nobody waits any more."""
-        self._stats.execute(request.headers.get("x-request-id"), dialect)
-        seconds = self._latency.draw_seconds()
+        seconds = self.begin(request.headers.get("x-request-id"), dialect)
         if seconds == 0:
             return
         try:
@@ -32,6 +31,11 @@ class Model:
         except ClientGone:
             self.cancelled()
             raise
+
+    def begin(self, request_id: str | None, dialect: str) -> float:
+        """Counts an execution and says how many seconds it takes."""
+        self._stats.execute(request_id, dialect)
+        return self._latency.draw_seconds()
 
     def cancelled(self) -> None:
         self._stats.cancelled += 1

@@ -48,7 +48,7 @@ class Observe:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         if scope["path"] not in _PROBES:
@@ -70,9 +70,12 @@ class _Line:
         start = time.monotonic()
 
         async def note(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 self._started = True
                 self._status = message["status"]
+            elif message["type"] == "websocket.accept":
+                self._started = self._finished = True
+                self._status = 101
             elif not message.get("more_body", False):
                 self._finished = True
             await send(message)
@@ -88,7 +91,7 @@ class _Line:
         cut = {"cut": True} if self._started and not self._finished else {}
         with suppress(OSError):  # A log that nobody reads any more must not cost a request.
             write(
-                method=self._scope["method"],
+                method=self._scope.get("method", "GET"),  # A WebSocket's scope has none.
                 path=raw_path.decode("latin-1")[:_LONGEST_TEXT],
                 status=self._status,
                 ms=round(elapsed_ms, 3),

@@ -15,10 +15,13 @@ def split(text: str) -> list[str]:
 
 def echo(prompt: str, limit: int | None) -> tuple[list[str], str]:
     """The tokens of an answer and the reason why it ends."""
-    tokens = split(f"echo: {prompt}")
+    return cut(split(f"echo: {prompt}"), limit, "stop")
+
+
+def cut(tokens: list[str], limit: int | None, reason: str) -> tuple[list[str], str]:
     if limit is not None and len(tokens) > limit:
         return tokens[:limit], "length"
-    return tokens, "stop"
+    return tokens, reason
 
 
 def read_object(body: Any) -> dict[str, Any]:
@@ -77,11 +80,22 @@ def prose(content: Any, where: str) -> str:
 def part_text(part: Any, where: str) -> str:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise wrong_type(where, "an object with a type")
+    if part["type"] == "tool_result":
+        return _result_text(part.get("content"))
     if part["type"] not in ("text", "input_text", "output_text"):
         return ""
     if not isinstance(part.get("text"), str):
         raise wrong_type(f"{where}.text", "a string")
     return str(part["text"])
+
+
+def _result_text(content: Any) -> str:
+    """What a function gave back: a string, or the text of its parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def streaming(body: dict[str, Any]) -> tuple[bool, bool]:

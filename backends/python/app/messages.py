@@ -1,15 +1,20 @@
 """`/v1/messages` in Anthropic's shapes."""
 
+import json
 import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from app.body import read_json
-from app.chat import conversation
-from app.members import echo, max_tokens, missing, prose, read_model, split, streaming
+from app.chat import after_result, conversation
+from app.members import max_tokens, missing, prose, read_model, split, streaming
 from app.reply import reply
 from app.service import Service, named
+from app.tools import Call, pick
+from app.tools import answer as speak
+
+_STOPS = {"length": "max_tokens", "tool_calls": "tool_use", "stop": "end_turn"}
 
 
 def routes(service: Service) -> APIRouter:
@@ -24,32 +29,32 @@ def routes(service: Service) -> APIRouter:
             raise missing("max_tokens")
         stream, _ = streaming(body)
         model = service.resolve(model)
-        tokens, reason = echo(prompt, limit)
+        call = pick(body, prompt, after_result(body))
+        tokens, reason = speak(prompt, call, limit)
         await service.model.think(request, "messages")
-        stop = "max_tokens" if reason == "length" else "end_turn"
+        block = _Block(call)
         answer = {
             "id": f"msg_{secrets.token_hex(14)}",
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": [{"type": "text", "text": "".join(tokens)}],
-            "stop_reason": stop,
+            "content": [block.holding("".join(tokens))],
+            "stop_reason": _STOPS[reason],
             "stop_sequence": None,
             "usage": _usage(prompt_tokens, len(tokens)),
         }
         if not stream:
             return reply(answer)
         begun = {**answer, "content": [], "stop_reason": None, "usage": _usage(prompt_tokens, 0)}
-        ended = {"stop_reason": stop, "stop_sequence": None}
-        block = {"index": 0, "content_block": {"type": "text", "text": ""}}
+        ended = {"stop_reason": _STOPS[reason], "stop_sequence": None}
         opening = (
             named("message_start", {"message": begun}),
-            named("content_block_start", block),
+            named("content_block_start", {"index": 0, "content_block": block.holding("")}),
             named("ping", {}),
         )
         parts = (
-            named("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": t}})
-            for t in tokens
+            named("content_block_delta", {"index": 0, "delta": block.increment(token)})
+            for token in tokens
         )
         closing = (
             named("content_block_stop", {"index": 0}),
@@ -66,6 +71,26 @@ def routes(service: Service) -> APIRouter:
         return reply({"input_tokens": prompt_tokens})
 
     return router
+
+
+class _Block:
+    """The one part of an answer: a text, or a call."""
+
+    def __init__(self, call: Call | None) -> None:
+        self._call = call
+        self._id = f"toolu_{secrets.token_hex(12)}"
+
+    def holding(self, said: str) -> dict[str, Any]:
+        if self._call is None:
+            return {"type": "text", "text": said}
+        # Arguments that max_tokens has cut are no JSON, and left out.
+        given = json.loads(said) if said == self._call.arguments else {}
+        return {"type": "tool_use", "id": self._id, "name": self._call.name, "input": given}
+
+    def increment(self, token: str) -> dict[str, Any]:
+        if self._call is None:
+            return {"type": "text_delta", "text": token}
+        return {"type": "input_json_delta", "partial_json": token}
 
 
 def _read(body: Any) -> tuple[str, str, int]:

@@ -14,6 +14,7 @@ from app.chat import Chat, parse
 from app.reply import encode, reply
 from app.service import Service, unknown_model
 from app.settings import Latency
+from app.tools import Call
 
 _FINGERPRINT = f"fp_echo_{SERVICE}"
 
@@ -58,9 +59,11 @@ def _head(chat: Chat, kind: str) -> dict[str, Any]:
 
 def _completion(chat: Chat) -> dict[str, Any]:
     tokens, reason = chat.answer()
+    text = "".join(tokens)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": "".join(tokens),
+        "content": None if chat.call else text,
+        **({"tool_calls": [_called(chat.call, text)]} if chat.call else {}),
         "refusal": None,
         "annotations": [],
     }
@@ -72,6 +75,11 @@ def _completion(chat: Chat) -> dict[str, Any]:
         "service_tier": "default",
         "system_fingerprint": _FINGERPRINT,
     }
+
+
+def _called(call: Call, arguments: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
@@ -103,10 +111,15 @@ async def _events(chat: Chat, token_latency: Latency) -> AsyncGenerator[bytes, N
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return _event({**head, "choices": [choice], **no_usage})
 
-    yield chunk({"role": "assistant", "content": "", "refusal": None})
+    if chat.call is None:
+        yield chunk({"role": "assistant", "content": "", "refusal": None})
+    else:
+        begun = {"index": 0, **_called(chat.call, "")}
+        yield chunk({"role": "assistant", "content": None, "tool_calls": [begun]})
     for token in tokens:
         await asyncio.sleep(token_latency.draw_seconds())
-        yield chunk({"content": token})
+        more = {"index": 0, "function": {"arguments": token}}
+        yield chunk({"content": token} if chat.call is None else {"tool_calls": [more]})
     yield chunk({}, reason)
     if chat.include_usage:
         yield _event({**head, "choices": [], "usage": usage(chat.prompt_tokens, len(tokens))})

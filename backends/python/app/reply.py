@@ -60,6 +60,12 @@ def _error(
     return {"error": error}
 
 
+def refusal(exc: ApiError) -> Response:
+    """An error in OpenAI's shape, for who has no Request: a WebSocket that is not accepted."""
+    error = {"message": str(exc), "type": _INVALID, "param": exc.param, "code": exc.code}
+    return reply({"error": error}, exc.status)
+
+
 async def _api_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, ApiError)
     error = {"message": exc.message, "type": _INVALID, "code": exc.code}

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 
 from app.body import read_json
 from app.members import (
-    echo,
     invalid,
     max_tokens,
     member,
@@ -21,6 +20,8 @@ from app.members import (
 )
 from app.reply import reply
 from app.service import Service, named
+from app.tools import Call, pick
+from app.tools import answer as speak
 
 
 def routes(service: Service) -> APIRouter:
@@ -32,10 +33,12 @@ def routes(service: Service) -> APIRouter:
         model = read_model(body)
         texts = [member(body, "instructions", str, "a string") or "", *_said(body.get("input"))]
         stream, _ = streaming(body)
-        tokens, reason = echo(texts[-1], max_tokens(body, "max_output_tokens"))
+        call = pick(body, texts[-1], _after_result(body["input"]))
+        tokens, reason = speak(texts[-1], call, max_tokens(body, "max_output_tokens"))
         model = service.resolve(model)
         await service.model.think(request, "responses")
         answer = _Answer(model, tokens, reason == "length", sum(len(split(t)) for t in texts))
+        answer.call = call
         if not stream:
             return reply(answer.ended())
         return service.stream(service.paced(answer.opening(), answer.deltas(), answer.closing()))
@@ -61,7 +64,13 @@ def _said(given: Any) -> list[str]:
     return texts
 
 
+def _after_result(given: Any) -> bool:
+    return isinstance(given, list) and given[-1].get("type") == "function_call_output"
+
+
 class _Answer:
+    call: Call | None = None
+
     def __init__(self, model: str, tokens: list[str], cut: bool, prompt_tokens: int) -> None:
         self.model = model
         self.tokens = tokens
@@ -99,7 +108,7 @@ class _Answer:
         return self.state(
             self.status,
             incomplete_details=reason,
-            output=[self.message(self.status, [self.text("".join(self.tokens))])],
+            output=[self.put(self.status, "".join(self.tokens))],
             usage={
                 "input_tokens": self.prompt_tokens,
                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -109,39 +118,55 @@ class _Answer:
             },
         )
 
-    def message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+    def put(self, status: str, said: str) -> dict[str, Any]:
+        """The one thing in the output: a message, of nothing at first, or a call."""
+        if self.call is not None:
+            called = {"call_id": f"call_{self.id[5:]}", "name": self.call.name, "arguments": said}
+            return {"id": self.item, "type": "function_call", "status": status, **called}
+        content = [] if status == "in_progress" else [self.text(said)]
         message = {"id": self.item, "type": "message", "role": "assistant"}
         return {**message, "status": status, "content": content}
 
     def text(self, text: str) -> dict[str, Any]:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
-    def event(self, name: str, **members: Any) -> bytes:
+    def event(self, name: str, /, **members: Any) -> bytes:
         self.number += 1
         return named(f"response.{name}", {"sequence_number": self.number - 1, **members})
 
-    def part(self, name: str, **members: Any) -> bytes:
-        place = {"item_id": self.item, "output_index": 0, "content_index": 0}
+    def part(self, name: str, /, **members: Any) -> bytes:
+        place = {"item_id": self.item, "output_index": 0}
+        if self.call is None:
+            place["content_index"] = 0
         return self.event(name, **place, **members)
 
     def opening(self) -> list[bytes]:
         begun = self.state("in_progress")
-        item = self.message("in_progress", [])
-        return [
+        item = self.put("in_progress", "")
+        events = [
             self.event("created", response=begun),
             self.event("in_progress", response=begun),
             self.event("output_item.added", output_index=0, item=item),
-            self.part("content_part.added", part=self.text("")),
         ]
+        if self.call is None:
+            events.append(self.part("content_part.added", part=self.text("")))
+        return events
 
     def deltas(self) -> Any:
         for token in self.tokens:
-            yield self.part("output_text.delta", delta=token, logprobs=[])
+            if self.call is None:
+                yield self.part("output_text.delta", delta=token, logprobs=[])
+            else:
+                yield self.part("function_call_arguments.delta", delta=token)
 
     def closing(self) -> Any:
         text = "".join(self.tokens)
-        item = self.message(self.status, [self.text(text)])
-        yield self.part("output_text.done", text=text, logprobs=[])
-        yield self.part("content_part.done", part=self.text(text))
+        item = self.put(self.status, text)
+        if self.call is None:
+            yield self.part("output_text.done", text=text, logprobs=[])
+            yield self.part("content_part.done", part=self.text(text))
+        else:
+            name = self.call.name
+            yield self.part("function_call_arguments.done", name=name, arguments=text)
         yield self.event("output_item.done", output_index=0, item=item)
         yield self.event(self.status, response=self.ended())

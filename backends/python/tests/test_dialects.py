@@ -20,6 +20,7 @@ _ASKED: dict[str, dict[str, Any]] = {
     "/rerank": {"query": "a b", "documents": ["c", {"text": "A b"}, "a"]},
     "/v1/score": {"text_1": "a", "text_2": ["a", "b"]},
     "/score": {"text_1": "a", "text_2": ["a", "b"]},
+    "/v1/audio/speech": {"input": "hello big world", "voice": "alloy"},
     "/tokenize": {"prompt": "a b a"},
     "/detokenize": {"tokens": []},
 }
@@ -36,7 +37,8 @@ def test_models_of_every_dialect(named: TestClient, path: str) -> None:
 
     good, bad = ask("org/big"), ask("nope")
     assert good.status_code == 200
-    assert good.json().get("model", "org/big") == "org/big"
+    if path != "/v1/audio/speech":
+        assert good.json().get("model", "org/big") == "org/big"
     assert bad.status_code == 404
     if path.startswith("/v1/messages"):
         assert bad.json()["type"] == "error"

@@ -12,6 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 from openai import OpenAI
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.conftest import Process, wait_for
 
@@ -159,3 +161,20 @@ def _refused(process: Process) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", process.port), timeout=1):
         return False
     return True
+
+
+def test_a_realtime_client_leaves(start: Callable[..., Process]) -> None:
+    process = start(MODELS="talker", INFER_LATENCY_MS="60000")
+    url = process.url.replace("http:", "ws:") + "/v1/realtime"
+    with pytest.raises(InvalidStatus) as refused, connect(f"{url}?model=nope"):
+        pass
+    assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body)["error"]["code"] == "model_not_found"
+    with connect(f"{url}?model=talker") as session:
+        assert json.loads(session.recv())["type"] == "session.created"
+        session.send('{"type":"response.create"}')
+        wait_for(lambda: process.stats()["dialects"].get("realtime") == 1)
+    wait_for(lambda: process.stats()["cancelled"] == 1)
+    lines = wait_for(lambda: [line for line in process.lines() if line.get("status") == 101])
+    assert (lines[0]["method"], lines[0]["path"]) == ("GET", "/v1/realtime")
+    assert process.terminate() == 0
