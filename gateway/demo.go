@@ -11,41 +11,57 @@ import (
 )
 
 // simulators are the upstreams of -demo, by the variable that names the service.
-type simulators map[string]*simulator.Simulator
+type simulators map[string][]*simulator.Simulator
+
+// demoServices are the services of -demo: an echo in two languages, and three engines with a model each.
+var demoServices = []struct {
+	variable, name string
+	models         []string // nil: one, by the service's name
+}{
+	{"PY_SERVICE_URL", "python", nil},
+	{"NODE_SERVICE_URL", "node", nil},
+	{"LLM_SERVICE_URL", "llm", []string{"sim-llm"}},
+	{"LLM_SERVICE_URL", "small", []string{"sim-small"}},
+	{"LLM_SERVICE_URL", "embed", []string{"sim-embed"}},
+}
 
 // startSimulators starts a simulated upstream for each service that the environment does not name.
 func startSimulators(environ []string) (simulators, error) {
 	sims := make(simulators)
-	for i, service := range []struct{ variable, name string }{
-		{"PY_SERVICE_URL", "python"}, {"NODE_SERVICE_URL", "node"}, {"LLM_SERVICE_URL", "llm"},
-	} {
+	for i, service := range demoServices {
 		if slices.ContainsFunc(environ, func(e string) bool {
 			v, ok := strings.CutPrefix(e, service.variable+"=")
 			return ok && strings.TrimSpace(v) != "" // as config reads it
 		}) {
 			continue
 		}
-		sim, err := simulator.Start(simulator.Options{Name: service.name, Seed: uint64(i) + 1})
+		sim, err := simulator.Start(simulator.Options{Name: service.name, Seed: uint64(i) + 1, Models: service.models})
 		if err != nil {
 			sims.close()
 			return nil, fmt.Errorf("cannot start the simulated %s backend: %w", service.name, err)
 		}
-		sims[service.variable] = sim
+		sims[service.variable] = append(sims[service.variable], sim)
 	}
 	return sims, nil
 }
 
 func (s simulators) urls() map[string]string {
 	urls := make(map[string]string)
-	for variable, sim := range s {
-		urls[variable] = sim.URL()
+	for variable, of := range s {
+		var list []string
+		for _, sim := range of {
+			list = append(list, sim.URL())
+		}
+		urls[variable] = strings.Join(list, ",")
 	}
 	return urls
 }
 
 func (s simulators) close() {
-	for _, sim := range s {
-		_ = sim.Close()
+	for _, of := range s {
+		for _, sim := range of {
+			_ = sim.Close()
+		}
 	}
 }
 

@@ -69,6 +69,19 @@ func TestAllocExchange(t *testing.T) {
 	f("stream of 20 events", get, chunks)
 	f("stream of 192 KB", get, testkit.Answer(strings.Repeat("y", 192<<10)+"result!"))
 
+	// With models, one of which is renamed in the middle of a body that has it last.
+	file = "pools: {llm: {discover: true}}\nmodels: [{name: m, pool: llm, upstream_model: a/longer-name, aliases: [n]}, {name: o, pool: llm}]"
+	ask := func(model string, n int) string {
+		body := fmt.Sprintf(`{"messages":[%q],"model":%q}`, strings.Repeat("x", n), model)
+		return fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a.example\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	for _, n := range []int{100, 30 << 10, 100 << 10} {
+		f(fmt.Sprintf("model as it is, %d bytes", n), ask("o", n), testkit.Answer("{} result!"))
+		f(fmt.Sprintf("model renamed, %d bytes", n), ask("n", n), testkit.Answer("{} result!"))
+	}
+	f("no such model", ask("p", 100), "HTTP/1.1 200 OK\r\n\r\nfound\"}}\n")
+	file = ""
+
 	// With everything on that tells of requests. The collector takes connections and never answers: what happens in a
 	// request is the same, and the delivery of spans, which is not part of one, stands still.
 	collector, err := net.Listen("tcp", "127.0.0.1:0")

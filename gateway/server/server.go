@@ -176,6 +176,13 @@ func (g *Gateway) requiredPools(s *config.Settings) [][]*proxy.Pool {
 		}
 		groups = append(groups, group)
 	}
+	var engines []*proxy.Pool // of which some may be away: their models are then not listed
+	for _, m := range s.Models {
+		engines = append(engines, g.proxy.Pool(m.Pool))
+	}
+	if len(engines) > 0 {
+		groups = append(groups, engines)
+	}
 	return groups
 }
 
