@@ -69,6 +69,8 @@ type Pool struct {
 	Queue     Queue
 	TLS       UpstreamTLS
 
+	WaitingRoom WaitingRoom
+
 	MaxInflight int // requests that each upstream may have at once
 
 	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
@@ -151,6 +153,13 @@ type Hash struct {
 type Queue struct {
 	Size int           // requests; 0: nobody waits
 	Wait time.Duration // the longest
+}
+
+// WaitingRoom is where requests wait while no upstream of a pool is well.
+type WaitingRoom struct {
+	Size int           // requests; 0: there is none, and they are refused
+	Wait time.Duration // the longest
+	Wake *url.URL      // called once a minute meanwhile; nil: nothing is. As an upstream's, with a path and a query
 }
 
 // UpstreamTLS says how https upstreams of a pool prove who they are.
@@ -308,6 +317,7 @@ const (
 	maxClients   = 100_000_000            // 2.4 GB
 	maxInflight  = 16384                  // requests at one upstream; the ports of one address are four times that
 	maxQueue     = 1 << 16                // requests; more are no smoothing
+	maxRoom      = 1 << 16                // requests in a waiting room
 	minDuration  = time.Millisecond       // less is not a time any network can keep
 	minInterval  = 100 * time.Millisecond // between two probes of an upstream; with less, probing is load
 )

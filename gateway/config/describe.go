@@ -122,6 +122,9 @@ func (p *page) pool(pool Pool) {
 	write("    queue:", "")
 	write(fmt.Sprintf("      size: %d", pool.Queue.Size), either(stated.Queue.Size, byDefault))
 	write("      wait: "+short(pool.Queue.Wait), either(stated.Queue.Wait, byDefault))
+	if room := pool.WaitingRoom; room.Size > 0 {
+		room.describe(write, p.note)
+	}
 	if pool.Hedge > 0 {
 		write("    hedge: "+short(pool.Hedge), byFile)
 	}
@@ -149,6 +152,19 @@ func (p *page) pool(pool Pool) {
 	}
 	response("      response: "+short(pool.Timeouts.Response), either(stated.Timeouts.Response, values["RESPONSE_TIMEOUT"].from))
 	write("      idle: "+short(pool.Timeouts.Idle), either(stated.Timeouts.Idle, values["IDLE_TIMEOUT"].from))
+}
+
+// describe writes a waiting room. What stands in the query of its wake URL may be secret.
+func (r WaitingRoom) describe(write, note func(line string, from source)) {
+	text := fmt.Sprintf("size: %d, wait: %s", r.Size, short(r.Wait))
+	if r.Wake != nil {
+		wake := *r.Wake
+		if wake.RawQuery != "" {
+			wake.RawQuery, write = "********", note
+		}
+		text += ", wake: " + strconv.Quote(wake.String())
+	}
+	write("    waiting_room: {"+text+"}", byFile)
 }
 
 // either is the file for what a pool in it states, or the source otherwise.

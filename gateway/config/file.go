@@ -129,6 +129,7 @@ func readPool(n node, p *Pool) {
 				"wait": to(&p.Queue.Wait, duration(minDuration)),
 			})
 		},
+		"waiting_room": func(n node) { readWaitingRoom(n, &p.WaitingRoom) },
 		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
 		"hedge":        to(&p.Hedge, duration(minDuration)),
 		"discover":     to(&p.Discover, onOff),
@@ -148,6 +149,16 @@ func readPool(n node, p *Pool) {
 				"idle":     to(&p.Timeouts.Idle, duration(minDuration)),
 			})
 		},
+	})
+}
+
+// readWaitingRoom reads the bounds of a waiting room. To name it is to want it.
+func readWaitingRoom(n node, r *WaitingRoom) {
+	*r = WaitingRoom{Size: 1000, Wait: time.Minute}
+	n.fields(map[string]func(node){
+		"size": to(&r.Size, integer(1, maxRoom, "number of requests")),
+		"wait": to(&r.Wait, duration(minDuration)),
+		"wake": to(&r.Wake, wakeURL),
 	})
 }
 

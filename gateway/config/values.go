@@ -374,6 +374,26 @@ func upstreamURL(text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: hostport}, nil
 }
 
+// wakeURL reads a URL that is called: an upstream's, with a path and a query.
+func wakeURL(text string) (*url.URL, error) {
+	base, _, _ := strings.Cut(text, "?")
+	scheme, rest, _ := strings.Cut(base, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	u, err := upstreamURL(scheme + "://" + host)
+	if err != nil {
+		return nil, err
+	}
+	full, err := url.Parse(text)
+	if err != nil || strings.Contains(text, "#") || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, fmt.Errorf("%q is not a URL such as http://scaler:8080/wake", text)
+	}
+	full.Scheme, full.Host, full.User = u.Scheme, u.Host, nil
+	if path == "" && full.Path == "" {
+		full.Path = "/"
+	}
+	return full, nil
+}
+
 // canonicalHost is an address or name in its one form, "" for what is
 // neither. Names with underscores are those of containers.
 func canonicalHost(host string) string {

@@ -1,60 +1,113 @@
 package proxy
 
 import (
+	"time"
+
 	"aigateway/gateway/wire"
 )
 
-// waitFor waits in the pool's queue until an upstream takes x, its client leaves, or its time is over.
-func (p *Proxy) waitFor(x *Exchange, pool *Pool) (*Upstream, Fault) {
-	q := pool.queue
-	w := q.join()
-	if w == nil {
-		q.refused.Add(1)
-		x.RetryAfter = q.retryAfter(wire.Now(), pool.served())
-		return nil, Busy
+// acquire finds the request a place at an upstream, if need be by waiting for it.
+func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
+	u, f := (*Upstream)(nil), Busy
+	if q := pool.queue; q.length.Load() == 0 || q.stands.Load() && !x.stays(pool) { // else who is in the queue goes first
+		u, f = pool.pickFor(&x.Request, x.tried)
 	}
-	defer q.leave(w)
+	if f == Busy || f == NoUpstream && x.stays(pool) {
+		u, f = p.waitFor(x, pool, f)
+	}
+	if f == NoUpstream {
+		x.RetryAfter = max(x.RetryAfter, pool.untilReopen(wire.Now()))
+	}
+	return u, f
+}
+
+// waitFor waits in the pool's queue until an upstream takes x, its client leaves, or its time is over. why is what it found:
+// every upstream full, or none at all.
+func (p *Proxy) waitFor(x *Exchange, pool *Pool, why Fault) (*Upstream, Fault) {
+	q, began := pool.queue, wire.Now()
+	w := newWaiter(x, pool, began)
+	w.found, w.roomed = why, why == NoUpstream
+	defer w.free()
+	if !q.join(w, began) {
+		x.wait.inVain, x.RetryAfter = true, w.retryAfter
+		return nil, w.fault
+	}
 	x.Queued = true
-	began := wire.Now()
 	defer func() { // it is the upstreams that make it wait
 		waited := wire.Now() - began
 		x.UpstreamTime += waited
 		x.QueueTime += waited
 	}()
-	p.watch.Add(&x.watched, x.Client, w, stayer(x.Taker))
-	defer p.watch.Remove(&x.watched)
-	w.timer.Reset(q.wait)
-	for {
-		if x.Gone() {
-			return nil, ClientGone
-		}
-		if q.isFirst(w) {
-			if u, f := pool.pickFor(&x.Request, x.tried); f != Busy {
-				q.admitted.Add(1)
-				return u, f
-			}
-		}
+	if w.roomed {
+		p.wake(pool, began)
+	}
+	if !w.decided.Load() {
+		p.watch.Add(&x.watched, x.Client, w, stayer(x.Taker))
+		q.await(w)
+		p.watch.Remove(&x.watched)
+	}
+	switch {
+	case w.upstream == nil:
+		x.wait.inVain, x.RetryAfter = w.fault != NoUpstream || w.stays, w.retryAfter
+		return nil, w.fault
+	case w.pool != pool:
+		pool.takeOver(w.pool)
+	}
+	if x.Gone() {
+		pool.giveBack(w.upstream)
+		return nil, ClientGone
+	}
+	if p.options.OnWaited != nil {
+		p.options.OnWaited(pool, Classes[w.rank], wire.Now()-began)
+	}
+	return w.upstream, None
+}
+
+// join lets w wait, or tells it why not.
+func (q *queue) join(w *waiter, now time.Duration) bool {
+	q.mu.Lock()
+	why := q.enter(w, now)
+	if why != notShed {
+		q.refuse(w, why, now)
+	}
+	q.unlock()
+	if why != notShed {
+		return false
+	}
+	q.hand() // a place may have become free before w was seen to wait for it
+	return true
+}
+
+// await waits until w has been decided about, or its client has left.
+func (q *queue) await(w *waiter) {
+	for wait := q.look(w); wait > 0; wait = q.look(w) {
+		w.timer.Reset(wait)
 		select {
 		case <-w.woken:
 		case <-w.timer.C:
-			q.late.Add(1)
-			x.RetryAfter = q.retryAfter(wire.Now(), pool.served())
-			return nil, Busy
 		}
 	}
 }
 
-// acquire finds the request a acquire at an upstream, if need be by waiting for it.
-func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
-	u, f := (*Upstream)(nil), Busy
-	if pool.queue.length.Load() == 0 { // who is in the queue goes first
-		u, f = pool.pickFor(&x.Request, x.tried)
+// look takes w out if its client has left or its time is over, and returns how long it goes on to wait, if it does.
+func (q *queue) look(w *waiter) time.Duration {
+	if w.decided.Load() {
+		return 0
 	}
-	if f == Busy {
-		u, f = p.waitFor(x, pool)
+	q.mu.Lock()
+	defer q.unlock()
+	now := q.clock()
+	switch {
+	case w.flow == nil: // decided meanwhile
+		return 0
+	case w.exchange.Gone():
+		q.leave(w)
+		w.fault = ClientGone
+		return 0
+	case w.deadline <= now:
+		if q.expire(w, now); w.flow == nil {
+			return 0
+		}
 	}
-	if f == NoUpstream {
-		x.RetryAfter = pool.untilReopen(wire.Now())
-	}
-	return u, f
+	return max(w.deadline-now, time.Millisecond)
 }

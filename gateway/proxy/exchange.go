@@ -30,8 +30,9 @@ type Exchange struct {
 	hold      hold         // the request's body, or the first part of it
 	large     *wire.Buffer // the body of a response that does not fit into that of the attempt
 	tried     []*Upstream  // by this request, in vain
-	pump      *pump        // sends a body that is not whole; nil if none
-	hedge     *hedge       // an attempt beside this one; nil if none
+	wait      waitState
+	pump      *pump  // sends a body that is not whole; nil if none
+	hedge     *hedge // an attempt beside this one; nil if none
 }
 
 // An Outcome is what [Proxy.Forward] has come to: Relayed, Taken, or a [Fault].

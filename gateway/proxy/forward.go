@@ -19,7 +19,7 @@ func (p *Proxy) Forward(x *Exchange) Outcome {
 			return Outcome(f)
 		}
 	}
-	f := p.offerAll(x)
+	f := p.outwait(x, p.offerAll(x))
 	if x.taken {
 		return Taken
 	}

@@ -37,6 +37,7 @@ func (p *Proxy) watchOver(ctx context.Context, u *Upstream) {
 			q = quiet{begun: u.begun(), last: wire.Now()}
 			next = u.nextProbe(wire.Now(), last)
 		}
+		p.wake(u.owner.Load(), wire.Now())
 		if !u.resolver.fixed() && wire.Now() >= lookup && (u.owner.Load().Explicit || u.resolver.addrs.Load() != nil) {
 			lookup = u.resolveAgain(ctx)
 		}

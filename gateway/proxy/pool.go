@@ -32,6 +32,7 @@ type Pool struct {
 	queue      *queue
 	hedge      time.Duration // after which a GET is sent to another upstream as well; 0: never
 	credential *credential   // shown to its upstreams in place of a client's; nil: a client's goes on
+	alarm      *alarm        // who is told that requests wait while no upstream is well; nil: nobody
 	settings   config.Pool   // what it was made from
 	onHealth   func(u *Upstream, healthy bool)
 
@@ -41,13 +42,14 @@ type Pool struct {
 func newPool(c config.Pool) *Pool {
 	p := &Pool{
 		Name: c.Name, Explicit: c.Explicit, balance: string(c.Balance), hashBy: string(c.Hash.By), hashName: c.Hash.Name,
-		queue: &queue{size: c.Queue.Size, wait: c.Queue.Wait}, hedge: c.Hedge, credential: newCredential(c.Credential), settings: c,
+		queue: newQueue(c), hedge: c.Hedge, credential: newCredential(c.Credential), settings: c,
 	}
 	p.sums = p.balance == hashed || p.balance == byPrefix
 	p.engine = string(c.Engine)
 	if p.balance == byPrefix {
 		p.load.prefixes = new(prefixes)
 	}
+	p.queue.pool.Store(p)
 	p.budget.start()
 	return p
 }
@@ -75,23 +77,6 @@ func (p *Pool) Sick() bool {
 		}
 	}
 	return true
-}
-
-// QueueState is what a pool's queue is like now, and what has become of those that were in it.
-type QueueState struct {
-	Length   int64
-	Admitted int64 // found a place
-	Late     int64 // did not, in time
-	Refused  int64 // found the queue full
-}
-
-// Queue returns the state of the pool's queue; that of no pool is zero.
-func (p *Pool) Queue() QueueState {
-	if p == nil {
-		return QueueState{}
-	}
-	q := p.queue
-	return QueueState{q.length.Load(), q.admitted.Load(), q.late.Load(), q.refused.Load()}
 }
 
 // pickFor acquires a place at an upstream for a request that those in tried could not be given. It returns none with Busy if all
@@ -185,6 +170,9 @@ func (p *Pool) refresh(now time.Duration) {
 		}
 	}
 	var lastResort []*Upstream
+	if p.hasRoom() && fit == 0 {
+		dubious = slices.DeleteFunc(dubious, func(s candidate) bool { return !s.breaker.isEjected() }) // requests wait rather than try
+	}
 	if len(well)*panicThreshold < known || len(well) == 0 {
 		well = append(well, dubious...)
 	} else {
@@ -196,7 +184,7 @@ func (p *Pool) refresh(now time.Duration) {
 	r.lastResort = lastResort
 	r.narrow(p.listing.Load())
 	p.picker.Store(r)
-	p.queue.wakeFirst()
+	p.queue.hand()
 	p.reportHealth() // when it is so: who is told that an upstream is left out can rely on it
 }
 
@@ -249,7 +237,9 @@ func (p *Pool) untilReopen(now time.Duration) time.Duration {
 // acquire takes one of the places at an upstream for a request to the pool; release gives it back.
 func (p *Pool) acquire(u *Upstream) bool {
 	if u.inflight.Add(1) > u.limit.Load() {
-		u.inflight.Add(-1)
+		if u.inflight.Add(-1) < u.limit.Load() && p.queue.length.Load() > 0 {
+			p.queue.hand() // while it looked as if there was no place, another one may have come to that conclusion
+		}
 		return false
 	}
 	if p.sums {
@@ -259,10 +249,27 @@ func (p *Pool) acquire(u *Upstream) bool {
 }
 
 func (p *Pool) release(u *Upstream) {
-	u.inflight.Add(-1)
 	u.served.Add(1)
+	p.giveBack(u)
+}
+
+// giveBack gives a place back, perhaps unused, to who waits for it.
+func (p *Pool) giveBack(u *Upstream) {
+	u.inflight.Add(-1)
 	if p.sums {
 		p.load.inflight.Add(-1)
 	}
-	p.queue.wakeFirst()
+	if p.queue.length.Load() > 0 {
+		p.queue.hand()
+	}
+}
+
+// takeOver makes a place that another pool has acquired one of this pool's: a reload has put this one in its stead.
+func (p *Pool) takeOver(from *Pool) {
+	if from.sums {
+		from.load.inflight.Add(-1)
+	}
+	if p.sums {
+		p.load.inflight.Add(1)
+	}
 }

@@ -26,6 +26,11 @@ func (p *Proxy) Reload(pools []config.Pool) (retire func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	for name, pool := range made {
+		if old := p.Pool(name); old != nil && old != pool {
+			old.queue.adopt(pool) // what waits in it waits for the same service
+		}
+	}
 	p.mu.Lock()
 	p.pools = made
 	p.mu.Unlock()
@@ -98,9 +103,8 @@ func (p *Proxy) makePool(c config.Pool) (pool *Pool, fresh []*Upstream, err erro
 	}
 	pool = newPool(c)
 	pool.onHealth = p.options.OnHealth
-	if old := p.Pool(c.Name); old != nil && old.settings.Queue == c.Queue {
-		pool.queue = old.queue // what waits in it waits for the same service
-	}
+	pool.queue.holds = &p.holds
+	pool.alarm = p.newAlarm(pool, c)
 	if old := p.Pool(c.Name); old != nil && old.load.prefixes != nil && pool.load.prefixes != nil {
 		pool.load.prefixes = old.load.prefixes // the engines have read what they have read
 	}
@@ -139,6 +143,7 @@ func (p *Proxy) start(pools map[string]*Pool, fresh []*Upstream) {
 		}
 		pool.relist()
 		pool.refresh(wire.Now())
+		pool.queue.serveFor(pool)
 	}
 	for _, u := range fresh {
 		running, stop := context.WithCancel(p.running)

@@ -44,6 +44,12 @@ type Options struct {
 	// OnRetry is told of every request that is sent again. May be nil.
 	OnRetry func(Retry)
 
+	// OnWaited is told of every request that had to wait for its place at an upstream, and for how long. May be nil.
+	OnWaited func(p *Pool, c Class, took time.Duration)
+
+	// OnWake is told of every call of a pool's wake URL, and how it ended. May be nil.
+	OnWake func(p *Pool, f Fault, status int)
+
 	// Observe is told of every attempt: its upstream, how it ended, the status of the response (0: none) and how
 	// long it took. May be nil.
 	Observe func(u *Upstream, f Fault, status int, took time.Duration)

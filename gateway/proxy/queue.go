@@ -1,141 +1,477 @@
 package proxy
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
 )
 
-// A queue holds requests for which every upstream of a pool is full, for a short time and in their order. It
-// is not there to hide a pool that is too small, but to smooth the moment.
+// A queue holds requests for which every upstream of a pool is full, and hands them the places that become free: class by class,
+// and within a class by tenants' shares. It also is the waiting room, in which requests stay as long as no upstream is well.
+//
+// Whoever frees a place gives it away, see hand: a waiter is woken when it has one, and not to look for one.
 type queue struct {
-	size int
-	wait time.Duration
-
 	length atomic.Int64 // of waiting, for those who hold no lock
-	mu     sync.Mutex
-	first  *waiter
-	last   *waiter
+	again  atomic.Bool  // a place may be free, and whoever has the lock looks for who gets it
+	pool   atomic.Pointer[Pool]
+	holds  *Holds // nil: bodies have no bound
+	clock  func() time.Duration
 
-	began  time.Duration // of the measurement of the drain rate
-	served int64         // by the pool, at that time
-	rate   float64       // requests a second, of the measurement before
+	mu      sync.Mutex
+	size    int
+	wait    time.Duration
+	room    roomRules
+	lines   [len(Classes)]line // by rank
+	drain   meter              // of all lines together
+	aged    bool               // the last turn was that of one that had waited for too long
+	picky   int                // of the waiting, those for whom not every upstream will do
+	roomed  int                // of the waiting, those in the waiting room
+	bytes   int64              // of bodies in the waiting room
+	stood   time.Duration      // how long there was no upstream while somebody waited, so far
+	stoodAt time.Duration      // since when there is none; 0: there is
+	stands  atomic.Bool        // stoodAt is not 0
 
-	admitted, late, refused atomic.Int64
+	depth    [len(Classes)]atomic.Int64 // of waiting, by rank
+	admitted atomic.Int64
+	sheds    [len(shedNames)]atomic.Int64
 }
 
-// A waiter is a request's place in a queue.
-type waiter struct {
-	woken      chan struct{} // a place may be free, or the client has left
-	timer      *time.Timer
-	next, prev *waiter
+// A shed is why a request waits no longer, or not at all.
+type shed uint8
+
+const (
+	notShed       shed = iota
+	shedFull           // the queue is full of others, none of which has more in it
+	shedDeadline       // by how fast the pool gets on, it would not have had a place in time
+	shedLate           // it had none in time
+	shedRoomFull       // the waiting room is full
+	shedRoomBytes      // the waiting room is full of bodies
+	shedNobody         // there is no upstream any more, and no waiting room
+)
+
+var shedNames = [...]string{
+	notShed: "", shedFull: "full", shedDeadline: "deadline", shedLate: "timeout",
+	shedRoomFull: "room_full", shedRoomBytes: "room_bytes", shedNobody: "no_upstream",
 }
 
-var waiters = sync.Pool{New: func() any {
-	w := &waiter{woken: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
-	w.timer.Stop()
-	return w
-}}
+// ShedReasons are why requests were refused that would have had to wait.
+func ShedReasons() []string { return shedNames[shedFull:] }
 
-// Interrupt wakes the waiter.
-func (w *waiter) Interrupt() {
-	select {
-	case w.woken <- struct{}{}:
-	default: // it has been told
+// QueueState is what a pool's queue is like now, and what has become of those that were in it.
+type QueueState struct {
+	Length   int64   // of the queue now, and
+	Waiting  []int64 // of each of Classes
+	Admitted int64   // found a place
+	Late     int64   // did not, in time
+	Refused  int64   // found the queue full, or too slow
+	Shed     []int64 // by ShedReasons
+}
+
+// Queue returns the state of the pool's queue; that of no pool is zero.
+func (p *Pool) Queue() QueueState {
+	s := QueueState{Waiting: make([]int64, len(Classes)), Shed: make([]int64, len(shedNames)-1)}
+	if p == nil {
+		return s
 	}
+	q := p.queue
+	s.Length, s.Admitted = q.length.Load(), q.admitted.Load()
+	for rank := range s.Waiting {
+		s.Waiting[rank] = q.depth[rank].Load()
+	}
+	for i := range s.Shed {
+		s.Shed[i] = q.sheds[i+int(shedFull)].Load()
+	}
+	s.Late, s.Refused = q.sheds[shedLate].Load(), q.sheds[shedFull].Load()+q.sheds[shedDeadline].Load()
+	return s
 }
 
-// join takes the last place, or returns nil if all are taken.
-func (q *queue) join() *waiter {
+// ageingBound is how long a class waits behind more urgent ones. Then it has every other turn, until those that have waited for
+// so long have had theirs.
+const ageingBound = 30 * time.Second
+
+func newQueue(c config.Pool) *queue {
+	q := &queue{clock: wire.Now}
+	q.size, q.wait = c.Queue.Size, c.Queue.Wait
+	q.room = roomRules{size: c.WaitingRoom.Size, wait: c.WaitingRoom.Wait}
+	return q
+}
+
+// adopt has the queue go by the rules of another pool as well, that of the same name after a reload. Who waits goes on to wait, and
+// will be served by that one: see serveFor.
+func (q *queue) adopt(p *Pool) {
+	other := p.queue
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.length.Load() >= int64(q.size) {
-		return nil
-	}
-	w := waiters.Get().(*waiter)
-	if w.prev = q.last; q.last == nil {
-		q.first = w
-	} else {
-		q.last.next = w
-	}
-	q.last = w
-	q.length.Add(1)
-	return w
-}
-
-// leave frees the waiter's place. Who is first then may have missed a call that was meant for this one.
-func (q *queue) leave(w *waiter) {
-	q.mu.Lock()
-	if w.prev == nil {
-		q.first = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		q.last = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.next, w.prev = nil, nil
-	q.length.Add(-1)
-	if q.first != nil {
-		q.first.Interrupt()
-	}
+	q.size, q.wait, q.room = other.size, other.wait, other.room
 	q.mu.Unlock()
-	w.timer.Stop()
-	select {
-	case <-w.woken:
-	default:
-	}
-	waiters.Put(w)
+	p.queue = q
 }
 
-// wakeFirst wakes the first in the queue: a place may be free.
-func (q *queue) wakeFirst() {
+// serveFor has the queue hand out the places of this pool from now on.
+func (q *queue) serveFor(p *Pool) {
+	if q.pool.Swap(p) != p {
+		q.hand()
+	}
+}
+
+// time is as now, without the times in which there was no upstream: they say nothing about how fast the pool gets on.
+func (q *queue) time(now time.Duration) time.Duration {
+	if q.stoodAt > 0 {
+		now = q.stoodAt
+	}
+	return now - q.stood
+}
+
+// enter lets w wait, or says why not. q.mu is held.
+func (q *queue) enter(w *waiter, now time.Duration) shed {
+	if q.room.size > 0 && q.roomed > 0 {
+		w.roomed = true // what an outage has left in the room is to be served before
+	}
+	w.deadline = q.deadline(w, now)
+	if w.cost < leastCost {
+		w.cost = int64(math.Ceil(q.drain.mean()))
+	}
+	w.cost = min(max(w.cost, leastCost), mostCost)
+	if w.found == Busy && now+q.expect(w, now) > w.deadline {
+		return shedDeadline
+	}
+	if why := q.makeRoom(w, now); why != notShed {
+		return why
+	}
+	at := q.time(now)
 	if q.length.Load() == 0 {
+		q.drain.begin(at)
+	}
+	q.lines[w.rank].enter(w, at)
+	q.count(w, 1)
+	return notShed
+}
+
+// deadline is until when w waits: as long as it would itself, and no longer than it may.
+func (q *queue) deadline(w *waiter, now time.Duration) time.Duration {
+	most := now + q.wait
+	if w.roomed {
+		most = w.since + q.room.wait
+	}
+	if w.until > 0 {
+		return min(w.until, most)
+	}
+	return most
+}
+
+// count notes that w waits, by 1, or waits no longer, by -1.
+func (q *queue) count(w *waiter, by int) {
+	q.length.Add(int64(by))
+	q.depth[w.rank].Add(int64(by))
+	if w.roomed {
+		q.roomed += by
+		q.bytes += int64(by) * w.bytes
+	}
+	if w.picky {
+		q.picky += by
+	}
+}
+
+// makeRoom finds w a place in the queue, if need be that of one who came last of those of whom too many wait.
+func (q *queue) makeRoom(w *waiter, now time.Duration) shed {
+	for {
+		why := q.overfull(w)
+		if why == notShed {
+			return notShed
+		}
+		last := q.dispensable(w)
+		if last == nil {
+			return why
+		}
+		q.dismiss(last, why, now)
+	}
+}
+
+// overfull says what stands against one more.
+func (q *queue) overfull(w *waiter) shed {
+	if w.roomed {
+		return q.roomFull(w.bytes)
+	}
+	if int(q.length.Load())-q.roomed >= q.size {
+		return shedFull
+	}
+	return notShed
+}
+
+// roomFull says what stands against one more in the waiting room, with a body of so many bytes.
+func (q *queue) roomFull(bytes int64) shed {
+	switch {
+	case q.roomed >= q.room.size:
+		return shedRoomFull
+	case q.holds != nil && q.bytes+bytes > q.holds.total.Load()/roomShare:
+		return shedRoomBytes
+	}
+	return notShed
+}
+
+// dispensable is who must give way to w: the last of the longest flow, of a class that is less urgent, or of its own if
+// more wait in that flow than in w's. Nil: nobody. A flood that fills the queue keeps nobody else out.
+func (q *queue) dispensable(w *waiter) *waiter {
+	for rank := len(q.lines) - 1; rank >= w.rank; rank-- {
+		l := &q.lines[rank]
+		most := l.longest
+		if most == nil || most.last.roomed != w.roomed {
+			continue
+		}
+		if rank > w.rank {
+			return most.last
+		}
+		own := 0
+		if f := l.flows.find(w.tenant); f != nil {
+			own = f.length
+		}
+		if float64(most.length)/most.weight > float64(own+1)/w.weight {
+			return most.last
+		}
+	}
+	return nil
+}
+
+// expect is how long w would wait if it came now; 0 if nothing is known of that. The rate is that of all turns, or of its class'
+// if that had turns lately while it waited, for more urgent ones will come; and of its own tenant's, for others will come, too.
+func (q *queue) expect(w *waiter, now time.Duration) time.Duration {
+	at, l := q.time(now), &q.lines[w.rank]
+	all := q.drain.rate(at, q.length.Load() > 0)
+	if all == 0 || q.stoodAt > 0 {
+		return 0
+	}
+	f := l.flows.find(w.tenant)
+	ahead := l.ahead(f) + q.drain.mean() // and whoever has its place
+	before := ahead
+	for rank := range w.rank {
+		before += float64(q.lines[rank].cost)
+	}
+	seconds := before / all
+	if f != nil && f.first != nil {
+		if own := f.drain.rate(at, true); own > 0 {
+			seconds = max(seconds, (float64(f.cost)+f.drain.mean())/own)
+			return fromSeconds(seconds)
+		}
+	}
+	if own := l.drain.rate(at, true); own > 0 && l.waiting > 0 {
+		seconds = max(seconds, ahead/own)
+	}
+	return fromSeconds(seconds)
+}
+
+func fromSeconds(s float64) time.Duration { return time.Duration(min(s, 1e6) * float64(time.Second)) }
+
+// retryAfter is what a client is told that is refused: between a second and a minute.
+func retryAfter(expected time.Duration) time.Duration {
+	return min(time.Minute, max(time.Second, expected))
+}
+
+// next is whose turn it is; nil if nobody waits. Whose time is over has no turn. q.mu is held.
+func (q *queue) next(now time.Duration) *waiter {
+	var first, aged *waiter
+	for rank := range q.lines {
+		w := q.nextOf(rank, now)
+		switch {
+		case w == nil:
+		case first == nil:
+			first = w
+		case !q.due(w, now):
+		case aged == nil || w.since < aged.since:
+			aged = w
+		}
+	}
+	if aged != nil && !q.aged {
+		return aged
+	}
+	return first
+}
+
+// due tells whether the class of w, whose turn it is there, has waited for too long.
+func (q *queue) due(w *waiter, now time.Duration) bool {
+	return now-w.since >= ageingBound || q.time(now)-q.lines[w.rank].drain.last >= ageingBound
+}
+
+// nextOf is whose turn it is in a class.
+func (q *queue) nextOf(rank int, now time.Duration) *waiter {
+	for {
+		w := q.lines[rank].next()
+		if w == nil || w.deadline >= now {
+			return w
+		}
+		if q.expire(w, now); w.flow != nil && w.deadline < now {
+			panic("BUG: it neither waits on nor has it left")
+		}
+	}
+}
+
+// serve gives w its turn. q.mu is held.
+func (q *queue) serve(w *waiter, now time.Duration) {
+	if q.stoodAt > 0 {
+		q.stood += now - q.stoodAt
+		q.stoodAt = 0
+		q.stands.Store(false)
+	}
+	q.aged = q.outranked(w)
+	at := q.time(now)
+	q.count(w, -1)
+	q.lines[w.rank].serve(w, at)
+	q.drain.add(at, w.cost)
+	q.admitted.Add(1)
+}
+
+// outranked tells whether somebody more urgent waits.
+func (q *queue) outranked(w *waiter) bool {
+	for rank := range w.rank {
+		if q.lines[rank].waiting > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// leave takes w out, if it waits. q.mu is held.
+func (q *queue) leave(w *waiter) {
+	if w.flow == nil {
 		return
 	}
-	q.mu.Lock()
-	if q.first != nil {
-		q.first.Interrupt()
-	}
-	q.mu.Unlock()
+	q.count(w, -1)
+	q.lines[w.rank].leave(w)
 }
 
-// isFirst tells whether w is the first.
-func (q *queue) isFirst(w *waiter) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.first == w
+// dismiss takes w out and tells it why.
+func (q *queue) dismiss(w *waiter, why shed, now time.Duration) {
+	q.leave(w)
+	q.refuse(w, why, now)
+	w.decide()
 }
 
-// drainWindow is how long the drain rate is measured for.
-const drainWindow = time.Second
-
-// retryAfter is when a request that is refused now would have found a place, by how fast the pool, which has
-// served so many requests so far, is getting on.
-func (q *queue) retryAfter(now time.Duration, served int64) time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	took := now - q.began
+// refuse notes why w does not wait, or no longer, and when it would have had a place, as far as that is known.
+func (q *queue) refuse(w *waiter, why shed, now time.Duration) {
+	q.sheds[why].Add(1)
 	switch {
-	case q.began == 0 || took > 10*drainWindow: // the last measurement is too old: this begins another
-		q.began, q.served, q.rate = now, served, 0
-	case took >= drainWindow:
-		q.rate = float64(served-q.served) / took.Seconds()
-		q.began, q.served = now, served
-	case q.rate == 0 && took > 0:
-		return q.drainTime(float64(served-q.served) / took.Seconds())
+	case why == shedNobody, why == shedRoomFull, why == shedRoomBytes, why == shedLate && q.stoodAt > 0:
+		w.fault = NoUpstream
+	default:
+		w.fault = Busy
 	}
-	return q.drainTime(q.rate)
+	w.retryAfter = retryAfter(q.expect(w, now))
 }
 
-// drainTime is the time in which the queue is through at that rate: between a second and a minute.
-func (q *queue) drainTime(rate float64) time.Duration {
-	const least, most = time.Second, time.Minute
-	if rate <= 0 {
-		return least // nothing is known yet
+// expire ends the wait of w, whose time is over; but as long as there is no upstream, it goes on in the waiting room. q.mu is held.
+func (q *queue) expire(w *waiter, now time.Duration) {
+	if q.stoodAt > 0 && !w.roomed && w.stays && q.roomFull(w.bytes) == notShed {
+		q.count(w, -1)
+		w.roomed = true
+		w.deadline = q.deadline(w, now)
+		q.count(w, 1)
+		if w.deadline >= now {
+			return
+		}
 	}
-	wait := float64(q.length.Load()+1) / rate
-	return min(most, max(least, time.Duration(wait*float64(time.Second))))
+	q.dismiss(w, shedLate, now)
+}
+
+// unlock gives the lock back, and free places to those whose turn it is, if there are any.
+func (q *queue) unlock() {
+	q.mu.Unlock()
+	if q.again.Load() {
+		q.handOn()
+	}
+}
+
+// hand has free places given to those whose turn it is. No call is lost: either the lock is free, or whoever has it looks behind
+// itself. So it may be called with the lock held, and waits for nobody.
+func (q *queue) hand() {
+	q.again.Store(true)
+	q.handOn()
+}
+
+func (q *queue) handOn() {
+	for q.again.Load() && q.mu.TryLock() {
+		for q.again.Swap(false) {
+			q.giveOut(q.clock())
+		}
+		q.mu.Unlock()
+	}
+}
+
+// giveOut gives places to those whose turn it is, until there is none left. q.mu is held.
+func (q *queue) giveOut(now time.Duration) {
+	for {
+		w := q.next(now)
+		if w == nil {
+			return
+		}
+		switch f := q.place(w, now); {
+		case f == None:
+		case f == Busy, w.stays && w.picky:
+			if q.picky == 0 || !q.passBy(now) {
+				return
+			}
+		case w.stays:
+			q.stand(now)
+			return
+		default:
+			q.dismiss(w, shedNobody, now)
+		}
+	}
+}
+
+// place gives w a place at an upstream, if there is one.
+func (q *queue) place(w *waiter, now time.Duration) Fault {
+	pool := q.pool.Load()
+	u, f := pool.pickFor(&w.exchange.Request, w.exchange.tried)
+	if u == nil {
+		return f
+	}
+	q.serve(w, now)
+	w.upstream, w.pool, w.fault = u, pool, None
+	w.decide()
+	return None
+}
+
+// passedBy is how many are looked at, of those behind one for whom there is no place: there may be one for them.
+const passedBy = 32
+
+// passBy gives a place to one who waits behind another for whom there is none, and tells whether it did.
+func (q *queue) passBy(now time.Duration) bool {
+	left := passedBy
+	for rank := range q.lines {
+		for _, f := range q.lines[rank].heap {
+			for w := f.first; w != nil; w = w.next {
+				if left--; left < 0 {
+					return false
+				}
+				if w.deadline >= now && q.place(w, now) == None {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// stand notes that there is no upstream. Who has somewhere else to go is told.
+func (q *queue) stand(now time.Duration) {
+	if q.stoodAt > 0 {
+		return
+	}
+	q.stoodAt = now
+	q.stands.Store(true)
+	var away []*waiter
+	for rank := range q.lines {
+		for _, f := range q.lines[rank].heap {
+			for w := f.first; w != nil; w = w.next {
+				if !w.stays {
+					away = append(away, w)
+				}
+			}
+		}
+	}
+	for _, w := range away {
+		q.dismiss(w, shedNobody, now)
+	}
 }

@@ -35,20 +35,30 @@ type Request struct {
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Lines       []byte     // CRLF after each, in place of those of Head that travel on; nil: those
-	Peer        []byte     // the client's address as text
-	Secure      bool       // the client came over TLS
-	Trusted     bool       // the peer may speak for a client: its X-Forwarded fields are continued
-	ClientKey   []byte     // who asks, for a pool that hashes by client
-	Generates   bool       // it is of OpenAI's API: an upstream may take its time of a generation for the head
-	Prefix      []uint64   // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
-	Guess       uint64     // a hash of the same that all replicas share; 0: none
-	Drop        string     // lines of the response whose names begin so, in lower case, go no further; "": none
-	Targets     []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
-	Span        Span       // what targets replace
-	Reader      BodyReader // sees the body; nil: nobody
-	at          int        // the target that is asked, of Targets
-	Room        int        // bytes by which what goes upstream may be longer than what came, beside the gateway's own lines
+	Lines       []byte   // CRLF after each, in place of those of Head that travel on; nil: those
+	Peer        []byte   // the client's address as text
+	Secure      bool     // the client came over TLS
+	Trusted     bool     // the peer may speak for a client: its X-Forwarded fields are continued
+	ClientKey   []byte   // who asks, for a pool that hashes by client
+	Generates   bool     // it is of OpenAI's API: an upstream may take its time of a generation for the head
+	Prefix      []uint64 // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
+	Guess       uint64   // a hash of the same that all replicas share; 0: none
+	Drop        string   // lines of the response whose names begin so, in lower case, go no further; "": none
+	Turn
+	Targets []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
+	Span    Span       // what targets replace
+	Reader  BodyReader // sees the body; nil: nobody
+	at      int        // the target that is asked, of Targets
+	Room    int        // bytes by which what goes upstream may be longer than what came, beside the gateway's own lines
+}
+
+// A Turn is what a request goes by that has to wait for a place at an upstream.
+type Turn struct {
+	Tenant   []byte        // who shares: each tenant has its share; nil: the client key, or the peer's address
+	Weight   int           // of its share; 0: one
+	Cost     int64         // of the request: tokens that it has reserved; 0: what others cost in the mean, or all alike
+	Class    Class         // X-Priority of the request may say a less urgent one
+	Deadline time.Duration // until when it would wait, as wire.Now; 0: as long as the pool lets it. X-Request-Timeout-Ms may say less
 }
 
 // timeForHead is how long an upstream may take until the head of its response is there.

@@ -219,13 +219,14 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 		f.Began = x.began
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
-	if r.byClient {
-		if r.limit == nil { // which has asked already
-			x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
-		}
-		f.ClientKey = x.key
-	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
+	switch {
+	case r.limit != nil: // which has asked already who it is
+		f.ClientKey = x.key
+	case r.byClient, f.Trusted && len(x.head.ForwardedFor) > 0, x.conn.Peer().Is6():
+		x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
+		f.ClientKey = x.key
+	} // else a queue knows the client well enough by its address
 	f.Fields = x.appendCORS(x.appendLimits(f.Fields[:0]))
 	if r.cors != nil {
 		f.Drop = corsFields

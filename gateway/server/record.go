@@ -26,6 +26,10 @@ func (g *Gateway) makeMetrics(version string) {
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
 	o.Models = metricModels(g.settings)
+	o.ShedReasons = proxy.ShedReasons()
+	for _, c := range proxy.Classes {
+		o.QueueClasses = append(o.QueueClasses, c.String())
+	}
 	for r := proxy.NoRetry + 1; r <= proxy.RetryHedge; r++ {
 		o.RetryReasons = append(o.RetryReasons, r.String())
 	}
@@ -91,6 +95,20 @@ func (g *Gateway) upstreamState(pool, url string) (s telemetry.UpstreamState) {
 
 func (g *Gateway) queueState(pool string) telemetry.QueueState {
 	return telemetry.QueueState(g.proxy.Pool(pool).Queue()) // of none, if a reload took it away
+}
+
+// noteWait counts a request that waited for its place.
+func (g *Gateway) noteWait(p *proxy.Pool, c proxy.Class, took time.Duration) {
+	g.metrics.Waited(p.Name, c.String(), took)
+}
+
+// noteWake logs that a pool's wake URL was called.
+func (g *Gateway) noteWake(p *proxy.Pool, f proxy.Fault, status int) {
+	if f != proxy.None {
+		g.log.Warn("wake URL cannot be called", "pool", p.Name, "reason", f.String())
+		return
+	}
+	g.log.Info("wake URL is called: requests wait for an upstream", "pool", p.Name, "status", status)
 }
 
 func (g *Gateway) noteRetry(why proxy.Retry) { g.metrics.Retry(why.String()) }

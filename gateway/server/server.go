@@ -53,6 +53,8 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Draining:     g.draining.Load,
 		Observe:      g.observe,
 		OnRetry:      g.noteRetry,
+		OnWaited:     g.noteWait,
+		OnWake:       g.noteWake,
 		OnHealth:     g.noteHealth,
 		ParseModels:  inference.ParseCatalogue,
 		ReadLoad:     readLoad,
@@ -171,7 +173,11 @@ func (g *Gateway) requiredPools(s *config.Settings) [][]*proxy.Pool {
 			continue
 		}
 		group := []*proxy.Pool{pool}
-		if f := g.fallback(s, c); f != nil {
+		f := g.fallback(s, c)
+		if pool.Patient() || f.Patient() {
+			continue // requests wait rather than fail
+		}
+		if f != nil {
 			group = append(group, f)
 		}
 		groups = append(groups, group)

@@ -91,6 +91,16 @@ func (m *Metrics) forgetUpstream(name upstreamName, u *Upstream) {
 func (m *Metrics) forgetQueue(pool string) {
 	labels := label("pool", pool)
 	m.queueLength.drop(labels)
+	for _, class := range m.options.QueueClasses {
+		m.queueDepth.drop(labels + "," + label("class", class))
+	}
+	for _, reason := range m.options.ShedReasons {
+		m.queueShed.drop(labels + "," + label("reason", reason))
+	}
+	if waits := m.waits[pool]; waits != nil {
+		m.queueWait.forget(waits)
+		delete(m.waits, pool)
+	}
 	for _, outcome := range queueOutcomes {
 		m.queueWaits.drop(labels + "," + label("outcome", outcome.name))
 	}

@@ -23,6 +23,7 @@ type Snapshot struct {
 	Truncated uint64           `json:"truncated"`
 	Panics    uint64           `json:"panics"`
 	Upstreams []UpstreamCounts `json:"upstreams"`
+	Queues    []QueueCounts    `json:"queues"`
 }
 
 // Responses are requests by the class of their status; the refused and those whose client left are of the fourth.
@@ -57,6 +58,26 @@ type UpstreamCounts struct {
 	Breaker  int       `json:"breaker"` // 0 closed, 1 half open, 2 open
 }
 
+// QueueCounts is what waits for a pool now, by class, and how many were refused so far.
+type QueueCounts struct {
+	Pool    string           `json:"pool"`
+	Waiting map[string]int64 `json:"waiting"`
+	Shed    int64            `json:"shed"`
+}
+
+// queueCounts reads the queue of a pool.
+func (m *Metrics) queueCounts(pool string) QueueCounts {
+	c := QueueCounts{Pool: pool, Waiting: make(map[string]int64)}
+	state := m.options.QueueState(pool)
+	for i, class := range m.options.QueueClasses {
+		c.Waiting[class] = state.Waiting[i]
+	}
+	for _, n := range state.Shed {
+		c.Shed += n
+	}
+	return c
+}
+
 // Snapshot reads the counters. The upstreams are those named, so that what a reload took away is not shown.
 func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot) {
 	if m == nil {
@@ -80,6 +101,9 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 	s.Streams, s.Truncated, s.Panics = m.streams.open.Load(), m.truncated.Get(), m.panics.Get()
 	s.Left = m.cancels.total()
 	for _, pool := range pools {
+		if m.options.QueueState != nil {
+			s.Queues = append(s.Queues, m.queueCounts(pool))
+		}
 		for _, url := range urls[pool] {
 			if u := m.upstreams[upstreamName{pool, url}]; u != nil {
 				s.Upstreams = append(s.Upstreams, m.upstreamCounts(u, upstreamName{pool, url}))

@@ -32,6 +32,9 @@ type Options struct {
 	RetryReasons []string // why a request was sent again
 	CancelPhases []string // when a client left
 
+	QueueClasses []string // of requests that wait
+	ShedReasons  []string // why they no longer do
+
 	CacheTiers   []string // of the cache; none: there is no cache
 	CacheReasons []string // why an answer did not come from the cache
 	CacheSources []string // who wants a stored answer gone
@@ -55,10 +58,13 @@ type Metrics struct {
 	routes    map[string]*Route
 	overhead  *labelled // the sum of all routes'
 	upstreams map[upstreamName]*Upstream
-	pools     map[string]*histogram // by name
+	pools     map[string]*histogram  // by name
+	waits     map[string]*queueWaits // by pool
 
 	requests, duration, firstByte                                                               *family // of routes
 	upRequests, upErrors, upDuration, upInflight, upHealthy, upBreaker, queueLength, queueWaits *family
+
+	queueDepth, queueWait, queueShed *family
 
 	past    past
 	streams streams
@@ -90,6 +96,7 @@ func New(o Options) *Metrics {
 		routes:    map[string]*Route{},
 		upstreams: map[upstreamName]*Upstream{},
 		pools:     map[string]*histogram{},
+		waits:     map[string]*queueWaits{},
 	}
 	m.routeFamilies()
 	m.addRoutes(append([]string{noRoute}, o.Routes...))

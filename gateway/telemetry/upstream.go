@@ -16,9 +16,11 @@ type UpstreamState struct {
 // QueueState is what the queue of a pool is like now, and what became of the requests that were to wait.
 type QueueState struct {
 	Length   int64
-	Admitted int64 // found a place at an upstream
-	Late     int64 // found none in time
-	Refused  int64 // found the queue full
+	Waiting  []int64 // by Options.QueueClasses
+	Admitted int64   // found a place at an upstream
+	Late     int64   // found none in time
+	Refused  int64   // found the queue full
+	Shed     []int64 // by Options.ShedReasons
 }
 
 type upstreamName struct{ pool, url string }
@@ -57,6 +59,10 @@ func (m *Metrics) upstreamFamilies() {
 	m.upBreaker = m.gauges("breaker_state", "What the breaker of an upstream lets through: 0 closed, 1 half open, 2 open.")
 	m.queueLength = m.gauges("upstream_queue_length", "Requests that wait for a place at an upstream of the pool.")
 	m.queueWaits = m.counters("upstream_queue_waits_total", "Requests that waited for a place at an upstream, by what became of them.")
+	m.queueDepth = m.gauges("queue_depth", "Requests that wait for a place at an upstream of the pool, by class.")
+	m.queueWait = m.histograms("queue_wait_seconds", "Time that requests waited for their place at an upstream, by class.")
+	m.queueWait.sparse = true
+	m.queueShed = m.counters("queue_shed_total", "Requests that had to wait, and were refused or given up, by reason.")
 	m.upHealthy = m.gauges("upstream_healthy", "1 if the last probe or attempt to connect found the upstream, else 0.")
 }
 
@@ -96,9 +102,35 @@ func (m *Metrics) addQueue(pool string) {
 		return
 	}
 	labels := label("pool", pool)
+	waits := &queueWaits{by: make(map[string]*histogram, len(m.options.QueueClasses))}
+	for i, class := range m.options.QueueClasses {
+		labels := labels + "," + label("class", class)
+		m.queueDepth.gauge(labels, func() float64 { return float64(state(pool).Waiting[i]) })
+		waits.by[class] = newHistogram(requestBounds)
+		m.queueWait.histogram(labels, waits.by[class]).group = waits
+	}
+	m.waits[pool] = waits
+	for i, reason := range m.options.ShedReasons {
+		m.queueShed.gauge(labels+","+label("reason", reason), func() float64 { return float64(state(pool).Shed[i]) })
+	}
 	m.queueLength.gauge(labels, func() float64 { return float64(state(pool).Length) })
 	for _, outcome := range queueOutcomes {
 		m.queueWaits.gauge(labels+","+label("outcome", outcome.name), func() float64 { return float64(outcome.count(state(pool))) })
+	}
+}
+
+// queueWaits are the times that requests to a pool waited, by class.
+type queueWaits struct{ by map[string]*histogram }
+
+// Waited counts a request to the pool that waited so long for its place.
+func (m *Metrics) Waited(pool, class string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if waits := m.waits[pool]; waits != nil && waits.by[class] != nil {
+		waits.by[class].observe(took)
 	}
 }
 
