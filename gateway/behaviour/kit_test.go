@@ -11,7 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testkit.Parallel("8") // most tests here wait for most of their time
+	testkit.Parallel("16") // most tests here wait for most of their time
 	testkit.VerifyNoLeaks(m)
 }
 

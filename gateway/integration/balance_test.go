@@ -147,6 +147,7 @@ func startFront(t *testing.T, b *backend) *front {
 // fails only if it was being executed there; nothing is executed twice; when the evidence is there, the traffic
 // goes elsewhere, and it comes back.
 func TestPoolUnderHarm(t *testing.T) {
+	t.Parallel()
 	a, b, c := python.start(t, 0, quick...), python.start(t, 0, quick...), node.start(t, 0, quick...)
 	fa := startFront(t, a)
 	g := startGateway(t, options{
@@ -267,27 +268,26 @@ func wellIn(t *testing.T, g *gateway, pool string) (n int) {
 
 // With one upstream five times slower than two others, p2c gives it its due share only, where turns pile up before it.
 func TestBalanceWithASlowUpstream(t *testing.T) {
+	t.Parallel()
 	b := node.start(t, 0, "INFER_LATENCY_MS=0")
-	var urls []any
-	for _, takes := range []time.Duration{50, 10, 10} {
-		f := startFront(t, b)
-		f.slow.Store(int64(takes * time.Millisecond))
-		f.one = make(chan struct{}, 1)
-		urls = append(urls, f.url)
-	}
 	file := "pools:\n"
 	for _, balance := range []string{"p2c", "round_robin"} {
+		var urls []any
+		for _, takes := range []time.Duration{50, 10, 10} {
+			f := startFront(t, b)
+			f.slow.Store(int64(takes * time.Millisecond))
+			f.one = make(chan struct{}, 1)
+			urls = append(urls, f.url)
+		}
 		file += fmt.Sprintf("  "+balance+": {balance: "+balance+", upstreams: [{url: %q}, {url: %q}, {url: %q}]}\n", urls...)
 	}
 	file += "routes: [{path: /p2c, pool: p2c, rewrite: /infer}, {path: /turn, pool: round_robin, rewrite: /infer}]\n"
 	g := startGateway(t, options{file: file, env: []string{"PY_SERVICE_URL=" + b.url, "NODE_SERVICE_URL=" + b.url}})
 	eventually(t, patience, "all are known to be well", func() bool { return wellIn(t, g, "p2c") == 3 && wellIn(t, g, "round_robin") == 3 })
 	// A third of 90 requests a second is more than the slow one can do, and all three together can do twice as much.
-	measure := func(path string) []time.Duration {
-		load := fire(g.url+path, path[1:], time.Second/90)
-		time.Sleep(5 * time.Second)
+	times := func(path string, shots []shot) []time.Duration {
 		var all []time.Duration
-		for _, s := range load.cease() {
+		for _, s := range shots {
 			if s.status != http.StatusOK {
 				t.Errorf("%s: %s got %d", path, s.id, s.status)
 			}
@@ -298,7 +298,9 @@ func TestBalanceWithASlowUpstream(t *testing.T) {
 	}
 	at := func(all []time.Duration, percent int) time.Duration { return all[len(all)*percent/100] }
 	for chance := 1; ; chance++ { // a stop of the machine makes p99 whatever it likes, but not every time
-		turn, p2c := measure("/turn"), measure("/p2c")
+		loads := []*barrage{fire(g.url+"/turn", "turn", time.Second/90), fire(g.url+"/p2c", "p2c", time.Second/90)}
+		time.Sleep(5 * time.Second)
+		turn, p2c := times("/turn", loads[0].cease()), times("/p2c", loads[1].cease())
 		t.Logf("round_robin: %d requests, p50 %v, p90 %v, p99 %v", len(turn), at(turn, 50), at(turn, 90), at(turn, 99))
 		t.Logf("p2c:         %d requests, p50 %v, p90 %v, p99 %v", len(p2c), at(p2c, 50), at(p2c, 90), at(p2c, 99))
 		if at(p2c, 99) <= at(turn, 99)/2 {

@@ -36,6 +36,7 @@ func wantOutcome(t *testing.T, a answer, outcome string) {
 
 // A second request is answered from memory, at the real backends, too.
 func TestCacheHit(t *testing.T) {
+	t.Parallel()
 	b := python.shared(t)
 	g := inFrontOf(t, []*backend{b}, "CACHE_ENABLED=true")
 	before := b.stats(t)
@@ -56,6 +57,7 @@ func TestCacheHit(t *testing.T) {
 
 // With Redis, answers survive a restart of the gateway, and serve the other replica.
 func TestCacheInRedis(t *testing.T) {
+	t.Parallel()
 	b, r := python.shared(t), testkit.StartRedis(t)
 	shared := []string{"CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR=" + r.Addr, "ADMIN_TOKEN=secret"}
 	one := inFrontOf(t, []*backend{b}, shared...)
@@ -72,7 +74,7 @@ func TestCacheInRedis(t *testing.T) {
 	wantOutcome(t, again.cachedGet(t, "a", "in redis"), "HIT")
 	// What one purges is gone from the other's memory.
 	var took []time.Duration
-	for i := range 200 {
+	for i := range 100 {
 		prompt := fmt.Sprint("purge ", i)
 		wantOutcome(t, again.cachedGet(t, "a", prompt), "MISS")
 		eventually(t, patience, "the other replica has it", func() bool { return two.only(t, prompt) })
@@ -117,6 +119,7 @@ func (g *gateway) trusted(t *testing.T) bool {
 
 // Whatever happens to Redis, no request fails.
 func TestCacheWithoutRedis(t *testing.T) {
+	t.Parallel()
 	b, r := python.shared(t), testkit.StartRedis(t)
 	g := inFrontOf(t, []*backend{b}, "CACHE_ENABLED=true", "CACHE_BACKEND=redis", "REDIS_ADDR="+r.Addr)
 	g.awaitCache(t)
@@ -163,7 +166,8 @@ func TestCacheWithoutRedis(t *testing.T) {
 
 // A usual mix: four reads of five, over prompts that follow Zipf's law.
 func TestCacheZipf(t *testing.T) {
-	const requests, prompts, s, clients = 32_000, 10_000, 1.1, 16
+	t.Parallel()
+	const requests, prompts, s, clients = 8_000, 2_000, 1.1, 16
 	b := python.shared(t)
 	g := startGateway(t, options{args: []string{"-demo"}, env: []string{"CACHE_ENABLED=true", b.setting()}})
 	g.awaitReady(t)

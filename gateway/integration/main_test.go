@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"aigateway/gateway/testkit"
 )
 
 // binary is the gateway under test, built once by TestMain.
@@ -17,6 +19,7 @@ var binary string
 const builtVersion = "v0.0.0-integration"
 
 func TestMain(m *testing.M) {
+	testkit.Parallel("6") // most tests here wait for most of their time
 	os.Exit(testMain(m))
 }
 
