@@ -88,6 +88,7 @@ func (x *Exchange) tapResponse() { x.tapped = x.Tap != nil && x.Tap.Response(&x.
 
 // tapBody shows the tap a piece of it.
 func (x *Exchange) tapBody(piece []byte) {
+	x.metered(piece)
 	if x.tapped && len(piece) > 0 {
 		x.Tap.Body(piece)
 	}

@@ -15,6 +15,7 @@ const (
 	BodySlow      // it sends its body too slowly
 	BodyRefused   // its reader did not take it
 	BodiesFull    // the gateway has no memory left to hold its body in
+	OverBudget    // its meter does not let it in
 
 	// The upstream's part. The client has not got a byte of a response yet.
 	NoUpstream      // the pool has no upstream that may be asked
@@ -44,6 +45,7 @@ var faults = [...]string{
 	BodySlow:        "body_too_slow",
 	BodyRefused:     "body_refused",
 	BodiesFull:      "bodies_full",
+	OverBudget:      "over_budget",
 	NoUpstream:      "no_upstream",
 	Busy:            "upstream_busy",
 	Unreachable:     "upstream_unreachable",

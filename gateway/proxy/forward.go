@@ -6,9 +6,8 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// Forward sends x's request to an upstream, and passes its response to x.Client or x.Taker. A fault means that the client has
-// no response yet, so that the caller replies, unless x.Client.Answered(): then the connection is at its end.
-func (p *Proxy) Forward(x *Exchange) Outcome {
+// forward is Forward of a request that was let in.
+func (p *Proxy) forward(x *Exchange) Outcome {
 	defer func() {
 		if !x.taken {
 			x.free()

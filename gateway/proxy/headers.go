@@ -24,6 +24,9 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	} else {
 		dst = h.AppendKept(dst)
 	}
+	if r.Identity {
+		dst = plainly(dst, from)
+	}
 	dst = u.owner.Load().credential.replace(dst, from)
 	dst = appendForwarded(dst, r)
 	dst = append(dst, u.via[h.Minor]...)
@@ -33,6 +36,20 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 		dst = wire.AppendField(dst, "tracestate: ", v)
 	}
 	return dst
+}
+
+// plainly has the field lines at dst[from:] ask for a response without a coding: RFC 9110 §12.5.3.
+func plainly(dst []byte, from int) []byte {
+	const name = "accept-encoding"
+	kept := dst[:from]
+	for rest := dst[from:]; len(rest) > 0; {
+		field, _, behind, ok := wire.CutField(rest)
+		if line := rest[:len(rest)-len(behind)]; ok && !(len(field) == len(name) && sameVariable(field, name)) {
+			kept = append(kept, line...) // within dst: never behind what is still to be read
+		}
+		rest = behind
+	}
+	return append(kept, "Accept-Encoding: identity\r\n"...)
 }
 
 // appendFraming ends the request's head with what says how long its body is, or what it is to become.

@@ -12,7 +12,7 @@ func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) 
 // Receive reads the body of a response that was taken and gives it to sink, in pieces that are borrowed until it
 // returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
 func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
-	f := p.receiveAll(x, sink)
+	f := p.receiveAll(x, x.filtered(sink))
 	x.taken = false
 	if f == None {
 		p.finish(x)
@@ -24,8 +24,25 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
 	x.pool.release(x.upstream)
+	if x.Meter != nil {
+		x.Meter.Settle(f)
+	}
 	x.free()
 	return f
+}
+
+// filtered is the sink of a response out of which something is taken.
+func (x *Exchange) filtered(sink func([]byte) error) func([]byte) error {
+	if !x.filters() {
+		return sink
+	}
+	var out []byte
+	return func(piece []byte) error {
+		if out = x.Filter.Pass(out[:0], piece, false); len(out) == 0 {
+			return nil
+		}
+		return sink(out)
+	}
 }
 
 func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
@@ -37,6 +54,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
 		if !ok {
 			return BrokenResponse
 		}
+		x.metered(x.down.B[from : from+data])
 		if data > 0 && sink(x.down.B[from:from+data]) != nil {
 			return ClientGone
 		}

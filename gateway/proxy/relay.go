@@ -21,8 +21,11 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	if x.switched() {
 		return p.tunnel(x)
 	}
-	if x.Drop != "" {
-		x.response.Drop(x.Drop)
+	for _, prefix := range x.Drop {
+		x.response.Drop(prefix)
+	}
+	if x.Meter != nil {
+		x.Meter.Response(&x.response)
 	}
 	if x.Taker != nil && x.Taker.Take(&x.response, length) {
 		p.watch.Detach(&x.watched)
@@ -33,6 +36,9 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	x.tapResponse()
 	if length >= 0 && length <= MaxWhole && !x.response.EventStream() {
 		return p.relayWhole(x, int(length))
+	}
+	if x.filters() {
+		return p.relayFiltered(x, length)
 	}
 	return p.relayStream(x, length)
 }

@@ -28,6 +28,21 @@ func (h *hold) replace(s *Span, with []byte) {
 	s.To = s.From + int64(len(with))
 }
 
+// Splice puts with in the place of a part of the body, for good and for all targets: of what lies in the body's beginning; else it says no.
+// x.Span follows if it lies behind that.
+func (x *Exchange) Splice(from, to int64, with []byte) bool {
+	h := &x.hold
+	if h.first == nil || from < 0 || from > to || to > int64(h.short) || h.room < len(with) {
+		return false
+	}
+	s := Span{From: from, To: to}
+	h.replace(&s, with)
+	if longer := s.To - to; x.Span.In == InBody && x.Span.From >= to {
+		x.Span.From, x.Span.To = x.Span.From+longer, x.Span.To+longer
+	}
+	return true
+}
+
 // length is how long what has n bytes will be when it is sent.
 func (h *hold) length(n int64) int64 {
 	if h.with == nil || n < 0 {

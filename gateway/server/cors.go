@@ -20,7 +20,7 @@ type cors struct {
 }
 
 // corsFields are the lines by which a response speaks of CORS: the gateway's replace an upstream's.
-const corsFields = "access-control-"
+var corsFields = []string{"access-control-"}
 
 // exposed are the fields of replies that scripts may read beside the safe ones: what was limited, and what happened.
 const exposed = "RateLimit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Scope, Retry-After, X-Request-ID, X-Cache, Cache-Status, Age, " +

@@ -59,6 +59,7 @@ var ofProxy = map[proxy.Fault]fault{
 	proxy.BodyTimeout:     {408, proxy.BodyTimeout.String(), "the request body did not arrive in time"},
 	proxy.BodySlow:        {408, proxy.BodySlow.String(), "the request body came too slowly"},
 	proxy.BodyRefused:     {400, proxy.BodyRefused.String(), "the request body is refused"},
+	proxy.OverBudget:      {429, "rate_limit_exceeded", "a budget of tokens or requests is spent"}, // of another request's fetch
 	proxy.BodiesFull:      {503, proxy.BodiesFull.String(), "the gateway holds as many request bodies as it may"},
 	proxy.NoUpstream:      {503, proxy.NoUpstream.String(), "no upstream can take the request"},
 	proxy.Busy:            {503, proxy.Busy.String(), "every upstream is full, and so is the queue for them"},

@@ -15,6 +15,7 @@ type ResponseHead struct {
 	WebSocket     bool  // the upstream goes on with WebSocket, if the status is 101: RFC 6455 §4.1
 	HasDate       bool
 	Refers        bool // there is a Location or a Content-Location
+	Coded         bool // there is a Content-Encoding that is one
 	ContentType   []byte
 }
 
@@ -150,6 +151,7 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 		}
 	case 16:
 		h.Refers = h.Refers || is(name, "content-location")
+		h.Coded = h.Coded || is(name, "content-encoding") && !(len(value) == len("identity") && is(value, "identity"))
 		return !is(name, "proxy-connection"), false, None
 	case 17:
 		if is(name, "transfer-encoding") {

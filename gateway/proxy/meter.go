@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"io"
+
+	"aigateway/gateway/wire"
+)
+
+// A Meter decides whether a request goes to an upstream, and sees what it costs there. It is asked when no place is taken yet and no
+// upstream has been looked for.
+type Meter interface {
+	// Admit is asked once. A fault is what Forward returns then, and nothing else is called.
+	Admit(r *Request) Fault
+
+	// Response sees the head of the response that is passed on or taken.
+	Response(head *wire.ResponseHead)
+
+	// Body sees a piece of its body, decoded, before anybody else gets it.
+	Body(piece []byte)
+
+	// Settle is told the end, once, whatever it is: None if the response was whole. Of one that was taken, [Proxy.Receive] tells it.
+	Settle(f Fault)
+}
+
+// A Filter takes something out of an event stream that passes.
+type Filter interface {
+	// Pass appends to dst what goes on, now that the next piece has come. last: there is no other.
+	Pass(dst, piece []byte, last Last) []byte
+}
+
+// Last tells whether a piece is the last one.
+type Last bool
+
+// Forward sends x's request to an upstream, and passes its response to x.Client or x.Taker. A fault means that the client has
+// no response yet, so that the caller replies, unless x.Client.Answered(): then the connection is at its end.
+func (p *Proxy) Forward(x *Exchange) Outcome {
+	if x.Meter == nil {
+		return p.forward(x)
+	}
+	if f := x.Meter.Admit(&x.Request); f != None {
+		x.free()
+		return Outcome(f)
+	}
+	ended := BrokenResponse // a panic is none of the client's doing
+	defer func() {
+		if !x.taken {
+			x.Meter.Settle(ended)
+		}
+	}()
+	o := p.forward(x)
+	ended = o.Fault()
+	return o
+}
+
+// metered shows the meter a piece of the response's body.
+func (x *Exchange) metered(piece []byte) {
+	if x.Meter != nil && len(piece) > 0 {
+		x.Meter.Body(piece)
+	}
+}
+
+// filters tells whether something is to be taken out of the response. Who asked for what is in the way here did so for a stream that is not
+// coded; another one passes as it is.
+func (x *Exchange) filters() bool {
+	return x.Filter != nil && x.response.Status == 200 && x.response.EventStream() && !x.response.Coded
+}
+
+// relayFiltered is relayStream for a response out of which something is taken: what goes on is copied, in chunks of its own.
+func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
+	s := stream{length: length, left: max(0, length), rechunk: x.Head.Minor > 0}
+	outLength := int64(wire.ChunkedBody)
+	if !s.rechunk {
+		outLength = wire.UntilClose
+		x.Client.EndAfter()
+	}
+	x.dirty = x.dirty || length == wire.UntilClose
+	p.endClient(x)
+	x.response.ContentLength = -1
+	x.head = appendReplyHead(x.head[:0], x, outLength)
+	if x.Client.Send(x.head) != nil {
+		return x.clientGone()
+	}
+	if !s.rechunk {
+		x.Client.Reset() // until the end is there, a close must not look like it
+	}
+	out := wire.GetBuffer(wire.LargeBuffer)
+	defer out.Put()
+	for from, to := x.body, x.end; ; {
+		data, ok := s.take(&x.attempt, from, to)
+		if !ok {
+			return x.cut(BrokenResponse)
+		}
+		piece := x.down.B[from : from+data]
+		x.tapBody(piece)
+		if !p.sendFiltered(x, &s, out, piece) {
+			return x.clientGone()
+		}
+		if s.ended {
+			break
+		}
+		from = x.from
+		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
+		to = from + n
+		if err == nil {
+			continue
+		}
+		if s.ended = err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck(); !s.ended {
+			return x.cut(x.readFault(err, TimeoutIdle))
+		}
+		to = from
+	}
+	if !s.rechunk {
+		x.Client.Complete()
+	}
+	p.finish(x)
+	return None
+}
+
+// sendFiltered sends what goes on of a piece.
+func (p *Proxy) sendFiltered(x *Exchange, s *stream, out *wire.Buffer, piece []byte) (sent bool) {
+	b := x.Filter.Pass(out.B[:wire.ChunkRoom], piece, Last(s.ended))
+	from, to := wire.ChunkRoom, len(b)
+	if s.rechunk {
+		b = append(b, make([]byte, wire.ChunkTail)...)
+		if from, to = wire.FrameChunk(b, from, to); s.ended {
+			to = wire.FrameEnd(b, to)
+		}
+	}
+	return from == to || x.Client.Send(b[from:to]) == nil
+}
