@@ -24,12 +24,12 @@ type Meter interface {
 
 // A Filter takes something out of an event stream that passes.
 type Filter interface {
-	// Pass appends to dst what goes on, now that the next piece has come. last: there is no other.
-	Pass(dst, piece []byte, last Last) []byte
-}
+	// Pass appends to dst what goes on, now that the next piece has come.
+	Pass(dst, piece []byte) []byte
 
-// Last tells whether a piece is the last one.
-type Last bool
+	// End appends what is left at the stream's end.
+	End(dst []byte) []byte
+}
 
 // Forward sends x's request to an upstream, and passes its response to x.Client or x.Taker. A fault means that the client has
 // no response yet, so that the caller replies, unless x.Client.Answered(): then the connection is at its end.
@@ -118,7 +118,10 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 
 // sendFiltered sends what goes on of a piece.
 func (p *Proxy) sendFiltered(x *Exchange, s *stream, out *wire.Buffer, piece []byte) (sent bool) {
-	b := x.Filter.Pass(out.B[:wire.ChunkRoom], piece, Last(s.ended))
+	b := x.Filter.Pass(out.B[:wire.ChunkRoom], piece)
+	if s.ended {
+		b = x.Filter.End(b)
+	}
 	from, to := wire.ChunkRoom, len(b)
 	if s.rechunk {
 		b = append(b, make([]byte, wire.ChunkTail)...)

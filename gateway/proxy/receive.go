@@ -13,6 +13,9 @@ func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) 
 // returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
 func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 	f := p.receiveAll(x, x.filtered(sink))
+	if rest := x.filteredEnd(); f == None && len(rest) > 0 && sink(rest) != nil {
+		f = ClientGone
+	}
 	x.taken = false
 	if f == None {
 		p.finish(x)
@@ -38,11 +41,19 @@ func (x *Exchange) filtered(sink func([]byte) error) func([]byte) error {
 	}
 	var out []byte
 	return func(piece []byte) error {
-		if out = x.Filter.Pass(out[:0], piece, false); len(out) == 0 {
+		if out = x.Filter.Pass(out[:0], piece); len(out) == 0 {
 			return nil
 		}
 		return sink(out)
 	}
+}
+
+// filteredEnd is what its end leaves.
+func (x *Exchange) filteredEnd() []byte {
+	if !x.filters() {
+		return nil
+	}
+	return x.Filter.End(nil)
 }
 
 func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
