@@ -33,8 +33,8 @@ const (
 )
 
 type flags struct {
-	demo, check, print, version, healthcheck bool
-	config                                   string
+	demo, check, print, schema, version, healthcheck bool
+	config, explain                                  string
 }
 
 func main() {
@@ -54,6 +54,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case f.version:
 		fmt.Fprintln(stdout, wire.Name, version)
 		return 0
+	case f.schema:
+		_, _ = stdout.Write(config.Schema())
+		return 0
 	}
 	in := config.Input{Environ: environ, File: f.config}
 	if f.healthcheck {
@@ -72,6 +75,15 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintf(stderr, "cannot start, the settings have faults:\n%s\n", indent(err.Error()))
 		return exitUsage
+	}
+	if f.explain != "" {
+		text, err := settings.Explain(f.explain)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitUsage
+		}
+		fmt.Fprint(stdout, text)
+		return 0
 	}
 	if f.check || f.print {
 		warn(stderr, warnings)
@@ -99,6 +111,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
 	set.BoolVar(&f.check, "check", false, "check the settings and exit")
 	set.BoolVar(&f.print, "print-config", false, "print the effective settings and where each comes from, and exit")
+	set.BoolVar(&f.schema, "schema", false, "print a JSON Schema of the configuration file, for editors, and exit")
+	set.StringVar(&f.explain, "explain", "", "say what a `SETTING` is, what it is set to and by whom, and exit")
 	set.BoolVar(&f.healthcheck, "healthcheck", false, "ask the gateway of these settings on this machine whether it is alive, and exit: 0 if it is")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	if err := set.Parse(args); err != nil {

@@ -120,7 +120,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f("- 1", "1: is not a mapping of keys to values")
 	f("port: {a: 1}", "1: port: is not one plain value")
 	f("port: 1\nport: 2", "2: port: stands here a second time")
-	f("\"po\\nrt\": 1", `1: "po\nrt": there is no such key here; there are `+strings.Join(keys, ", "))
+	f("\"po\\nrt\": 1", `1: "po\nrt": there is no such key here; did you mean port? There are `+strings.Join(keys, ", "))
 	f("# one\nport: 0x50", `2: port: "0x50" is not a port number between 1 and 65535`)
 	f("port: [1, {}]", "1: port[1]: is not one plain value", `1: port: "1," is not a port number between 1 and 65535`)
 	f("pools: 1\nroutes: {}", "1: pools: is not a mapping of keys to values", "2: routes: is not a list")

@@ -263,3 +263,40 @@ func scalar(text string) string {
 	}
 	return strconv.Quote(text)
 }
+
+// Explain says what a setting is, by its variable's name or its key in the file, what it is set to and by whom. A name that is not
+// there is an error that names the nearest.
+func (s *Settings) Explain(name string) (string, error) {
+	upper := strings.ToUpper(name)
+	var names []string
+	for _, one := range declarations() {
+		if one.name == upper {
+			return s.explain(one), nil
+		}
+		names = append(names, one.name)
+	}
+	if near := nearest(upper, names); near != "" {
+		return "", fmt.Errorf("there is no setting %s; did you mean %s?", name, near)
+	}
+	return "", fmt.Errorf("there is no setting %s; -print-config shows all", name)
+}
+
+func (s *Settings) explain(one setting) string {
+	v, standard := s.given.values[one.name], one.standard
+	text := v.text
+	if one.secret && text != "" {
+		text = "********"
+	}
+	shown := func(text string) string {
+		if text == "" {
+			return "unset"
+		}
+		return text
+	}
+	when := "a reload (SIGHUP, or the file's change) puts another value into force"
+	if one.restart {
+		when = "another value needs a restart"
+	}
+	return fmt.Sprintf("%s\n  %s\n  in the file: %s\n  default:     %s\n  now:         %s (%s)\n  %s\n",
+		one.name, strings.ReplaceAll(one.meaning, "`", ""), strings.ToLower(one.name), shown(standard), shown(text), v.from, when)
+}

@@ -116,3 +116,27 @@ func TestShort(t *testing.T) {
 func TestTable(t *testing.T) {
 	golden(t, "table.golden", []byte(Table()))
 }
+
+func TestExplain(t *testing.T) {
+	s := mustLoad(t, "client_rps: 5", "ADMIN_TOKEN=very-secret", "REDIS_DB=3")
+	f := func(name string, want ...string) {
+		t.Helper()
+		text, err := s.Explain(name)
+		if err != nil {
+			text = err.Error()
+		}
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: no %q in\n%s", name, w, text)
+			}
+		}
+		if strings.Contains(text, "very-secret") {
+			t.Errorf("%s tells the secret", name)
+		}
+	}
+	f("CLIENT_RPS", "CLIENT_RPS\n", "in the file: client_rps\n", "default:     20\n", "now:         5 (file)", "a reload")
+	f("redis_db", "default:     0\n", "now:         3 (environment)", "needs a restart")
+	f("ADMIN_TOKEN", "default:     unset\n", "now:         ******** (environment)")
+	f("CLIENT_RSP", "there is no setting CLIENT_RSP; did you mean CLIENT_RPS?")
+	f("what-is-this", "there is no setting what-is-this; -print-config shows all")
+}

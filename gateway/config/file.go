@@ -44,6 +44,8 @@ type node struct {
 	depth int    // how many aliases have led here
 
 	secret bool // it is the value of a setting that is
+
+	schema *schema // nil: the file is read; else what may stand here is noted, and nothing is read
 }
 
 // parseFile reads the text of the file into the draft.
@@ -89,9 +91,18 @@ func readSettings(n node) {
 		"cors": func(n node) { n.draft.settings.CORS = readCORS(n) }}
 	for _, s := range declarations() {
 		known[strings.ToLower(s.name)] = func(n node) {
+			if n.schema != nil {
+				n.schema.setting(n.draft, s)
+				return
+			}
 			n.secret = s.secret
 			n.draft.set(s, n.where(), value{n.listText(), byFile})
 		}
+	}
+	if n.schema != nil {
+		n.schema.object(n, known)
+		n.schema.Patterns = map[string]*schema{"^x-": {}}
+		return
 	}
 	n.entries(func(key string, n node) {
 		if strings.HasPrefix(key, "x-") {
@@ -334,6 +345,11 @@ func readMethods(n node) []string {
 // a value is not stated and keeps what it has.
 func to[T any](field *T, parse func(string) (T, error)) func(node) {
 	return func(n node) {
+		if n.schema != nil {
+			_, err := parse(noValue)
+			n.schema.taken(err)
+			return
+		}
 		text := n.text()
 		if text == "" {
 			return
@@ -360,11 +376,15 @@ func (n node) fault(what string) { n.draft.fault(n.where(), what) }
 // empty tells whether the file states a key without a value: "pools:".
 func (n node) empty() bool {
 	_, null := n.body.(*ast.NullNode)
-	return null || n.body == nil
+	return n.schema == nil && (null || n.body == nil)
 }
 
 // fields reads a mapping whose keys are known, each at most once.
 func (n node) fields(known map[string]func(node)) {
+	if n.schema != nil {
+		n.schema.object(n, known)
+		return
+	}
 	n.entries(func(key string, n node) { n.known(key, known) })
 }
 
@@ -375,11 +395,19 @@ func (n node) known(key string, known map[string]func(node)) {
 		return
 	}
 	names := slices.Sorted(maps.Keys(known))
+	if near := nearest(key, names); near != "" {
+		n.fault(fmt.Sprintf("there is no such key here; did you mean %s? There are %s", near, strings.Join(names, ", ")))
+		return
+	}
 	n.fault("there is no such key here; there are " + strings.Join(names, ", "))
 }
 
 // entries reads a mapping with keys of any name, each once.
 func (n node) entries(read func(key string, n node)) {
+	if n.schema != nil {
+		n.schema.mapping(n, read)
+		return
+	}
 	if n.empty() {
 		return
 	}
@@ -400,6 +428,10 @@ func (n node) entries(read func(key string, n node)) {
 
 // items reads a list.
 func (n node) items(read func(node)) {
+	if n.schema != nil {
+		n.schema.list(n, read)
+		return
+	}
 	if n.empty() {
 		return
 	}
@@ -424,6 +456,10 @@ func (n node) items(read func(node)) {
 
 // text reads one plain value as it is written; "" when there is none.
 func (n node) text() string {
+	if n.schema != nil {
+		n.schema.scalar()
+		return ""
+	}
 	if n.empty() {
 		return ""
 	}

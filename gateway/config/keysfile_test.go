@@ -73,7 +73,7 @@ func TestKeysFaults(t *testing.T) {
 	f("", "keys.yaml:1: needs keys: a list, or [] if nobody has one")
 	f("keys:", "keys.yaml:1: needs keys: a list, or [] if nobody has one")
 	f("keys: secret", "keys.yaml:1: keys: is not a list")
-	f("keys: []\nkey: sk-secret", "keys.yaml:2: key: there is no such key here; there are jwt, keys")
+	f("keys: []\nkey: sk-secret", "keys.yaml:2: key: there is no such key here; did you mean keys? There are jwt, keys")
 	f("keys:\n  - {}\n  - {id: a}\n  - {sha256: "+sumA+"}",
 		"keys.yaml:2: keys[0]: needs an id", "keys.yaml:3: keys[1]: needs sha256, the hash of its key; gateway keygen makes both", "keys.yaml:4: keys[2]: needs an id")
 	f("keys:\n  - {id: sk-secret, sha256: ["+sumA+"]}", "keys.yaml:2: keys[0].id: looks like a key; the id is in logs and metrics")

@@ -22,7 +22,7 @@ func integer[T int | int64](least, most T, what string) func(string) (T, error) 
 	return func(text string) (T, error) {
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || v < int64(least) || v > int64(most) {
-			return 0, fmt.Errorf("%q is not a %s between %d and %d", text, what, least, most)
+			return 0, mismatch{fmt.Sprintf("%q is not a %s between %d and %d", text, what, least, most), takesBetween(float64(least), float64(most), "integer")}
 		}
 		return T(v), nil
 	}
@@ -44,14 +44,13 @@ func duration(least time.Duration) func(string) (time.Duration, error) {
 	return func(text string) (time.Duration, error) {
 		v, err := time.ParseDuration(text)
 		if err != nil || v < least || v > maxDuration {
-			return 0, fmt.Errorf("%q is not a duration between %v and %gh, such as 500ms, 5s or 1m30s",
-				text, least, maxDuration.Hours())
+			return 0, mismatch{fmt.Sprintf("%q is not a duration between %v and %gh, such as 500ms, 5s or 1m30s",
+				text, least, maxDuration.Hours()), takesDuration}
 		}
 		return v, nil
 	}
 }
 
-// boolean parses what operators write for yes and no.
 // seconds reads a whole number of seconds.
 func seconds(least, most int) func(string) (time.Duration, error) {
 	parse := integer(least, most, "number of seconds")
@@ -95,6 +94,7 @@ func onOff(text string) (string, error) {
 	return "off", err
 }
 
+// boolean parses what operators write for yes and no.
 func boolean(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "true", "1", "yes", "on":
@@ -102,14 +102,15 @@ func boolean(text string) (bool, error) {
 	case "false", "0", "no", "off":
 		return false, nil
 	}
-	return false, fmt.Errorf("%q is none of true, false, 1, 0, yes, no, on, off", text)
+	words := []string{"true", "false", "1", "0", "yes", "no", "on", "off"}
+	return false, mismatch{fmt.Sprintf("%q is none of %s", text, strings.Join(words, ", ")), takesWords(words...)}
 }
 
 // rate parses tokens per second, within what the limiter's arithmetic can keep exact.
 func rate(text string) (float64, error) {
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || v != 0 && !(v >= 1e-6 && v <= 1e9) {
-		return 0, fmt.Errorf("%q is not a rate: 0, or a number between 0.000001 and 1000000000", text)
+		return 0, mismatch{fmt.Sprintf("%q is not a rate: 0, or a number between 0.000001 and 1000000000", text), takesBetween(0, 1e9, "number")}
 	}
 	return v, nil
 }
@@ -130,7 +131,7 @@ func oneOf[W ~string](text string, words ...W) (W, error) {
 		}
 		known = append(known, string(w))
 	}
-	return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
+	return "", mismatch{fmt.Sprintf("%q is none of %s", text, strings.Join(known, ", ")), takesWords(known...)}
 }
 
 // anything takes a text as it is.
@@ -186,7 +187,7 @@ func level(text string) (slog.Level, error) {
 	case "error":
 		return slog.LevelError, nil
 	}
-	return 0, fmt.Errorf("%q is none of debug, info, warn, error", text)
+	return 0, mismatch{fmt.Sprintf("%q is none of debug, info, warn, error", text), takesWords("debug", "info", "warn", "error")}
 }
 
 func balance(text string) (Balance, error) {
