@@ -39,6 +39,8 @@ type Settings struct {
 	TrustedProxies  []netip.Prefix // peers that may speak for a client; names expanded
 	TLS             TLS
 	RateLimit       RateLimit
+	GlobalTPM       int64  // tokens a minute of all requests together; 0: any number
+	Tokens          Tokens // what they count
 	Cache           Cache
 	Redis           Redis
 	Admin           Admin
@@ -76,6 +78,8 @@ type Pool struct {
 	Hedge time.Duration // a GET that has no answer by then goes to a second upstream as well; 0: never
 
 	Credential Credential
+
+	Usage Usage // of streams of tenants with budgets
 
 	Discover string // "on": its upstreams are asked which models they have; "off"
 
@@ -349,6 +353,9 @@ func declarations() []setting {
 		{name: "GLOBAL_BURST", standard: "100",
 			meaning: "tokens that the bucket of all clients holds",
 			read:    into(func(s *Settings) *int64 { return &s.RateLimit.GlobalBurst }, burst)},
+		{name: "GLOBAL_TPM", standard: "0",
+			meaning: "tokens of models a minute, of all requests together; as many may come at once; 0: any number",
+			read:    into(func(s *Settings) *int64 { return &s.GlobalTPM }, integer[int64](0, maxTokens, "number of tokens"))},
 		{name: "CLIENT_RPS", standard: "20",
 			meaning: "the same for one client; may exceed the global one",
 			read:    into(func(s *Settings) *float64 { return &s.RateLimit.ClientRPS }, rate)},

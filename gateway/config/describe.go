@@ -45,6 +45,9 @@ func (s *Settings) Print(w io.Writer) {
 	for _, m := range s.Models {
 		p.live(m.line(), byFile)
 	}
+	if line := s.Tokens.line(); line != "" {
+		p.live(line, byFile)
+	}
 	if cors := s.CORS.fields(); cors != "" {
 		p.live("cors: {"+cors+"}", byFile)
 	}
@@ -127,6 +130,9 @@ func (p *page) pool(pool Pool) {
 	}
 	if pool.Hedge > 0 {
 		write("    hedge: "+short(pool.Hedge), byFile)
+	}
+	if pool.Usage != "" {
+		write("    usage: "+string(pool.Usage), byFile)
 	}
 	if pool.Discover == "on" || stated.Discover != "" {
 		write(fmt.Sprintf("    discover: %t", pool.Discover == "on"), either(stated.Discover, byDefault))

@@ -88,7 +88,8 @@ func syntaxFault(name string, err error) (where, what string) {
 
 func readSettings(n node) {
 	known := map[string]func(node){"pools": readPools, "routes": readRoutes, "models": readModels,
-		"cors": func(n node) { n.draft.settings.CORS = readCORS(n) }}
+		"tokens": func(n node) { n.draft.settings.Tokens = readTokens(n) },
+		"cors":   func(n node) { n.draft.settings.CORS = readCORS(n) }}
 	for _, s := range declarations() {
 		known[strings.ToLower(s.name)] = func(n node) {
 			if n.schema != nil {
@@ -144,6 +145,7 @@ func readPool(n node, p *Pool) {
 		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
 		"hedge":        to(&p.Hedge, duration(minDuration)),
 		"discover":     to(&p.Discover, onOff),
+		"usage":        to(&p.Usage, usage),
 		"engine":       to(&p.Engine, engine),
 		"tls":          func(n node) { readTLS(n, &p.TLS) },
 		"credential":   func(n node) { readCredential(n, &p.Credential) },

@@ -63,7 +63,7 @@ type draft struct {
 // holds everything that is wrong.
 func Load(in Input) (*Settings, []string, error) {
 	d := &draft{
-		settings: &Settings{given: given{values: map[string]value{}, pools: map[string]Pool{}}},
+		settings: &Settings{Tokens: Tokens{1, 1, 1}, given: given{values: map[string]value{}, pools: map[string]Pool{}}},
 		services: map[string][]Upstream{},
 	}
 	d.readDefaults()

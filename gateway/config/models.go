@@ -21,6 +21,7 @@ type Model struct {
 	ContextMax int64    // tokens of its context; 0: not known
 	Hidden     bool     // not listed, and not there for who may not know it
 	Timeouts   ModelTimeouts
+	Limits     KeyLimits // of all requests for it; without RPS
 }
 
 // ModelTimeouts are those of one model; what it does not state is its pool's.
@@ -68,6 +69,7 @@ func readModel(n node, m *Model) {
 		"fallback":       func(n node) { m.Fallback = readWords(n, modelName) },
 		"context_max":    to(&m.ContextMax, integer(int64(1), 1<<40, "number of tokens")),
 		"visible":        to(&visible, boolean),
+		"limits":         func(n node) { readModelLimits(n, &m.Limits) },
 		"timeouts": func(n node) {
 			n.fields(map[string]func(node){
 				"first_token": to(&m.Timeouts.FirstToken, duration(minDuration)),
@@ -191,6 +193,9 @@ func (m *Model) line() string {
 	}
 	if len(timeouts) > 0 {
 		add("timeouts", "{"+strings.Join(timeouts, ", ")+"}")
+	}
+	if limits := m.Limits.fields(); limits != "" {
+		add("limits", "{"+limits+"}")
 	}
 	return "  - {" + strings.Join(fields, ", ") + "}"
 }
