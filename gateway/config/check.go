@@ -92,6 +92,7 @@ func (d *draft) checkRoute(r fileRoute) {
 	if r.Path != "" && r.Rewrite != "" && isPrefix(r.Path) != isPrefix(r.Rewrite) {
 		d.fault(r.where+".rewrite", fmt.Sprintf(`%q and the path %q must either both end in "/*" or neither`, r.Rewrite, r.Path))
 	}
+	d.checkPost(&r)
 }
 
 // checkReference refuses the name of a pool that is not there.

@@ -207,7 +207,45 @@ type RouteCache struct {
 	IgnoreFields []string      // request fields that cannot matter, in lower case
 	NegativeTTL  time.Duration // the same for 404, 405, 410, 414 and 501; 0: they are not kept by TTL
 	StaleIfError time.Duration // for so long, an answer that says nothing of it stands in when the upstream fails; 0: not at all
+
+	Post *PostCache // what is kept of models' answers to POST; nil: nothing
 }
+
+// PostCache is what a route says about models' answers to POST. Their freshness is the route's TTL, or else Cache.TTL.
+type PostCache struct {
+	When   When
+	Scope  Scope
+	Tools  bool // answers that call tools are kept as well
+	Replay Replay
+}
+
+// When says which requests are answered from the cache.
+type When string
+
+// The whens.
+const (
+	Deterministic When = "deterministic" // those that always get the same answer, as far as they say
+	Always        When = "always"
+	ByHeader      When = "header" // those with X-Cache-POST: on
+)
+
+// Scope says who gets what was made for somebody else.
+type Scope string
+
+// The scopes.
+const (
+	TenantScope Scope = "tenant" // nobody
+	SharedScope Scope = "shared" // everybody
+)
+
+// Replay says how a stream comes from the cache.
+type Replay string
+
+// The replays.
+const (
+	Fast  Replay = "fast"
+	Paced Replay = "paced" // about as it came
+)
 
 // Cache is what may be kept of answers, and where.
 type Cache struct {

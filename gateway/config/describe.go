@@ -247,7 +247,7 @@ func (c RouteCache) fields() string {
 			list = append(list, f.name+": ["+strings.Join(f.names, ", ")+"]")
 		}
 	}
-	return strings.Join(list, ", ")
+	return strings.Join(append(list, c.Post.fields()...), ", ")
 }
 
 // short writes a duration as an operator would: 1m, not 1m0s.

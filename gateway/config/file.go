@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -287,36 +286,6 @@ func readLimit(n node, l *Limit) {
 		n.fault("client_rps and client_burst go together")
 	case rps != nil:
 		l.ClientRPS = *rps
-	}
-}
-
-// readCache reads what a route says about the cache.
-func readCache(n node, c *RouteCache) {
-	on := true
-	n.fields(map[string]func(node){
-		"enabled": to(&on, boolean),
-		"ttl":     to(&c.TTL, duration(time.Second)),
-
-		"negative_ttl":   to(&c.NegativeTTL, orZero(duration(time.Second))),
-		"stale_if_error": to(&c.StaleIfError, orZero(duration(time.Second))),
-
-		"key_fields":    func(n node) { c.KeyFields = readFields(n, settledFields()) },
-		"ignore_fields": func(n node) { c.IgnoreFields = readFields(n, append(settledFields(), askingFields()...)) },
-	})
-	for _, name := range c.IgnoreFields {
-		if slices.Contains(c.KeyFields, name) {
-			n.fault(name + " cannot be both in key_fields and in ignore_fields")
-		}
-	}
-	c.Off = !on
-	for _, s := range []struct {
-		name   string
-		stated bool
-	}{{"ttl", c.TTL > 0}, {"negative_ttl", c.NegativeTTL > 0}, {"stale_if_error", c.StaleIfError > 0},
-		{"list of key_fields", len(c.KeyFields) > 0}, {"list of ignore_fields", len(c.IgnoreFields) > 0}} {
-		if c.Off && s.stated {
-			n.fault("a " + s.name + " and enabled: false contradict each other")
-		}
 	}
 }
 
