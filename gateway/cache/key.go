@@ -15,7 +15,13 @@ import (
 // not to others, and only who answers may decide. Lengths go before the parts, so that no two requests have the
 // same text.
 func AppendKey(dst []byte, o Origin, target []byte) []byte {
-	dst = append(dst, "GET "...)
+	return appendOrigin(append(dst, keyGet...), o, target)
+}
+
+const keyGet = "GET "
+
+// appendOrigin appends what all keys have behind the class of the method.
+func appendOrigin(dst []byte, o Origin, target []byte) []byte {
 	dst = append(dst, o.scheme()...)
 	host := o.bareHost()
 	dst = appendSized(dst, len(host))
@@ -50,12 +56,16 @@ func (o Origin) sameHost(host []byte) bool {
 	return sameName(o.bareHost(), Origin{Secure: o.Secure, Host: host}.bareHost())
 }
 
-// SplitKey takes a key's text apart, as a purge by path needs it. rest is what [AppendVariant] added. Everything is
-// borrowed. ok is false for a text that AppendKey did not write.
+// SplitKey takes a key's text apart, as a purge by path needs it. rest is what [AppendVariant] added, or what [SplitPost]
+// takes apart; the class is POST then. Everything is borrowed. ok is false for a text that AppendKey did not write.
 func SplitKey(text []byte) (o Origin, target, rest []byte, ok bool) {
-	text, ok = bytes.CutPrefix(text, keyHTTPS)
+	text, post := bytes.CutPrefix(text, methodPost)
+	if text, ok = bytes.CutPrefix(text, methodGet); post == ok {
+		return Origin{}, nil, nil, false
+	}
+	text, ok = bytes.CutPrefix(text, schemeHTTPS)
 	if o.Secure = ok; !ok {
-		if text, ok = bytes.CutPrefix(text, keyHTTP); !ok {
+		if text, ok = bytes.CutPrefix(text, schemeHTTP); !ok {
 			return Origin{}, nil, nil, false
 		}
 	}
@@ -65,14 +75,17 @@ func SplitKey(text []byte) (o Origin, target, rest []byte, ok bool) {
 	if target, rest, ok = cutSized(text); !ok {
 		return Origin{}, nil, nil, false
 	}
-	return o, target, rest, true
+	if post {
+		_, ok = SplitPost(rest)
+	}
+	return o, target, rest, ok
 }
 
-var keyHTTP, keyHTTPS = []byte("GET http "), []byte("GET https ")
+var methodGet, methodPost, schemeHTTP, schemeHTTPS = []byte(keyGet), []byte(keyPost), []byte("http "), []byte("https ")
 
 // cutSized reads what appendSized and the bytes after it wrote; the separator before it may be gone.
 func cutSized(b []byte) (part, rest []byte, ok bool) {
-	b = bytes.TrimPrefix(b, keyHTTP[len(keyHTTP)-1:])
+	b = bytes.TrimPrefix(b, space)
 	digits, b, ok := bytes.Cut(b, colon)
 	if n, valid := parseSeconds(digits); ok && valid && len(digits) < 10 && n <= int64(len(b)) {
 		return b[:n], b[n:], true
@@ -80,7 +93,7 @@ func cutSized(b []byte) (part, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
-var colon = []byte(":")
+var colon, space = []byte(":"), []byte(" ")
 
 // Hash turns a key's text into the name of its record.
 func Hash(text []byte) Key { return sha256.Sum256(text) }

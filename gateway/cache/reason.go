@@ -17,6 +17,23 @@ const (
 	ForCredentials      // a cookie or an API key, and the answer states no freshness of its own
 	ForRequestDirective // no-cache, max-age or min-fresh ask for a fresher answer than there is, §5.2.1
 
+	// requests to models
+	ForDialect    // whose answers are of no known shape
+	ForNoCanon    // the body says something twice, or what readers may understand differently
+	ForSampled    // neither a temperature of 0 nor a seed
+	ForChoices    // n is not 1
+	ForNotAsked   // X-Cache-POST: on is needed, and not there
+	ForStateful   // the answer is kept upstream, or depends on what is
+	ForMisspelled // a field that decides is written in another case
+
+	// answers of models
+	ForNotWhole   // no end that the dialect knows
+	ForFailing    // it tells of a failure
+	ForUnfinished // the generation did not come to an end of its own
+	ForToolCall   // it wants a tool called
+	ForShape      // not of the dialect's shape
+	ForFallback   // of another model than the one that was asked
+
 	// answers
 	ForInterim       // status below 200, §3
 	ForPartial       // 206, or Content-Range: only whole answers are stored, §3.3
@@ -47,6 +64,11 @@ var reasonNames = [reasons]string{
 	ForMethod: "method", ForBody: "body", ForRequestNoStore: "request_no_store", ForOriginCondition: "origin_condition",
 	ForUnkeyedField: "unkeyed_field", ForAuthorization: "authorization", ForCredentials: "credentials",
 	ForRequestDirective: "request_directive",
+
+	ForDialect: "dialect", ForNoCanon: "no_canonical_form", ForSampled: "sampled", ForChoices: "choices", ForNotAsked: "not_asked_for",
+	ForStateful: "stateful", ForMisspelled: "misspelled",
+
+	ForNotWhole: "not_whole", ForFailing: "failing", ForUnfinished: "unfinished", ForToolCall: "tool_call", ForShape: "shape", ForFallback: "fallback",
 
 	ForInterim: "interim", ForPartial: "partial", ForNotModified: "not_modified", ForNotUnderstood: "not_understood",
 	ForNoStore: "no_store", ForPrivate: "private", ForSetCookie: "set_cookie", ForVaryAny: "vary_any", ForCoding: "coding",

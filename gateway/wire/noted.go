@@ -21,6 +21,10 @@ func (h *RequestHead) dropNoted() {
 	h.Noted = kept
 }
 
+// Indifferent tells whether a field cannot matter to a cache, whatever the method. Content-Type is among these, although for a POST
+// it does.
+func Indifferent(name []byte) bool { return indifferent(name) }
+
 // indifferent tells whether a field cannot matter to a cache: it neither asks for another response, nor tells who asks.
 // The list is short, and whatever is not on it counts, known or not. The reason for each name is in the README page of
 // the cache.
