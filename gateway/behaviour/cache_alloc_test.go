@@ -70,6 +70,49 @@ func TestAllocHit(t *testing.T) {
 	f("POST, with something stored", small, post, "result!", "X-Cache: BYPASS")
 }
 
+// A hit of a model's answer allocates nothing either, whole or a stream, with its body read and its key made.
+func TestAllocGenerationHit(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	question := func(more string) string {
+		return askModel(chatPath, `{"model": "m", "temperature": 0, "messages": [{"role": "user", "content": "`+strings.Repeat("what? ", 500)+`"}]`+more+`}`,
+			"Accept: */*", "User-Agent: test", "Authorization: Bearer x")
+	}
+	f := func(name, request, answer, end string) {
+		t.Run(name, func(t *testing.T) {
+			g := startKeeping(t, startCannedUpstream(t, answer), "")
+			if m := g.Do(request); m.Field("X-Cache") != "MISS" {
+				t.Fatalf("%s %s", m.First, m.Head)
+			}
+			c := g.Dial()
+			got, req, last := make([]byte, 256<<10), []byte(request), []byte(end)
+			exchange := func() {
+				if _, err := c.Conn.Write(req); err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				for n == 0 || !bytes.HasSuffix(got[:n], last) {
+					m, err := c.Conn.Read(got[n:])
+					if err != nil {
+						t.Fatalf("after %q: %v", got[:n], err)
+					}
+					n += m
+				}
+				if !bytes.Contains(got[:min(n, 4096)], []byte("X-Cache: HIT")) {
+					t.Fatalf("no hit in %.600q", got[:n])
+				}
+			}
+			for range 200 {
+				exchange()
+			}
+			allocatesNothing(t, exchange)
+		})
+	}
+	f("whole", question(""), chatAnswer(strings.Repeat("that ", 400)), "}}")
+	f("stream", question(`,"stream":true`), chunkedOf(chatEvents(40), eventStream), "data: [DONE]\n\n")
+}
+
 // afterHead are the lines of a GET that stand behind the ones all of these requests have, without those that select.
 func afterHead(request string) (lines []string) {
 	for _, line := range strings.Split(request, "\r\n") {

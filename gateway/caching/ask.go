@@ -66,7 +66,10 @@ func (r *Request) ask() step {
 	f := r.Forward
 	r.reader.prepare(f)
 	f.Taker = r
-	if validators := r.validators(); validators != nil || r.request.Selective() {
+	if r.posts {
+		r.lines = cache.AppendPlainLines(r.lines[:0], r.Head)
+		f.Lines = r.lines
+	} else if validators := r.validators(); validators != nil || r.request.Selective() {
 		if r.lines == nil {
 			r.lines = make([]byte, 0, 512)
 		}
@@ -153,7 +156,7 @@ func (r *Request) freshen() step {
 func (r *Request) store() step {
 	l := r.fill
 	r.enter(settled)
-	r.status.Stored = r.caching.store.Keeps(time.Now().UnixMilli())
+	r.status.Stored = !r.posts && r.caching.store.Keeps(time.Now().UnixMilli()) // of a model's answer the end decides
 	if n := l.response.Length; n > 0 {
 		l.response.Body = make([]byte, 0, n)
 	}

@@ -44,6 +44,9 @@ func (c *Caching) HitForMiss(k cache.Key) bool { return c.flights.HitForMiss(k, 
 // Serve replies from the cache, or with what it fetches for the cache.
 func (c *Caching) Serve(r *Request) Outcome {
 	r.caching, r.reader = c, (*client)(r)
+	if r.Rule.Post != nil && string(r.Head.Method) == "POST" {
+		return c.servePost(r)
+	}
 	r.request.Read(r.Head, r.Origin, r.Rule.Fields)
 	if why := r.request.Bypass(); why != cache.None {
 		r.bypass(why)
@@ -65,6 +68,10 @@ func (r *Request) hit(tier cache.Tier, verdict cache.Verdict, now int64) {
 	}
 	r.status = cache.CacheStatus{TTL: r.stored.TTL(now), Timed: true}
 	r.caching.metrics.Hit(int(tier - cache.Memory))
+	if r.posts {
+		r.replay(now)
+		return
+	}
 	if verdict == cache.ServeWhileRevalidate {
 		r.refresh()
 	}

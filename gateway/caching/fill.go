@@ -35,6 +35,7 @@ func (l *fill) receive() {
 	}()
 	marked := false
 	sink := func(piece []byte) error {
+		l.note(len(piece))
 		err := l.flight.Write(piece)
 		if !marked && l.flight.TooLarge() {
 			marked = true
@@ -48,6 +49,9 @@ func (l *fill) receive() {
 	}
 	body, ok := l.flight.Kept()
 	l.keeps = l.keeps && ok
+	if l.answer != nil && ok {
+		l.judge(body)
+	}
 	l.end(body)
 }
 

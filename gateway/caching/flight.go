@@ -75,9 +75,11 @@ type Response struct {
 	Lines   []byte // the stored field lines, CRLF after each, without Content-Length and the empty line
 	Length  int64  // of the body in bytes, or -1 if the upstream announced none
 	Body    []byte
-	Whole   bool   // Body is all of it
-	Broken  bool   // it will never be
-	Record  []byte // the response as a record, once it is whole and if it is kept
+	Whole   bool         // Body is all of it
+	Broken  bool         // it will never be
+	Record  []byte       // the response as a record, once it is whole and if it is kept
+	Why     cache.Reason // why a whole one is not, if that is known only now
+	Tokens  int64        // of a model's answer, once it is whole
 }
 
 type stage uint8
@@ -127,6 +129,19 @@ func (w *Waiter) Interrupt() {
 
 // Gone tells whether Interrupt was called.
 func (w *Waiter) Gone() bool { return w.gone.Load() }
+
+// sleep waits so long, and tells whether the request's client is still there.
+func (w *Waiter) sleep(d time.Duration) (goOn bool) {
+	if d > 0 && !w.gone.Load() {
+		w.timer.Reset(d)
+		defer w.timer.Stop()
+		select {
+		case <-w.wake:
+		case <-w.timer.C:
+		}
+	}
+	return !w.gone.Load()
+}
 
 // Latecomer tells whether the response was there when the request joined its flight.
 func (w *Waiter) Latecomer() bool { return w.late }
@@ -454,6 +469,13 @@ func (f *Flight) Kept() (body []byte, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.response.Body, !f.tooLarge
+}
+
+// Judge notes what the whole body has shown, before End.
+func (f *Flight) Judge(why cache.Reason, tokens int64) {
+	f.mu.Lock()
+	f.response.Why, f.response.Tokens = why, tokens
+	f.mu.Unlock()
 }
 
 // End tells that the body is whole, with the record made of it, or nil.

@@ -73,7 +73,11 @@ func (r *Request) foundMeanwhile(f *Flight) bool {
 	f.Leave(r.waiter)
 	r.status.Collapsed = true
 	c.metrics.Coalesced()
-	r.reply(time.Now().UnixMilli())
+	if r.posts {
+		r.replay(time.Now().UnixMilli())
+	} else {
+		r.reply(time.Now().UnixMilli())
+	}
 	return true
 }
 
@@ -126,6 +130,9 @@ func (r *Request) follow(f *Flight) next {
 	}
 	c.metrics.Coalesced()
 	r.replyArriving(f)
+	if r.posts {
+		r.saved(f.Response().Tokens)
+	}
 	return replied
 }
 

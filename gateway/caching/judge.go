@@ -25,6 +25,9 @@ func (r *Request) Take(h *wire.ResponseHead, length int64) bool {
 	r.response.Read(h, cache.Times{Request: r.sent, Response: time.Now().UnixMilli()})
 	r.status.Status = h.Status
 	r.fill = &fill{caching: r.caching, forward: r.Forward, flight: r.flight, primary: r.primary, key: r.key, stamp: r.stamp}
+	if r.posts {
+		return r.takePost(h, length)
+	}
 	switch {
 	case h.Status == 304 && r.validators() != nil:
 		return r.takeFreshening(h)

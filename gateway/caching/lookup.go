@@ -77,6 +77,12 @@ func (r *Request) seek(now int64) cache.Tier {
 	if tier == cache.Nowhere || !bytes.Equal(r.stored.Key, r.urlText()) {
 		return cache.Nowhere
 	}
+	if r.posts {
+		if r.stored.Flags&cache.Varies != 0 { // which none of these does: it is not what was stored
+			return cache.Nowhere
+		}
+		return tier
+	}
 	if r.stored.Flags&cache.Varies == 0 {
 		return r.seekOwn(tier)
 	}

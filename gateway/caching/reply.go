@@ -86,6 +86,9 @@ func (r *Request) appendOwn(dst []byte, m *cache.Meta, now int64) []byte {
 	if age := m.Age(now); r.status.Forward == cache.NotForwarded || r.outcome == outcomeStale || age > 0 {
 		dst = wire.AppendInt(dst, "Age: ", age)
 	}
+	if r.posts {
+		dst = append(dst, r.post.own...)
+	}
 	return r.Client.AppendOwn(dst)
 }
 
@@ -153,9 +156,13 @@ func (r *Request) replyFlight(f *Flight) {
 		r.buffer = wire.GetBuffer(wire.LargeBuffer)
 	}
 	now := time.Now().UnixMilli()
+	if r.posts && a.Whole && !r.status.Collapsed {
+		r.status.Stored, r.status.Detail = a.Record != nil && r.caching.store.Keeps(now), a.Why
+	}
 	if a.Whole && a.Record != nil {
 		r.full = append(r.buffer.B[:recordRoom], a.Record...)
 		r.stored, _ = cache.Decode(r.full[recordRoom:])
+		r.pass(r.stored.Body)
 		r.reply(now)
 		return
 	}
@@ -196,6 +203,7 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 			r.cut(err)
 			return
 		}
+		r.pass(piece)
 		if length == wire.ChunkedBody {
 			err = r.passChunks(piece)
 			if !more && err == nil {

@@ -20,8 +20,9 @@ type Request struct {
 	// Set by the caller, before Serve.
 	Rule    *Rule
 	Conn    *wire.ClientConn
-	Origin  cache.Origin    // whom the client meant to ask, as the upstream will be told
-	Began   time.Duration   // as wire.Now
+	Origin  cache.Origin  // whom the client meant to ask, as the upstream will be told
+	Began   time.Duration // as wire.Now
+	Asked   Asked
 	Forward *proxy.Exchange // another one once a fill has taken it over
 
 	// Set by Serve.
@@ -51,6 +52,9 @@ type Request struct {
 	stored  cache.Entry // that record
 
 	unsuitable bool // what is stored is not for this client
+
+	post  *posting // of a POST to a model, or one before
+	posts bool     // it is one
 
 	// fetch
 	phase   phase
@@ -113,6 +117,10 @@ func (r *Request) Reset() {
 	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
 	r.unsuitable, r.listed = false, false
+	if r.post != nil {
+		r.post.reset()
+	}
+	r.Asked, r.posts = Asked{}, false
 	r.phase, r.flight, r.fill = notLeading, nil, nil
 	r.own.Store(false)
 }
@@ -142,6 +150,10 @@ func (r *Request) AppendOutcome(dst []byte) []byte {
 
 // appendKey makes the text that of a target's key.
 func (r *Request) appendKey(target []byte) {
+	if r.posts {
+		r.text = r.Rule.Fields.AppendTo(r.request.AppendPostKey(r.text[:0], r.Origin, target, &r.post.key), r.Head)
+		return
+	}
 	r.text = r.Rule.Fields.AppendTo(cache.AppendKey(r.text[:0], r.Origin, target), r.Head)
 }
 
@@ -205,6 +217,7 @@ type fill struct {
 	stamp    cache.Stamp // of primary, from before the request went out
 	own      cache.Stamp // of key
 	keeps    bool        // the response may be stored
+	answer   *answer     // of a model; nil: of another upstream
 	sole     bool        // under the URL's key: no other one is known for the URL, although others would get another
 }
 
@@ -246,6 +259,7 @@ type Caching struct {
 type Rule struct {
 	Policy cache.Policy
 	Fields *cache.Fields // what the operator says about request fields; nil: nothing
+	Post   *PostRule     // what is done with models' answers to POST; nil: nothing
 	Wait   time.Duration // for another request's fetch: as long as for an upstream
 	Local  func() []byte // makes the body of a JSON response without an upstream; nil: one is asked
 }

@@ -3,6 +3,8 @@ package inference
 import (
 	"bytes"
 	"crypto/sha256"
+	"hash"
+	"io"
 	"slices"
 	"unicode/utf8"
 )
@@ -11,13 +13,16 @@ import (
 // tokens is gone and the members of the body's own object are sorted by name. Everything else counts byte for byte, the order inside
 // messages and schemas, the spelling of numbers and escapes: models see it.
 //
-// What two readers may understand differently has no canonical form, see [Canon.Read]. The zero value is ready, and is reused; it
+// What two readers may understand differently has no canonical form, see [Canon.Read]. The zero value is ready; one that is reused
 // allocates nothing.
 type Canon struct {
 	body    []byte
 	members [maxCanonical]canonical
 	order   [maxCanonical]uint8 // of the members, by name
 	n       int
+	hash    hash.Hash // nil before the first Sum
+	sum     [sha256.Size]byte
+	text    appender
 }
 
 // canonical is where a member stands in the body.
@@ -129,6 +134,18 @@ func (c *Canon) Value(name string) []byte {
 	return nil
 }
 
+// Text is what stands in the member of that name, nil if that is no string of ASCII that shows, without escapes.
+func (c *Canon) Text(name string) []byte {
+	v := text(c.Value(name))
+	if bytes.IndexByte(v, '\\') >= 0 || !Printable(v) || len(v) > MaxName {
+		return nil
+	}
+	return v
+}
+
+// Reset forgets the body.
+func (c *Canon) Reset() { c.body, c.n = nil, 0 }
+
 // misspells tells whether the name of a member is this one in another case, which some readers take for it.
 func (c *Canon) misspells(name string) bool {
 	for i := range c.n {
@@ -142,31 +159,56 @@ func (c *Canon) misspells(name string) bool {
 // AppendTo appends the canonical text of the request, without those members that say for whom or how an answer is made and not what is
 // in it, and without the one of the name without; "": all others are there.
 func (c *Canon) AppendTo(dst []byte, d Dialect, without string) []byte {
-	dst = append(dst, '{')
-	start := len(dst)
+	c.text.b = dst
+	c.write(&c.text, d, without)
+	dst, c.text.b = c.text.b, nil
+	return dst
+}
+
+// Sum is the SHA-256 of what AppendTo appends.
+func (c *Canon) Sum(d Dialect, without string) [sha256.Size]byte {
+	if c.hash == nil {
+		c.hash = sha256.New()
+	}
+	c.hash.Reset()
+	c.write(c.hash, d, without)
+	c.hash.Sum(c.sum[:0])
+	return c.sum
+}
+
+// An appender is an io.Writer that appends.
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
+
+var openBrace, closeBrace, nextName, nameValue = []byte(`{"`), []byte(`}`), []byte(`,"`), []byte(`":`)
+
+// write writes the canonical text. Neither of those it writes to fails.
+func (c *Canon) write(to io.Writer, d Dialect, without string) {
+	before := openBrace
 	for _, i := range c.order[:c.n] {
 		m := &c.members[i]
 		name := c.body[m.name:m.nameEnd]
 		if without != "" && string(name) == without || d.omits(name) {
 			continue
 		}
-		if len(dst) > start {
-			dst = append(dst, ',')
-		}
-		dst = append(append(append(dst, '"'), name...), `":`...)
+		_, _ = to.Write(before)
+		_, _ = to.Write(name)
+		_, _ = to.Write(nameValue)
 		if value := c.body[m.value:m.valueEnd]; m.loose {
-			dst = appendTight(dst, value)
+			writeTight(to, value)
 		} else {
-			dst = append(dst, value...)
+			_, _ = to.Write(value)
 		}
+		before = nextName
 	}
-	return append(dst, '}')
-}
-
-// Sum is the SHA-256 of the canonical text, which is written into the scratch memory, and that memory, which may have grown.
-func (c *Canon) Sum(scratch []byte, d Dialect, without string) (sum [sha256.Size]byte, text []byte) {
-	text = c.AppendTo(scratch[:0], d, without)
-	return sha256.Sum256(text), text
+	if &before[0] == &openBrace[0] {
+		_, _ = to.Write(openBrace[:1])
+	}
+	_, _ = to.Write(closeBrace)
 }
 
 // omits tells whether a member says nothing of what is in the answer: who asks, notes for the provider's lists, and how much the
@@ -289,8 +331,8 @@ func isObject(objects *[maxDepth / 64]uint64, depth int) bool {
 	return objects[depth>>6]&(1<<(depth&63)) != 0
 }
 
-// appendTight appends a value of which it is known that it is well-formed, without the white space between its tokens.
-func appendTight(dst, value []byte) []byte {
+// writeTight writes a value of which it is known that it is well-formed, without the white space between its tokens.
+func writeTight(to io.Writer, value []byte) {
 	from := 0
 	for i := 0; i < len(value); {
 		switch c := value[i]; {
@@ -299,12 +341,12 @@ func appendTight(dst, value []byte) []byte {
 				panic("BUG: a value that was read before has no end")
 			}
 		case isSpace(c):
-			dst = append(dst, value[from:i]...)
+			_, _ = to.Write(value[from:i])
 			i = skipSpace(value, i)
 			from = i
 		default:
 			i++
 		}
 	}
-	return append(dst, value[from:]...)
+	_, _ = to.Write(value[from:])
 }

@@ -6,6 +6,7 @@ import (
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
+	"aigateway/gateway/inference"
 	"aigateway/gateway/ops"
 )
 
@@ -67,7 +68,26 @@ func (g *Gateway) ruleOf(s *config.Settings, c config.Route) *caching.Rule {
 			}
 		}
 	}
-	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Wait: wait + time.Second}
+	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Post: postRuleOf(s, c, policy), Wait: wait + time.Second}
+}
+
+// postRuleOf is what a configured route does with models' answers to POST; nil: they pass.
+func postRuleOf(s *config.Settings, c config.Route, policy cache.Policy) *caching.PostRule {
+	p := c.Cache.Post
+	if p == nil {
+		return nil
+	}
+	if policy.TTL == 0 {
+		policy.TTL = s.Cache.TTL
+	}
+	rule := &caching.PostRule{Policy: policy, Route: []byte(c.Path), Shared: p.Scope == config.SharedScope, Tools: p.Tools, Paced: p.Replay == config.Paced}
+	switch p.When {
+	case config.Always:
+		rule.When = inference.Always
+	case config.ByHeader:
+		rule.When = inference.OnRequest
+	}
+	return rule
 }
 
 // fieldsOf is what a configured route says about request fields.

@@ -172,6 +172,9 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 		return false
 	}
 	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
+	if c.Rule.Post != nil {
+		c.Asked.Dialect = inference.DialectOf(pathOf(x.head.Target))
+	}
 	switch g.caching.Serve(c) {
 	case caching.Passed:
 		return false

@@ -12,6 +12,8 @@ type Cache struct {
 	hits      []*metrics.Counter // by the number of the tier
 	misses    []*metrics.Counter // by the number of the reason
 	coalesced *metrics.Counter
+	saved     *metrics.Counter
+	judged    []*metrics.Counter // by the number of the reason
 }
 
 // CacheState is what the cache tells about itself at a scrape, by tier and by source in the order of Options.
@@ -34,12 +36,18 @@ func (m *Metrics) addCache(o Options) {
 	hits := m.counters("cache_hits_total", "Requests answered from the cache, by the tier that had the answer.")
 	misses := m.counters("cache_misses_total", "Requests on routes with a cache that were not answered from it, by reason.")
 	coalesced := m.counters("cache_coalesced_total", "Misses that were answered by another request's fetch.").counter("")
-	c := &Cache{coalesced: coalesced}
+	saved := m.counters("cache_saved_tokens_total", "Tokens in and out of models' answers that came from the cache or from another request's generation.").counter("")
+	judged := m.counters("cache_generations_total", "Whole answers of models on routes that keep them, by why they were not kept; none: they were.")
+	c := &Cache{coalesced: coalesced, saved: saved}
 	for _, tier := range o.CacheTiers {
 		c.hits = append(c.hits, hits.counter(label("tier", tier)))
 	}
-	for _, reason := range o.CacheReasons {
+	for i, reason := range o.CacheReasons {
 		c.misses = append(c.misses, misses.counter(label("reason", reason)))
+		if i == 0 { // which is no reason
+			reason = "none"
+		}
+		c.judged = append(c.judged, judged.counter(label("reason", reason)))
 	}
 	m.cache = c
 }
@@ -71,6 +79,28 @@ func (c *Cache) Coalesced() {
 	if c != nil {
 		c.coalesced.Inc()
 	}
+}
+
+// Saved counts tokens that no model had to read or write.
+func (c *Cache) Saved(tokens uint64) {
+	if c != nil {
+		c.saved.Add(int(tokens))
+	}
+}
+
+// Judged counts a model's whole answer by why it is not kept; 0: it is.
+func (c *Cache) Judged(reason int) {
+	if c != nil && reason < len(c.judged) {
+		c.judged[reason].Inc()
+	}
+}
+
+// SavedTotal is what Saved has counted.
+func (c *Cache) SavedTotal() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.saved.Get()
 }
 
 // Totals are the hits and misses since the start: hits by tier.

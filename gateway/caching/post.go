@@ -1,0 +1,222 @@
+package caching
+
+import (
+	"slices"
+	"time"
+
+	"aigateway/gateway/cache"
+	"aigateway/gateway/inference"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A PostRule is what a route does with models' answers to POST.
+type PostRule struct {
+	Policy cache.Policy
+	Route  []byte // its name
+	When   inference.When
+	Shared bool // what was made for one is for all
+	Tools  bool // answers that want tools called are kept as well
+	Paced  bool // a stream comes from the cache about as it came
+}
+
+// Asked is what a request asks of a model, as its caller knows it. The zero value is of a path where no model is asked.
+type Asked struct {
+	Dialect inference.Dialect
+	Model   []byte // as the operator calls it; nil: as the request does. Borrowed
+	Tenant  []byte // who asks; nil: whoever shows the same credentials. Borrowed
+}
+
+// A posting is what a Request to a model has beside others. It is made once and reused.
+type posting struct {
+	canon inference.Canon
+	key   cache.Post
+	large *wire.Buffer // of a body that does not lie in one piece
+	own   []byte       // lines of the answer that are only for who asks
+	tap   proxy.Tap    // of who leads: it sees what is read of the flight
+}
+
+// longestPost is the longest body that is looked at, in bytes.
+const longestPost = wire.HugeBuffer
+
+// servePost is Serve for a POST to a model.
+func (c *Caching) servePost(r *Request) Outcome {
+	rule := r.Rule.Post
+	by := cache.ByCredentials
+	switch {
+	case rule.Shared:
+		by = cache.Anybody
+	case r.Asked.Tenant != nil:
+		by = cache.ByTenant
+	}
+	r.request.ReadPost(r.Head, r.Origin, r.Rule.Fields, by)
+	why := r.request.Bypass()
+	if why == cache.None {
+		if why = r.readBody(); r.Fault != proxy.None {
+			return Done
+		}
+	}
+	if why != cache.None {
+		r.bypass(why)
+		return Passed
+	}
+	now := time.Now().UnixMilli()
+	if tier, verdict := r.lookup(now); tier != cache.Nowhere && verdict.Serves() {
+		r.hit(tier, verdict, now)
+		return Done
+	}
+	return r.miss()
+}
+
+// readBody reads the request's body and makes its key, or says why there is none.
+func (r *Request) readBody() cache.Reason {
+	if !r.Asked.Dialect.Kept() {
+		return cache.ForDialect
+	}
+	f := r.Forward
+	if !f.Collected() {
+		r.Client.Prepare(f)
+		if r.Fault = r.caching.proxy.Collect(f); r.Fault != proxy.None {
+			return cache.None
+		}
+	}
+	if r.post == nil {
+		r.post = new(posting)
+	}
+	p := r.post
+	body, ok := p.body(f)
+	if !ok {
+		return cache.ForBody
+	}
+	d, rule := r.Asked.Dialect, r.Rule.Post
+	if p.canon.Read(body) != inference.Accepted {
+		return cache.ForNoCanon
+	}
+	if doubt := d.Doubt(&p.canon, rule.When, cache.WantsPost(r.Head)); doubt != inference.NoDoubt {
+		return reasonOf(doubt)
+	}
+	p.key = cache.Post{Route: rule.Route, Model: r.Asked.Model, Body: p.canon.Sum(d, "")}
+	if p.key.Model == nil {
+		p.key.Model = p.canon.Text("model")
+	}
+	if !rule.Shared {
+		p.key.Tenant = r.Asked.Tenant
+	}
+	r.posts = true
+	return cache.None
+}
+
+// body is the request's body in one piece.
+func (p *posting) body(f *proxy.Exchange) (body []byte, ok bool) {
+	n, whole := f.Held()
+	if !whole || n == 0 || n > longestPost {
+		return nil, false
+	}
+	if body, ok = f.HeldInOne(); ok {
+		return body, true
+	}
+	p.large = wire.GetBuffer(n)
+	return f.AppendHeld(p.large.B[:0]), true
+}
+
+// reset readies p for another request.
+func (p *posting) reset() {
+	if p.large != nil {
+		p.large.Put()
+		p.large = nil
+	}
+	p.key, p.own, p.tap = cache.Post{}, p.own[:0], nil
+	p.canon.Reset()
+}
+
+// takePost is Take for the answer of a model.
+func (r *Request) takePost(h *wire.ResponseHead, length int64) bool {
+	rule := r.Rule.Post
+	if cache.Failure(h.Status) && r.mayServeOnError() {
+		r.take((*Request).replace)
+		return true
+	}
+	meta, why := rule.Policy.StorePost(&r.request, &r.response, r.Rule.Fields)
+	switch {
+	case why != cache.None:
+	case length == wire.UntilClose, length > rule.Policy.MaxBody:
+		why = cache.ForTooLarge
+	case r.Forward.OtherModel():
+		why = cache.ForFallback
+	}
+	if why != cache.None {
+		return r.takeNot(h, why)
+	}
+	r.take((*Request).store)
+	l, p := r.fill, r.post
+	l.response = Response{Meta: meta, Live: h.EventStream(), Length: length}
+	l.response.Lines, p.own = r.response.AppendPostHead(nil, p.own[:0], h)
+	l.keeps, l.text, l.own = true, slices.Clone(r.urlText()), l.caching.store.Stamp(l.key)
+	l.answer = &answer{dialect: r.Asked.Dialect, tools: rule.Tools}
+	if rule.Paced && l.response.Live {
+		l.answer.note = make([]byte, 0, 1024)
+	}
+	if tap := r.Forward.Tap; tap != nil && tap.Response(h) {
+		p.tap = tap
+	}
+	return true
+}
+
+// An answer is what a fill of a model's answer has beside others.
+type answer struct {
+	dialect inference.Dialect
+	tools   bool
+	note    []byte // of a stream that is to be paced, see notes; nil: it is not
+	last    time.Duration
+}
+
+// judge says whether the whole body may be kept, and what it cost.
+func (l *fill) judge(body []byte) {
+	r := l.answer.dialect.ReadAnswer(body, l.response.Live)
+	why := reasonOf(r.Doubt)
+	if why == cache.None && r.Calls && !l.answer.tools {
+		why = cache.ForToolCall
+	}
+	if why != cache.None {
+		l.keeps = false
+	}
+	l.caching.metrics.Judged(int(why))
+	l.response.Variant = appendNote(nil, &r.Usage, l.answer.note)
+	l.flight.Judge(why, r.Usage.Input+r.Usage.Output)
+}
+
+// note notes when a piece of a stream came that is to be paced.
+func (l *fill) note(length int) {
+	if a := l.answer; a != nil && a.note != nil {
+		now := wire.Now()
+		if a.last == 0 {
+			a.last = now
+		}
+		a.note = appendPiece(a.note, length, now-a.last)
+		a.last = now
+	}
+}
+
+// saved counts what the model did not have to read and write.
+func (r *Request) saved(tokens int64) {
+	if tokens > 0 {
+		r.caching.metrics.Saved(uint64(tokens))
+	}
+}
+
+// pass shows the tap a piece of the answer as the client that leads gets it.
+func (r *Request) pass(piece []byte) {
+	if r.posts && r.post.tap != nil && len(piece) > 0 {
+		r.post.tap.Body(piece)
+	}
+}
+
+// reasonOf is the cache's word for a doubt.
+func reasonOf(d inference.Doubt) cache.Reason {
+	return [...]cache.Reason{
+		inference.NoDoubt: cache.None, inference.OtherDialect: cache.ForDialect, inference.NoCanon: cache.ForNoCanon, inference.Sampled: cache.ForSampled,
+		inference.Choices: cache.ForChoices, inference.Unasked: cache.ForNotAsked, inference.Stateful: cache.ForStateful, inference.Misspelled: cache.ForMisspelled,
+		inference.NotWhole: cache.ForNotWhole, inference.Failing: cache.ForFailing, inference.Unfinished: cache.ForUnfinished,
+		inference.CallsTool: cache.ForToolCall, inference.OtherAnswer: cache.ForShape,
+	}[d]
+}

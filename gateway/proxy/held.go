@@ -1,0 +1,39 @@
+package proxy
+
+import "bytes"
+
+// Collected tells whether Collect has read the request's body, or its beginning.
+func (x *Exchange) Collected() bool { return x.collected }
+
+// Held is how many bytes of the request's body are held, and whether that is all of it.
+func (x *Exchange) Held() (n int, whole bool) { return x.hold.size, x.hold.whole }
+
+// HeldInOne is what is held of the request's body if it lies in one piece. It is borrowed until Forward.
+func (x *Exchange) HeldInOne() (body []byte, ok bool) {
+	h := &x.hold
+	if h.first == nil || len(h.more) > 0 {
+		return nil, false
+	}
+	return h.first.B[h.room : h.room+h.short], true
+}
+
+// AppendHeld appends what is held of the request's body.
+func (x *Exchange) AppendHeld(dst []byte) []byte {
+	h := &x.hold
+	if h.first == nil {
+		return dst
+	}
+	dst = append(dst, h.first.B[h.room:h.room+h.short]...)
+	left := h.size - h.short
+	for _, b := range h.more {
+		n := min(left, morePart)
+		dst = append(dst, b.B[:n]...)
+		left -= n
+	}
+	return dst
+}
+
+// OtherModel tells whether the target that answered has another model than the first one.
+func (x *Exchange) OtherModel() bool {
+	return !bytes.Equal(x.target().Model, x.Targets[0].Model)
+}
