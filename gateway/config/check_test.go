@@ -96,7 +96,7 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 }
 
 func TestFaultsOfFile(t *testing.T) {
-	keys := []string{"cors", "models", "pools", "routes"}
+	keys := []string{"cors", "models", "pools", "routes", "tokens"}
 	for _, one := range declarations() {
 		keys = append(keys, strings.ToLower(one.name))
 	}

@@ -47,6 +47,7 @@ func TestDefaults(t *testing.T) {
 		ConnectTimeout: time.Second, ResponseTimeout: time.Minute, IdleTimeout: time.Minute, KeepAlive: 75 * time.Second,
 		ShutdownGrace: 30 * time.Second, LogLevel: slog.LevelInfo,
 		AccessLog: AccessLog{Sample: 1}, Tracing: Tracing{Service: "aigateway", Ratio: 1},
+		Tokens: Tokens{1, 1, 1},
 		RateLimit: RateLimit{
 			Enabled: true, GlobalRPS: 200, GlobalBurst: 100, ClientRPS: 20, ClientBurst: 40,
 			CleanupMinutes: 10, MaxClients: 1_000_000, Backend: "memory",
