@@ -92,7 +92,7 @@ setup_browser() {
 have() { command -v "$1" >/dev/null; }
 
 cannot() {
-	echo "$1" >"$logs/why"
+	echo "$1" >"$logs/why-$part"
 	exit 1
 }
 
@@ -103,27 +103,39 @@ apt_install() {
 	why="not root"
 	[ "$(id -u)" = 0 ] || return 1
 	why="apt-get fails"
-	local install=(apt-get install -y -q --no-install-recommends "$@")
+	local install=(apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@")
 	export DEBIAN_FRONTEND=noninteractive
 	"${install[@]}" || { apt-get update -q && "${install[@]}"; }
 }
+
+# alone PART: nobody else sets up this part, until `together PART`. Who died over it is not waited for.
+alone() {
+	until mkdir "$logs/setup-$1" 2>/dev/null; do
+		kill -0 "$(cat "$logs/setup-$1/pid" 2>/dev/null || echo $$)" 2>/dev/null || rm -rf "$logs/setup-$1"
+		sleep 0.1
+	done
+	echo $$ >"$logs/setup-$1/pid"
+}
+together() { rm -rf "$logs/setup-$1"; }
 
 [ $# -gt 0 ] && parts=("$@")
 missing=0
 for part in "${parts[@]}"; do
 	log=$logs/setup-$part.log
-	rm -f "$logs/why"
+	alone "$part"
+	rm -f "$logs/why-$part"
 	# A subshell: a part may change directory, and `exit` ends only it. Not after `if`: that would switch `set -e` off in it.
 	set +e
 	(set -e; "setup_$part") >"$log" 2>&1
 	code=$?
 	set -e
+	together "$part"
 	if [ $code = 0 ]; then
 		echo "$part: ready"
 	else
 		missing=1
 		tail -n 5 "$log" | sed 's/^/    /' >&2
-		echo "$part: $(cat "$logs/why" 2>/dev/null || echo "setup_$part fails, see .bin/log/setup-$part.log")"
+		echo "$part: $(cat "$logs/why-$part" 2>/dev/null || echo "setup_$part fails, see .bin/log/setup-$part.log")"
 	fi
 done
 exit $missing

@@ -4,6 +4,9 @@
 # A step is a function of its name (- for _) below. It ends well, fails, or gives up with `skip "why"` when something
 # cannot be installed here. A failed step does not keep the others from running. With STRICT=1 what was left out (a step,
 # a test, the race detector) counts as failed.
+#
+# Several steps run three at once (AT_ONCE=1: one after the other), because some wait for most of their time where others
+# compute. What a step says is shown when it ends.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,8 +14,9 @@ root=$PWD
 logs=$root/.bin/log
 mkdir -p "$logs"
 
-steps=(test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node test-scripts test-k6
-	test-stack test-integration test-browser)
+# Those that take longest begin first. Allocations are counted at the end, when least else is going on.
+steps=(test-format test-integration test-go test-vet lint test-fuzz-smoke test-stack test-python test-node test-scripts test-k6
+	test-browser test-alloc)
 
 test_format() {
 	local unformatted
@@ -47,33 +51,42 @@ soak() {
 test_go() {
 	with_race
 	ready redis || why redis # tests that need it skip by name
-	# One package at a time: some keep a Redis to deadlines of 20 ms, and their neighbours would have both cores.
-	go_test -p 1 "${race[@]}" -skip Alloc "${packages[@]}"
+	go_test "${race[@]}" -skip Alloc "${packages[@]}"
 }
 
 test_alloc() {
 	go_test -p 1 -count=1 -run Alloc "${packages[@]}"
 }
 
-# Go fuzzes one target of one package at a time, so each is found and run by name.
+# Go fuzzes one target of one package at a time. Here each package is built once, and as many targets run at once as there are
+# processors, with a worker each. An input that reaches something new is not made smaller: Go would give that a minute.
 test_fuzz_smoke() {
-	local all package list target failed=0
-	all=$(go list "${packages[@]}")
-	for package in $all; do
-		list=$(go test -list '^Fuzz' "$package")
-		for target in $(grep '^Fuzz' <<<"$list" || true); do
-			echo "$package $target"
-			fuzz "$package" "$target" || failed=1
+	local import dir binary target targets=() cache
+	cache=$(go env GOCACHE)/fuzz
+	mkdir -p .bin/fuzz
+	while read -r import dir; do
+		grep -qs '^func Fuzz' "$dir"/*_test.go || continue
+		binary=$root/.bin/fuzz/${import//\//-}.test
+		go test -c -fuzz=. -o "$binary" "$import"
+		for target in $(cd "$dir" && "$binary" -test.list '^Fuzz'); do
+			targets+=("$dir" "$binary" "$target" "$cache/$import")
 		done
-	done
-	return $failed
+	done < <(go list -f '{{.ImportPath}} {{.Dir}}' "${packages[@]}")
+	export logs
+	export -f fuzz
+	printf '%s\0' "${targets[@]}" | xargs -0 -n 4 -P "$(getconf _NPROCESSORS_ONLN)" bash -c 'fuzz "$@"' fuzz
 }
 
+# fuzz DIR BINARY TARGET CACHE
 fuzz() {
-	local log=$logs/fuzz-$2.log
-	go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-3s}" "$1" >"$log" 2>&1 && return 0
-	# golang/go#75804, mended in Go 1.27: the end of -fuzztime may be reported as a failure that no input caused.
-	if grep -q '^ *context deadline exceeded$' "$log" && ! grep -qE 'Failing input|panic|_test\.go:' "$log"; then
+	local log=$logs/fuzz-$(basename "$2" .test)-$3.log
+	mkdir -p "$4"
+	cd "$1"
+	if "$2" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "${FUZZTIME:-3s}" -test.fuzzminimizetime 1x -test.parallel 1 \
+		-test.fuzzcachedir "$4" >"$log" 2>&1 ||
+		# golang/go#75804, mended in Go 1.27: the end of -fuzztime may be reported as a failure that no input caused.
+		{ grep -q '^ *context deadline exceeded$' "$log" && ! grep -qE 'Failing input|panic|_test\.go:' "$log"; }; then
+		echo "$(basename "$2" .test) $3: $(grep -o 'execs: [0-9]*' "$log" | tail -n 1)"
 		return 0
 	fi
 	cat "$log"
@@ -147,8 +160,8 @@ test_integration() {
 }
 
 # ready PART: scripts/setup.sh has PART in place now; if not, `why PART` says so in a line.
-ready() { scripts/setup.sh "$1" >"$logs/ready-$1"; }
-why() { cat "$logs/ready-$1"; }
+ready() { (cd "$root" && scripts/setup.sh "$1") >"$logs/$step.ready-$1"; }
+why() { cat "$logs/$step.ready-$1"; }
 need() { ready "$1" || skip "$(why "$1")"; }
 
 # The dashboard in a real browser, if there is one: nobody needs a browser to run a gateway, so none is installed.
@@ -164,12 +177,12 @@ with_race() {
 	race=(-race)
 	ready cc && return 0
 	race=()
-	echo "without the race detector ($(why cc))" | tee -a "$logs/note"
+	echo "without the race detector ($(why cc))" | tee -a "$logs/$step.note"
 }
 
 skip() {
 	echo "skipped: $1"
-	echo "$1" >"$logs/skip"
+	echo "$1" >"$logs/$step.skip"
 	exit 77
 }
 
@@ -206,35 +219,61 @@ for dir in gateway bench; do
 	fi
 done
 
-[ $# -gt 0 ] && steps=("$@")
-summary=()
-bad=0
-for step in "${steps[@]}"; do
+# run: does $step and keeps what became of it, for the summary and for all, in $logs/$step.end.
+run() {
+	local since=$SECONDS code skips outcome=ok note=
 	echo "== $step"
-	rm -f "$logs/skip" "$logs/note" "$logs/$step.log"
-	since=$SECONDS
 	# A subshell: a step may change directory, and `exit` ends only it. Not after `if`: that would switch `set -e` off in it.
 	set +e
 	(set -e; "${step//-/_}")
 	code=$?
 	set -e
 	if skips=$(grep -cs -e '^ *--- SKIP' "$logs/$step.log"); then
-		echo "tests skipped: $skips, named above" >>"$logs/note"
+		echo "tests skipped: $skips, named above" >>"$logs/$step.note"
 	fi
-	outcome=ok
-	if [ $code = 77 ] && [ -f "$logs/skip" ]; then
+	if [ $code = 77 ] && [ -f "$logs/$step.skip" ]; then
 		outcome=skipped
-		mv "$logs/skip" "$logs/note"
+		mv "$logs/$step.skip" "$logs/$step.note"
 	elif [ $code != 0 ]; then
-		outcome=FAILED bad=1
+		outcome=FAILED
 	fi
-	note=
-	if [ -f "$logs/note" ]; then
-		note=$(paste -sd ';' "$logs/note")
-		[ "${STRICT:-}" = 1 ] && bad=1
-	fi
-	summary+=("$(printf '%-8s %-17s %4ss  %s' "$outcome" "$step" $((SECONDS - since)) "$note")")
+	[ ! -f "$logs/$step.note" ] || note=$(paste -sd ';' "$logs/$step.note")
+	printf '%-8s %-17s %4ss  %s\n' "$outcome" "$step" $((SECONDS - since)) "$note" >"$logs/$step.end"
+}
+
+# lane: does steps that nobody does yet, and says what they said, each as a whole.
+lane() {
+	for step in "${steps[@]}"; do
+		mkdir "$logs/$step.begun" 2>/dev/null || continue
+		run >"$logs/$step.said" 2>&1
+		until mkdir "$logs/speaking" 2>/dev/null; do sleep 0.1; done
+		cat "$logs/$step.said"
+		rmdir "$logs/speaking"
+	done
+}
+
+[ $# -gt 0 ] && steps=("$@")
+rmdir "$logs/speaking" 2>/dev/null || true
+for step in "${steps[@]}"; do
+	rm -rf "$logs/$step".{begun,end,skip,note,log}
 done
+if [ ${#steps[@]} = 1 ]; then
+	run
+else
+	set -m # a group of processes for each lane: it ends with all that it has begun
+	lanes=()
+	trap 'for group in "${lanes[@]}"; do kill -TERM -- "-$group"; done; exit 130' INT TERM
+	for ((n = 0; n < ${AT_ONCE:-3}; n++)); do
+		lane &
+		lanes+=($!)
+	done
+	wait "${lanes[@]}"
+fi
 echo "== summary"
-printf '%s\n' "${summary[@]}"
+bad=0
+for step in "${steps[@]}"; do
+	cat "$logs/$step.end" || bad=1
+	grep -qs '^FAILED' "$logs/$step.end" && bad=1
+	[ -f "$logs/$step.note" ] && [ "${STRICT:-}" = 1 ] && bad=1
+done
 exit $bad

@@ -244,7 +244,9 @@ func TestRestartBehindPool(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			b := k.start(t, 0, "INFER_LATENCY_MS=200")
-			g := inFrontOf(t, []*backend{b})
+			// Nobody looks at it while it starts: that would be evidence.
+			g := startGateway(t, options{file: "pools: {" + k.name + ": {health: {interval: 10m}}}", env: []string{b.setting()}})
+			g.awaitReady(t)
 			var all sync.WaitGroup
 			for range 10 {
 				all.Go(func() {
