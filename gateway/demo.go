@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -65,25 +66,50 @@ func (s simulators) close() {
 	}
 }
 
-// welcome says what to try next, and which limits are on.
-func welcome(s *config.Settings) string {
+// engines asks those engines of -demo that are not simulated.
+func (s simulators) engines(settings *config.Settings) []finding {
+	if s["LLM_SERVICE_URL"] != nil {
+		return nil
+	}
+	own := *settings
+	own.Pools = slices.DeleteFunc(slices.Clone(own.Pools), func(p config.Pool) bool { return p.Name != "llm" })
+	own.RateLimit.Enabled, own.Cache.Enabled = false, false
+	return survey(context.Background(), &own)
+}
+
+// welcome says what is there, what to try next, and which limits are on.
+func welcome(s *config.Settings, port int, engines []finding) string {
 	limits := "No rate limit is on."
 	if r := s.RateLimit; r.Enabled {
 		limits = fmt.Sprintf("Limits: %v requests a second (bursts of %d) for one client, %v (%d) for all together.\n"+
 			"For a load test: RATE_LIMIT_ENABLED=false make run", r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst)
 	}
-	scheme := "http"
+	scheme, backends, model := "http", "with simulated backends. Try:", "sim-llm"
 	if s.TLS.Certificate != nil {
 		scheme = "https"
 	}
-	return strings.NewReplacer("http:", scheme+":", "PORT", strconv.Itoa(s.Port), "LIMITS", limits).Replace(`
-aigateway is listening on http://localhost:PORT, with simulated backends. Try:
+	if engines != nil {
+		var found strings.Builder
+		tell(&found, engines)
+		backends = "in front of\n\n" + indent(strings.TrimSpace(found.String())) + "\n\nThe other backends are simulated. Try:"
+	}
+	for _, f := range slices.Backward(engines) {
+		if len(f.models) > 0 {
+			model = f.models[0]
+		}
+	}
+	taken := ""
+	if port != s.Port {
+		taken = fmt.Sprintf(" (port %d is taken; PORT sets another)", s.Port)
+	}
+	return strings.NewReplacer("http:", scheme+":", "PORTTAKEN", strconv.Itoa(port)+taken, "PORT", strconv.Itoa(port), "LIMITS", limits, "BACKENDS", backends, "MODEL", model).Replace(`
+aigateway is listening on http://localhost:PORTTAKEN, BACKENDS
 
   curl http://localhost:PORT/healthz
   curl -d '{"prompt":"hello"}' http://localhost:PORT/infer/python
   curl 'http://localhost:PORT/infer?prompt=hello'
   curl http://localhost:PORT/v1/models
-  curl -N -d '{"model":"sim-llm","stream":true,"messages":[{"role":"user","content":"tell me a story"}]}' \
+  curl -N -d '{"model":"MODEL","stream":true,"messages":[{"role":"user","content":"tell me a story"}]}' \
        http://localhost:PORT/v1/chat/completions
 
 LIMITS

@@ -33,8 +33,8 @@ const (
 )
 
 type flags struct {
-	demo, check, print, schema, version, healthcheck bool
-	config, explain                                  string
+	demo, check, probe, print, schema, version, healthcheck bool
+	config, explain                                         string
 }
 
 func main() {
@@ -59,12 +59,12 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	in := config.Input{Environ: environ, File: f.config}
+	var sims simulators
 	if f.healthcheck {
 		return healthcheck(in, stderr)
 	}
 	if f.demo {
-		sims, err := startSimulators(environ)
-		if err != nil {
+		if sims, err = startSimulators(environ); err != nil {
 			fmt.Fprintln(stderr, err)
 			return exitFailed
 		}
@@ -89,6 +89,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		warn(stderr, warnings)
 		if f.check {
 			fmt.Fprintln(stdout, "the settings are fine")
+			if f.probe && !tell(stdout, survey(context.Background(), settings)) {
+				return exitFailed
+			}
 		} else {
 			settings.Print(stdout)
 		}
@@ -100,7 +103,11 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	lines := telemetry.NewLines(stderr)
 	defer lines.Close()
 	warn(lines, warnings)
-	return serve(settings, in, stdout, lines)
+	var hello func(port int)
+	if f.demo {
+		hello = func(port int) { fmt.Fprint(stdout, welcome(settings, port, sims.engines(settings))) }
+	}
+	return serve(settings, in, hello, lines)
 }
 
 func parse(args []string, stderr io.Writer) (flags, error) {
@@ -110,6 +117,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.BoolVar(&f.demo, "demo", false, "run simulated backends inside the process")
 	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
 	set.BoolVar(&f.check, "check", false, "check the settings and exit")
+	set.BoolVar(&f.probe, "probe", false, "with -check: ask every upstream and Redis once, and say what they are")
 	set.BoolVar(&f.print, "print-config", false, "print the effective settings and where each comes from, and exit")
 	set.BoolVar(&f.schema, "schema", false, "print a JSON Schema of the configuration file, for editors, and exit")
 	set.StringVar(&f.explain, "explain", "", "say what a `SETTING` is, what it is set to and by whom, and exit")
@@ -131,8 +139,8 @@ func warn(to io.Writer, warnings []string) {
 	}
 }
 
-// serve runs the gateway until a signal ends it.
-func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemetry.Lines) int {
+// serve runs the gateway until a signal ends it. hello is called, once the gateway listens, with its port; nil: by -demo alone.
+func serve(s *config.Settings, in config.Input, hello func(port int), lines *telemetry.Lines) int {
 	level := new(slog.LevelVar)
 	level.Set(s.LogLevel)
 	log := slog.New(slog.NewJSONHandler(lines, &slog.HandlerOptions{Level: level}))
@@ -147,15 +155,15 @@ func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemet
 		fmt.Fprintln(lines, err)
 		return exitFailed
 	}
-	socket, err := process.Listen(in.Environ, s.Port, s.HandoverSocket)
+	socket, err := listen(s, in)
 	if err != nil {
 		g.Close()
 		fmt.Fprintf(lines, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
 		return exitFailed
 	}
 	log.Info("listening", "port", socket.Port(), "version", version)
-	if in.Demo != nil {
-		go fmt.Fprint(stdout, welcome(s)) // whoever reads it may take their time
+	if hello != nil {
+		go hello(socket.Port()) // whoever reads it may take their time
 	}
 	served := make(chan error, 2)
 	if s.Admin.Addr != "" {
@@ -172,6 +180,19 @@ func serve(s *config.Settings, in config.Input, stdout io.Writer, lines *telemet
 	go func() { served <- g.Serve(socket) }()
 	running := service{gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
 	return running.untilEnd(&reloader{in: in, gateway: g, log: log, level: level, notify: process.NewNotifier(in.Environ)}, s, hangUp)
+}
+
+// listen takes the port of the settings. -demo takes another one if nobody has set it and it is taken: by an engine, perhaps, that
+// it is to stand in front of.
+func listen(s *config.Settings, in config.Input) (*process.Socket, error) {
+	socket, err := process.Listen(in.Environ, s.Port, s.HandoverSocket)
+	if in.Demo == nil || !s.IsDefault("PORT") {
+		return socket, err
+	}
+	for port := s.Port + 1; errors.Is(err, syscall.EADDRINUSE) && port < s.Port+10; port++ {
+		socket, err = process.Listen(in.Environ, port, s.HandoverSocket)
+	}
+	return socket, err
 }
 
 // A service is a gateway that serves.

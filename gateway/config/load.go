@@ -312,3 +312,6 @@ func matchOrder(a, b Route) int {
 		cmp.Compare(a.Path, b.Path),
 	)
 }
+
+// IsDefault tells whether nobody has set a setting, by its variable's name.
+func (s *Settings) IsDefault(name string) bool { return s.given.values[name].from == byDefault }

@@ -225,3 +225,20 @@ func TestPortInUse(t *testing.T) {
 		t.Errorf("the one that has the port: %v", a)
 	}
 }
+
+// What describes the settings is there without a gateway.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	if r := gatewayRun(t, nil, "-schema"); r.code != 0 || !strings.Contains(r.stdout, `"$schema": "https://json-schema.org/draft/2020-12/schema"`) || r.stderr != "" {
+		t.Errorf("-schema: %d %.200s %s", r.code, r.stdout, r.stderr)
+	}
+	if r := gatewayRun(t, []string{"CLIENT_RPS=7"}, "-explain", "client_rps"); r.code != 0 || !strings.Contains(r.stdout, "now:         7 (environment)") {
+		t.Errorf("-explain: %+v", r)
+	}
+	if r := gatewayRun(t, nil, "-explain", "CLIENT_RSP"); r.code != 2 || r.stdout != "" || r.stderr != "there is no setting CLIENT_RSP; did you mean CLIENT_RPS?\n" {
+		t.Errorf("-explain of what is not there: %+v", r)
+	}
+	if r := gatewayRun(t, []string{"PY_SERVICE_URL=http://127.0.0.1:1"}, "-check", "-probe"); r.code != 1 || !strings.Contains(r.stdout, "pool python, http://127.0.0.1:1: cannot be reached") {
+		t.Errorf("-check -probe: %+v", r)
+	}
+}
