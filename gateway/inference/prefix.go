@@ -1,7 +1,6 @@
 package inference
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"math/bits"
 )
@@ -19,26 +18,10 @@ const (
 // texts are the members that a model reads.
 var texts = [...]Member{SystemMember, MessagesMember, PromptMember, InputMember}
 
-// A PrefixKey makes hashes that nobody outside the process can make equal. It never changes.
-type PrefixKey struct{ keys keys }
-
-// NewPrefixKey makes a key that nobody knows.
-func NewPrefixKey() *PrefixKey {
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // it never fails
-	k := new(PrefixKey)
-	for i := range k.keys {
-		k.keys[i] = word(random[8*i:])
-	}
-	return k
-}
-
 // A Prefix hashes how a prompt begins while its body comes. Reset makes it ready for another one.
 type Prefix struct {
-	key    *PrefixKey
 	left   int // bytes that are still looked at
 	chain  uint64
-	guess  uint64
 	text   int64 // where the text begins that was read last, and 1
 	short  int   // bytes in block
 	n      int
@@ -47,9 +30,7 @@ type Prefix struct {
 }
 
 // Reset makes p ready for a body.
-func (p *Prefix) Reset(key *PrefixKey) {
-	p.key, p.left, p.chain, p.guess, p.text, p.short, p.n = key, prefixBytes, 0, 0, 0, 0, 0
-}
+func (p *Prefix) Reset() { p.left, p.chain, p.text, p.short, p.n = prefixBytes, 0, 0, 0, 0 }
 
 // Full tells whether nothing that may still come of the body matters.
 func (p *Prefix) Full() bool { return p.left == 0 }
@@ -108,26 +89,22 @@ func (p *Prefix) add(block []byte) {
 	if p.n == len(p.hashes) {
 		return
 	}
-	p.chain = fold(p.chain, p.key.keys.hash(block))
+	p.chain = fold(p.chain, hash(block))
 	p.hashes[p.n] = p.chain
-	if p.n == 0 {
-		p.guess = sharedKeys.hash(block)
-	}
 	p.n++
 }
 
 // Hashes are those of the blocks with which the prompt begins, as far as it has been read, for a model and a tenant; the last block counts
-// only if it is whole, for what follows may be a part of it. guess is a hash of the first block that is the same in every
-// process; 0 if there is no block. p must be Reset before it reads on.
-func (p *Prefix) Hashes(model, tenant []byte) (hashes []uint64, guess uint64) {
+// only if it is whole, for what follows may be a part of it. They are the same in every process. p must be Reset before it reads on.
+func (p *Prefix) Hashes(model, tenant []byte) []uint64 {
 	if p.n == 0 {
-		return nil, 0
+		return nil
 	}
-	of := fold(p.key.keys.hash(model), p.key.keys.hash(tenant))
+	of := fold(hash(model), hash(tenant))
 	for i := range p.hashes[:p.n] {
 		p.hashes[i] = fold(of, p.hashes[i])
 	}
-	return p.hashes[:p.n], max(1, fold(fold(sharedKeys.hash(model), sharedKeys.hash(tenant)), p.guess))
+	return p.hashes[:p.n]
 }
 
 // fold chains a hash to one before it.
@@ -135,32 +112,35 @@ func fold(chain, h uint64) uint64 {
 	return multiply(chain^0x9e3779b97f4a7c15, h^0xd1b54a32d192ed03) ^ bits.RotateLeft64(chain, 32)
 }
 
-// keys are secret, or else shared by all processes: then who makes texts collide gets a hot upstream, whose load is bounded.
-type keys [4]uint64
+// keys of the lanes, and of what they become.
+const (
+	key0 = 0xa0761d6478bd642f
+	key1 = 0xe7037ed1a0b428db
+	key2 = 0x8ebc6af09c88c6e3
+	key3 = 0x589965cc75374cc3
+)
 
-var sharedKeys = keys{0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3, 0x589965cc75374cc3}
-
-// hash is a chain of multiplications on each of four lanes, which a processor makes side by side. Who does not know the keys knows no
-// state of a lane, and so cannot make two texts equal but by chance.
-func (k *keys) hash(b []byte) uint64 {
+// hash is a chain of multiplications on each of four lanes, which a processor makes side by side. It has no secret, so that replicas agree:
+// who makes texts collide sends his own requests to one upstream, whose load is bounded.
+func hash(b []byte) uint64 {
 	n := uint64(len(b))
-	x, y, z, w := k[0]^n, k[1], k[2], k[3]
+	x, y, z, w := key0^n, uint64(key1), uint64(key2), uint64(key3)
 	for ; len(b) >= 64; b = b[64:] {
-		x = multiply(x^word(b), word(b[8:])^k[1])
-		y = multiply(y^word(b[16:]), word(b[24:])^k[2])
-		z = multiply(z^word(b[32:]), word(b[40:])^k[3])
-		w = multiply(w^word(b[48:]), word(b[56:])^k[0])
+		x = multiply(x^word(b), word(b[8:])^key1)
+		y = multiply(y^word(b[16:]), word(b[24:])^key2)
+		z = multiply(z^word(b[32:]), word(b[40:])^key3)
+		w = multiply(w^word(b[48:]), word(b[56:])^key0)
 	}
 	if len(b) > 0 {
 		var rest [64]byte
 		copy(rest[:], b)
 		b = rest[:]
-		x = multiply(x^word(b), word(b[8:])^k[1])
-		y = multiply(y^word(b[16:]), word(b[24:])^k[2])
-		z = multiply(z^word(b[32:]), word(b[40:])^k[3])
-		w = multiply(w^word(b[48:]), word(b[56:])^k[0])
+		x = multiply(x^word(b), word(b[8:])^key1)
+		y = multiply(y^word(b[16:]), word(b[24:])^key2)
+		z = multiply(z^word(b[32:]), word(b[40:])^key3)
+		w = multiply(w^word(b[48:]), word(b[56:])^key0)
 	}
-	return multiply(multiply(x^k[2], y^k[3])^k[1], multiply(z^k[0], w^k[1])^n)
+	return multiply(multiply(x^key2, y^key3)^key1, multiply(z^key0, w^key1)^n)
 }
 
 func word(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }

@@ -10,14 +10,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-var testKey = NewPrefixKey()
-
 // hashesOf are a body's hashes, read in pieces of that size.
-func hashesOf(t testing.TB, body string, piece int, model, tenant string) ([]uint64, uint64) {
+func hashesOf(t testing.TB, body string, piece int, model, tenant string) []uint64 {
 	t.Helper()
 	var s Scanner
 	var p Prefix
-	p.Reset(testKey)
+	p.Reset()
 	for from := 0; from < len(body); from += piece {
 		part := []byte(body[from:min(len(body), from+piece)])
 		if r := s.Scan(part); r != Accepted {
@@ -26,8 +24,7 @@ func hashesOf(t testing.TB, body string, piece int, model, tenant string) ([]uin
 		p.Read(&s, part)
 		clear(part) // it was borrowed
 	}
-	hashes, guess := p.Hashes([]byte(model), []byte(tenant))
-	return slices.Clone(hashes), guess
+	return slices.Clone(p.Hashes([]byte(model), []byte(tenant)))
 }
 
 func message(role string, n int) string {
@@ -42,11 +39,10 @@ func chat(before string, messages ...string) string {
 func TestPrefixGrows(t *testing.T) {
 	messages := []string{message("system", 3000)}
 	var before []uint64
-	var first uint64
 	for turn := range 30 {
 		messages = append(messages, message("user", 200+100*turn), message("assistant", 700))
 		body := chat("", messages...)
-		hashes, guess := hashesOf(t, body, len(body), "m", "t")
+		hashes := hashesOf(t, body, len(body), "m", "t")
 		if len(hashes) < len(before) || !slices.Equal(hashes[:len(before)], before) {
 			t.Fatalf("turn %d does not begin as the one before", turn)
 		}
@@ -54,14 +50,8 @@ func TestPrefixGrows(t *testing.T) {
 		if want := min(64, length/1024); len(hashes) != want {
 			t.Errorf("%d hashes of %d bytes, want %d", len(hashes), length, want)
 		}
-		if first == 0 {
-			first = guess
-		}
-		if guess != first {
-			t.Error("the guess changes while the conversation grows")
-		}
 		for _, piece := range []int{1, 7, 1000, 1024, 4099} {
-			if again, g := hashesOf(t, body, piece, "m", "t"); !slices.Equal(again, hashes) || g != guess {
+			if again := hashesOf(t, body, piece, "m", "t"); !slices.Equal(again, hashes) {
 				t.Fatalf("in pieces of %d: other hashes", piece)
 			}
 		}
@@ -75,18 +65,10 @@ func TestPrefixGrows(t *testing.T) {
 // What the model does not read makes no difference; what it reads, the model and the tenant do.
 func TestWhatIsHashed(t *testing.T) {
 	long, other := message("user", 5000), message("user", 5008)
-	base, guess := hashesOf(t, chat("", long), 1<<20, "m", "t")
-	same := func(body, model, tenant string) bool {
-		t.Helper()
-		h, g := hashesOf(t, body, 1<<20, model, tenant)
-		if (g == guess) != slices.Equal(h, base) {
-			t.Errorf("hashes and guess disagree: %.80s", body)
-		}
-		return slices.Equal(h, base)
-	}
+	base := hashesOf(t, chat("", long), 1<<20, "m", "t")
 	f := func(want bool, body, model, tenant string) {
 		t.Helper()
-		if same(body, model, tenant) != want {
+		if h := hashesOf(t, body, 1<<20, model, tenant); slices.Equal(h, base) != want || want == (h[0] != base[0]) {
 			t.Errorf("equal is not %v: %s, %s, %.80s", want, model, tenant, body)
 		}
 	}
@@ -97,40 +79,40 @@ func TestWhatIsHashed(t *testing.T) {
 	f(false, chat("", long), "t", "m")
 	f(false, chat("", message("system", 5000)), "m", "t")
 	f(false, chat(`"system":"x",`, long), "m", "t")
-	if h, _ := hashesOf(t, chat("", other), 1<<20, "m", "t"); len(h) != len(base) || h[0] != base[0] || h[len(h)-1] != base[len(base)-1] {
+	if h := hashesOf(t, chat("", other), 1<<20, "m", "t"); len(h) != len(base) || h[0] != base[0] || h[len(h)-1] != base[len(base)-1] {
 		t.Error("what follows the last block is hashed, or blocks before it are not")
 	}
 
 	// A short system prompt is a block of its own, wherever its members stand, and however often.
-	h, _ := hashesOf(t, `{"system":"be brief","messages":[`+long+`]}`, 1<<20, "m", "t")
+	h := hashesOf(t, `{"system":"be brief","messages":[`+long+`]}`, 1<<20, "m", "t")
 	if len(h) != 1+len(base) {
 		t.Errorf("%d hashes with a system prompt, %d without", len(h), len(base))
 	}
-	if twice, _ := hashesOf(t, `{"system":"be brief","messages":[`+long+`],"system":"be long"}`, 1<<20, "m", "t"); !slices.Equal(twice, h) {
+	if twice := hashesOf(t, `{"system":"be brief","messages":[`+long+`],"system":"be long"}`, 1<<20, "m", "t"); !slices.Equal(twice, h) {
 		t.Error("a second system prompt counts")
 	}
-	if behind, _ := hashesOf(t, `{"messages":[`+long+`],"system":"be brief"}`, 5, "m", "t"); !slices.Equal(behind[:len(base)], base) {
+	if behind := hashesOf(t, `{"messages":[`+long+`],"system":"be brief"}`, 5, "m", "t"); !slices.Equal(behind[:len(base)], base) {
 		t.Error("a system prompt behind the messages is read before them")
 	}
 	for _, body := range []string{`{}`, `{"messages":[]}`, chat("", message("user", 900)), `{"model":"m","input":7}`, `{"messages":null}`} {
-		if h, g := hashesOf(t, body, 1<<20, "m", "t"); len(h) != 0 || g != 0 {
-			t.Errorf("%s: %v, %d", body, h, g)
+		if h := hashesOf(t, body, 1<<20, "m", "t"); len(h) != 0 {
+			t.Errorf("%s: %v", body, h)
 		}
 	}
 	for _, body := range []string{`{"prompt":"` + strings.Repeat("x", 3000) + `"}`, `{"input":["` + strings.Repeat("x", 3000) + `"]}`} {
 		for _, piece := range []int{3, 1 << 20} {
-			if h, _ := hashesOf(t, body, piece, "m", "t"); len(h) != 2 {
+			if h := hashesOf(t, body, piece, "m", "t"); len(h) != 2 {
 				t.Errorf("%.20s: %d hashes", body, len(h))
 			}
 		}
 	}
 }
 
-// The first guess must be the same in every replica, of every release that meets another one in a roll-out.
-func TestGuessIsShared(t *testing.T) {
-	_, guess := hashesOf(t, `{"prompt":"`+strings.Repeat("0123456789", 200)+`"}`, 100, "llama", "team-a")
-	if want := uint64(3626075935495337717); guess != want {
-		t.Errorf("got %d", guess)
+// The hashes must be the same in every replica, of every release that meets another one in a roll-out.
+func TestHashesAreShared(t *testing.T) {
+	got := hashesOf(t, `{"prompt":"`+strings.Repeat("0123456789", 200)+`"}`, 100, "llama", "team-a")
+	if want := []uint64{18037669779704305085}; !slices.Equal(got, want) {
+		t.Errorf("got %d", got)
 	}
 }
 
@@ -141,7 +123,7 @@ func TestAllocPrefix(t *testing.T) {
 	model, tenant := []byte("m"), []byte("t")
 	if n := testing.AllocsPerRun(50, func() {
 		s.Reset()
-		p.Reset(testKey)
+		p.Reset()
 		s.Scan(body)
 		p.Read(&s, body)
 		p.Hashes(model, tenant)
@@ -158,7 +140,7 @@ func FuzzPrefix(f *testing.F) {
 		read := func(n int) []uint64 {
 			var s Scanner
 			var p Prefix
-			p.Reset(testKey)
+			p.Reset()
 			for part := range slices.Chunk(body, n) {
 				if s.Scan(part) != Accepted {
 					return nil
@@ -168,8 +150,7 @@ func FuzzPrefix(f *testing.F) {
 			if s.End() != Accepted {
 				return nil
 			}
-			h, _ := p.Hashes(nil, nil)
-			return slices.Clone(h)
+			return slices.Clone(p.Hashes(nil, nil))
 		}
 		if a, b := read(len(body)+1), read(int(piece)+1); !slices.Equal(a, b) {
 			t.Errorf("%v, %v", a, b)
@@ -194,7 +175,7 @@ func BenchmarkPrefix(b *testing.B) {
 		var p Prefix
 		scanned.Scan(body)
 		run("impl=prefix", func() {
-			p.Reset(testKey)
+			p.Reset()
 			p.Read(&scanned, body)
 			p.Hashes(nil, nil)
 		})

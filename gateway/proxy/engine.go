@@ -18,7 +18,9 @@ const (
 	maxEnginePage = 256 << 10
 
 	fades   = 3 // readings, after which a figure that no other one has replaced says nothing any more
-	freezes = 5 // readings without a change, while requests came and went: those figures are of another time
+	freezes = 5 // readings without a change, of an engine that says it is at work: those figures are of another time
+	leap    = 8 // requests of others by which an engine's load changes between two readings, beside what we gave it or had back: those
+	leaps   = 2 // so many more often than not say nothing about the next moment
 
 	vetoWaiting = 8
 	vetoKV      = 0.95
@@ -40,6 +42,7 @@ type told struct {
 	Load
 	inflight int64 // that we had there at the time
 	others   int64 // that it had and we had not given it
+	most     int64 // that it may count for, whatever it says
 	left     int64 // of fades
 }
 
@@ -50,12 +53,12 @@ func (t *told) more(inflight int64) int64 {
 		return 0
 	}
 	waiting := t.Waiting - max(0, t.inflight-inflight)
-	return max(0, waiting, t.others) * t.left / fades
+	return min(t.most, max(0, waiting, t.others)) * t.left / fades
 }
 
 // vetoes tells whether the engine must not get a request for what it has read alone.
 func (t *told) vetoes(inflight int64) bool {
-	return t != nil && (t.Waiting-max(0, t.inflight-inflight) >= vetoWaiting || t.KV >= vetoKV)
+	return t != nil && (t.Waiting-max(0, t.inflight-inflight) >= vetoWaiting || t.KV >= vetoKV && t.Running+t.Waiting > 0)
 }
 
 // A reading is what is known of an upstream's engine.
@@ -120,8 +123,9 @@ type engineReader struct {
 	buffer   []byte
 	page     int   // of enginePages
 	unread   int   // answers in a row that were no page of metrics
-	begun    int64 // requests, at the last reading
+	had      int64 // requests of ours, at the last reading
 	frozen   int   // readings that said the same
+	leapt    int   // readings that differed too much, less those that did not
 }
 
 // next asks once, and returns when to ask again.
@@ -159,22 +163,41 @@ func (r *engineReader) next(ctx context.Context, pool *Pool) (wait time.Duration
 	return readEvery
 }
 
-// tell makes what the engine has said count, had being how many of its requests are ours.
+// tell makes what the engine has said count, had being how many of its requests are ours. It is not taken for true against what is seen: figures that stand
+// still, or leap about, are of no use.
 func (r *engineReader) tell(l Load, had int64) {
 	u := r.upstream
-	if before, now := u.engine.last.Load(), u.begun(); before != nil && now != r.begun && l.Running == before.Running && l.Waiting == before.Waiting && l.KV == before.KV {
-		r.frozen++
-	} else if now != r.begun {
-		r.frozen = 0
+	if before := u.engine.last.Load(); before != nil {
+		r.compare(l, *before, had)
 	}
-	r.begun = u.begun()
+	r.had = had
 	u.engine.last.Store(&l)
-	if r.frozen >= freezes {
+	if r.frozen >= freezes || r.leapt >= leaps {
 		r.fade()
 		return
 	}
-	u.told.Store(&told{Load: l, inflight: had, others: max(0, l.Running+l.Waiting-had), left: fades})
-	u.owner.Load().addUp()
+	pool := u.owner.Load()
+	ours := int64(0)
+	for _, v := range pool.Upstreams {
+		ours += v.inflight.Load()
+	}
+	u.told.Store(&told{Load: l, inflight: had, others: max(0, l.Running+l.Waiting-had), left: fades, most: spareLoad + 2*ours/int64(len(pool.Upstreams))})
+	pool.addUp()
+}
+
+// compare looks for what no engine at work says from one reading to the next.
+func (r *engineReader) compare(l, before Load, had int64) {
+	if same := l.Running == before.Running && l.Waiting == before.Waiting && l.KV == before.KV; same && l.Running+l.Waiting > 0 && (l.KV > 0 || had != r.had) {
+		r.frozen++
+	} else if !same {
+		r.frozen = 0
+	}
+	others := l.Running + l.Waiting - had - (before.Running + before.Waiting - r.had)
+	if max(others, -others) > leap {
+		r.leapt = min(2*leaps, r.leapt+1)
+	} else {
+		r.leapt = max(0, r.leapt-1)
+	}
 }
 
 // fade makes what the engine said before count less, and in the end nothing.

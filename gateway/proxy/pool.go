@@ -47,7 +47,7 @@ func newPool(c config.Pool) *Pool {
 	p.sums = p.balance == hashed || p.balance == byPrefix
 	p.engine = string(c.Engine)
 	if p.balance == byPrefix {
-		p.load.prefixes = new(prefixes)
+		p.load.prefixes = newPrefixes()
 	}
 	p.queue.pool.Store(p)
 	p.budget.start()
@@ -87,7 +87,7 @@ func (p *Pool) pickFor(x *Request, tried []*Upstream) (*Upstream, Fault) {
 		return p.pickFrom(r, x.hashKey(p), tried)
 	}
 	if len(r.candidates) > 1 {
-		if s := r.byPrefix(x.Prefix, x.Guess); !slices.Contains(tried, s.Upstream) && p.acquire(s.Upstream) {
+		if s := r.byPrefix(x.Prefix); !slices.Contains(tried, s.Upstream) && p.acquire(s.Upstream) {
 			return s.Upstream, None
 		}
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -24,11 +25,15 @@ const (
 )
 
 // A prefixes remembers which upstream has read which blocks. It never grows; of a set that is full, the oldest entry is
-// replaced. What it says is a guess: an engine may have forgotten, and two requests at once may cost each other an entry.
+// replaced. What it says is a guess: an engine may have forgotten, and two requests at once may cost each other an entry. The hashes
+// that come in are the same for all replicas; its own are of a key that nobody knows, so that nobody can choose whose entries to push out.
 type prefixes struct {
+	key     uint64
 	blocks  atomic.Uint32 // noted so far
 	entries [prefixSets * prefixWays]atomic.Uint64
 }
+
+func newPrefixes() *prefixes { return &prefixes{key: rand.Uint64()} }
 
 func tagOf(h uint64) uint64 { return max(1, h>>tagShift) }
 
@@ -45,10 +50,10 @@ func (t *prefixes) note(prompt []uint64, place uint16) {
 	now := uint64(t.blocks.Add(uint32(len(prompt)))) >> stampShift & stampMask
 	touched := uint64(0)
 	for _, h := range prompt { // all at once: a store waits for what is loaded before it
-		touched ^= t.set(h)[0].Load()
+		touched ^= t.set(mix(h ^ t.key))[0].Load()
 	}
 	for _, h := range prompt {
-		t.put(h, uint64(place), now)
+		t.put(mix(h^t.key), uint64(place), now)
 	}
 	runtime.KeepAlive(touched)
 }
@@ -106,8 +111,10 @@ type readers struct {
 
 // readersOf looks one block up.
 func (r *picker) readersOf(h uint64) (found readers) {
+	t := r.load.prefixes
+	h = mix(h ^ t.key)
 	tag := tagOf(h)
-	set := r.load.prefixes.set(h)
+	set := t.set(h)
 	for i := range set {
 		e := set[i].Load()
 		if e>>tagShift != tag {
@@ -158,32 +165,59 @@ const (
 )
 
 // byPrefix is the candidate for a prompt.
-func (r *picker) byPrefix(prompt []uint64, guess uint64) *candidate {
+func (r *picker) byPrefix(prompt []uint64) *candidate {
 	if len(prompt) == 0 {
-		return r.lessBusyUnvetoed()
+		return r.lessBusyOfTwo()
 	}
 	depth, found := r.longest(prompt)
 	r.load.blocks.Add(int64(len(prompt)))
-	all := r.all()
-	var best *candidate
-	for _, c := range found.who[:found.n] {
-		if s := &r.candidates[c]; r.bears(s, all, spareLoad) && (best == nil || s.busier(best) < 0) {
+	all, way := r.all(), byMatch
+	s := r.guess(prompt[depth:], found, all)
+	switch {
+	case s != nil && depth == 0:
+		way = byGuess
+	case s == nil && depth > 0:
+		if s = r.leastBusyOf(found, all); s == nil {
+			way = bySpill
+		}
+	case s == nil:
+		way = byGuess
+	}
+	if s == nil {
+		s = r.lessBusyOfTwo()
+	}
+	if way == byMatch {
+		r.load.found.Add(int64(depth))
+	}
+	r.load.ways[way].Add(1)
+	return s
+}
+
+// guess is where all replicas would send what of a prompt nobody has read, without talking: the winner of a rendezvous by its first block. If several
+// have read what goes before, as of a system prompt that many share, only one of them will do. Nil: nobody has that claim, or who has is busier than others.
+func (r *picker) guess(unread []uint64, found readers, all int64) *candidate {
+	if len(unread) == 0 || found.n == 1 {
+		return nil
+	}
+	c := r.slots[unread[0]%hashSlots]
+	if found.n > 0 && !slices.Contains(found.who[:found.n], c) || !r.bears(&r.candidates[c], all, spareGuess) {
+		return nil
+	}
+	return &r.candidates[c]
+}
+
+// leastBusyOf is the least busy of those that have read a prompt; nil if all have too much to do.
+func (r *picker) leastBusyOf(found readers, all int64) (best *candidate) {
+	from := 0
+	if found.n > 1 {
+		from = rand.IntN(found.n)
+	}
+	for i := range found.n {
+		s := &r.candidates[found.who[(from+i)%found.n]]
+		if r.bears(s, all, spareLoad) && (best == nil || s.busier(best) < 0) {
 			best = s
 		}
 	}
-	way := byMatch
-	switch {
-	case best != nil:
-		r.load.found.Add(int64(depth))
-	case depth > 0:
-		way, best = bySpill, r.lessBusyUnvetoed()
-	default:
-		way, best = byGuess, &r.candidates[r.slots[guess%hashSlots]]
-		if guess == 0 || !r.bears(best, all, spareGuess) {
-			best = r.lessBusyUnvetoed()
-		}
-	}
-	r.load.ways[way].Add(1)
 	return best
 }
 
@@ -214,6 +248,21 @@ const spareGuess = 1
 // and so many requests.
 func (r *picker) bears(s *candidate, all, spare int64) bool {
 	return 4*(s.busy()-spare)*r.total <= loadQuarters*all*s.weight && !s.told.Load().vetoes(s.inflight.Load())
+}
+
+// Choices is how requests with a prompt came to their upstreams, and how much of the prompts those had read before.
+type Choices struct {
+	Matched, Guessed, Spilled int64 // by what it had read; by a hash, nobody had read it; who had read it had too much to do
+	Blocks, Known             int64 // of 1 KB: of all prompts, and of these known to the upstream that was chosen
+}
+
+// Choices of a pool that does not go by prefix are zero, and so are those of no pool.
+func (p *Pool) Choices() Choices {
+	if p == nil {
+		return Choices{}
+	}
+	l := &p.load
+	return Choices{l.ways[byMatch].Load(), l.ways[byGuess].Load(), l.ways[bySpill].Load(), l.blocks.Load(), l.found.Load()}
 }
 
 // number gives upstreams that are new to the pool a place in its table, and the table forgets who had it before.

@@ -28,7 +28,7 @@ func (p *Pool) pickPrompt(t *testing.T, prompt []uint64) *Upstream {
 
 func (p *Pool) peekPrompt(t *testing.T, prompt []uint64) *Upstream {
 	t.Helper()
-	u, f := p.pickFor(&Request{Targets: []Target{{Pool: p}}, Prefix: prompt, Guess: prompt[0]}, nil)
+	u, f := p.pickFor(&Request{Targets: []Target{{Pool: p}}, Prefix: prompt}, nil)
 	if f != None {
 		t.Fatal(f)
 	}
@@ -89,7 +89,7 @@ func TestWhoHasReadItIsPassedBy(t *testing.T) {
 		p.addUp()
 		times := 0
 		for range 200 {
-			got, fault := p.pickFor(&Request{Targets: []Target{{Pool: p}}, Prefix: append(long[:10:10], 1, 2), Guess: 1}, nil)
+			got, fault := p.pickFor(&Request{Targets: []Target{{Pool: p}}, Prefix: append(long[:10:10], 1, 2)}, nil)
 			if fault != None {
 				t.Fatal(what, fault)
 			}
@@ -98,7 +98,7 @@ func TestWhoHasReadItIsPassedBy(t *testing.T) {
 			}
 			p.release(got)
 		}
-		if passed && times > 50 || !passed && times != 200 { // two draws of two may lead there
+		if passed && times > 75 || !passed && times != 200 { // two draws of two may lead there
 			t.Errorf("%s: it got %d of 200", what, times)
 		}
 	}
@@ -112,7 +112,8 @@ func TestWhoHasReadItIsPassedBy(t *testing.T) {
 		}
 	}
 	says := func(l Load) func(p *Pool, u *Upstream) {
-		return func(_ *Pool, u *Upstream) { u.told.Store(&told{Load: l, left: fades}) }
+		l.Running = 1
+		return func(_ *Pool, u *Upstream) { u.told.Store(&told{Load: l, left: fades, most: 100}) }
 	}
 	f("idle", false, func(*Pool, *Upstream) {})
 	f("5 of 5 in flight", false, hold(5)) // at most 1.25 × 5/4 + 4
@@ -193,7 +194,7 @@ func TestPlacesAfterReload(t *testing.T) {
 
 func TestAllocPrefix(t *testing.T) {
 	p := poolOf(byPrefix, ones(8)...)
-	x := &Request{Targets: []Target{{Pool: p}}, Prefix: prompt(1, 64), Guess: 5}
+	x := &Request{Targets: []Target{{Pool: p}}, Prefix: prompt(1, 64)}
 	if n := testing.AllocsPerRun(100, func() {
 		u, _ := p.pickFor(x, nil)
 		p.load.prefixes.note(x.Prefix, u.place)
@@ -214,7 +215,7 @@ func BenchmarkPrefix(b *testing.B) {
 					p := poolOf(balance, ones(8)...)
 					all := make([]Request, conversations)
 					for i := range all {
-						all[i] = Request{Targets: []Target{{Pool: p}}, Prefix: prompt(i, blocks), Guess: mix(uint64(i))}
+						all[i] = Request{Targets: []Target{{Pool: p}}, Prefix: prompt(i, blocks)}
 						all[i].ClientKey = []byte(fmt.Sprint(i))
 						if balance == byPrefix {
 							p.load.prefixes.note(all[i].Prefix[:blocks-1], uint16(i%8))
@@ -233,7 +234,7 @@ func BenchmarkPrefix(b *testing.B) {
 	}
 	for _, blocks := range []int{4, 64} {
 		b.Run(fmt.Sprintf("note/blocks=%d", blocks), func(b *testing.B) {
-			t := new(prefixes)
+			t := newPrefixes()
 			all := make([][]uint64, conversations)
 			for i := range all {
 				all[i] = prompt(i, blocks)

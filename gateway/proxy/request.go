@@ -42,7 +42,6 @@ type Request struct {
 	ClientKey   []byte   // who asks, for a pool that hashes by client
 	Generates   bool     // it is of OpenAI's API: an upstream may take its time of a generation for the head
 	Prefix      []uint64 // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
-	Guess       uint64   // a hash of the same that all replicas share; 0: none
 	Drop        []string // lines of the response whose names begin so, in lower case, go no further
 	Meter       Meter    // decides whether the request goes on, and sees what it costs; nil: it does
 	Filter      Filter   // takes something out of an event stream; nil: nothing
