@@ -89,7 +89,7 @@ func (p *Prefix) add(block []byte) {
 	if p.n == len(p.hashes) {
 		return
 	}
-	p.chain = fold(p.chain, hash(block))
+	p.chain = fold(p.chain, blockHash(block))
 	p.hashes[p.n] = p.chain
 	p.n++
 }
@@ -100,7 +100,7 @@ func (p *Prefix) Hashes(model, tenant []byte) []uint64 {
 	if p.n == 0 {
 		return nil
 	}
-	of := fold(hash(model), hash(tenant))
+	of := fold(blockHash(model), blockHash(tenant))
 	for i := range p.hashes[:p.n] {
 		p.hashes[i] = fold(of, p.hashes[i])
 	}
@@ -120,9 +120,9 @@ const (
 	key3 = 0x589965cc75374cc3
 )
 
-// hash is a chain of multiplications on each of four lanes, which a processor makes side by side. It has no secret, so that replicas agree:
+// blockHash is a chain of multiplications on each of four lanes, which a processor makes side by side. It has no secret, so that replicas agree:
 // who makes texts collide sends his own requests to one upstream, whose load is bounded.
-func hash(b []byte) uint64 {
+func blockHash(b []byte) uint64 {
 	n := uint64(len(b))
 	x, y, z, w := key0^n, uint64(key1), uint64(key2), uint64(key3)
 	for ; len(b) >= 64; b = b[64:] {
