@@ -352,8 +352,10 @@ func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net
 	case "httputil":
 		return serveHTTPUtil(ln, upstream, dial)
 	}
-	if look, ok := looks[as]; ok {
-		return look.serve(ln, upstream, dial)
+	for _, known := range []map[string]look{looks, asks} {
+		if l, ok := known[as]; ok {
+			return l.serve(ln, upstream, dial)
+		}
 	}
 	return fmt.Errorf("there is no proxy %q", as)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"aigateway/gateway/config"
@@ -17,7 +18,8 @@ import (
 type look struct {
 	blind   bool
 	environ []string
-	spans   bool // a collector in the same process takes them, so their delivery costs what it costs
+	file    string // of settings; UPSTREAM stands for its address
+	spans   bool   // a collector in the same process takes them, so their delivery costs what it costs
 }
 
 // looks are compared with the first: nothing at all.
@@ -37,6 +39,11 @@ var (
 )
 
 func (l look) serve(ln net.Listener, upstream string, dial func(string) (net.Conn, error)) error {
+	in := config.Input{}
+	if l.file != "" {
+		in.File = "bench.yaml"
+		in.ReadFile = func(string) ([]byte, error) { return []byte(strings.ReplaceAll(l.file, "UPSTREAM", upstream)), nil }
+	}
 	environ := append([]string{"LLM_SERVICE_URL=http://" + upstream,
 		"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000"}, l.environ...)
 	if l.spans {
@@ -49,7 +56,8 @@ func (l look) serve(ln net.Listener, upstream string, dial func(string) (net.Con
 		}()
 		environ = append(environ, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+collector.Addr().String())
 	}
-	s, _, err := config.Load(config.Input{Environ: environ})
+	in.Environ = environ
+	s, _, err := config.Load(in)
 	if err != nil {
 		return err
 	}
@@ -66,7 +74,6 @@ func (l look) serve(ln net.Listener, upstream string, dial func(string) (net.Con
 // BenchmarkSeeing is what it costs to see: the CPU time of a request, user and system, of the same binary with more and
 // more of it on. All run in turns of a few thousand requests, so that a noisy machine is as noisy for each.
 func BenchmarkSeeing(b *testing.B) {
-	const turn = 2000
 	up := start(b, "upstream", "")
 	for _, w := range works {
 		if w.name != "post-1KB" && w.name != "stream-20" {
@@ -76,35 +83,40 @@ func BenchmarkSeeing(b *testing.B) {
 			// A path that is measured as a generation; the upstream reads the end of it.
 			ask := request(w.events, w.size)
 			ask = bytes.Replace(ask, []byte("POST /v1/"), []byte("POST /v1/chat/completions?/"), 1)
-			q := newQuestion(ask, response(w.events, w.size))
-			cpu, count := make([]int64, len(lookNames)), 0
-			children := make([]*child, len(lookNames))
-			dials := make([]func() (net.Conn, error), len(lookNames))
-			for i, name := range lookNames {
-				p := start(b, name, up.addr)
-				defer p.stop()
-				children[i] = p
-				dials[i] = func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
-				drive(b, dials[i], warm(4000, w.events), q)
-			}
-			b.ResetTimer()
-			for count < b.N {
-				n := min(turn, b.N-count)
-				for i := range children {
-					at := (i + count/turn) % len(children) // nobody is always first
-					before := children[at].cpu(b)
-					if failed := drive(b, dials[at], n, q); failed > 0 {
-						b.Errorf("%s: %d of %d requests failed", lookNames[at], failed, n)
-					}
-					cpu[at] += children[at].cpu(b) - before
-				}
-				count += n
-			}
-			b.StopTimer()
-			b.ReportMetric(0, "ns/op") // of all of them together, which says nothing
-			for i, name := range lookNames {
-				b.ReportMetric(float64(cpu[i])/1e3/float64(b.N), name+"-cpu-µs/op")
-			}
+			inTurns(b, lookNames, up, newQuestion(ask, response(w.events, w.size)), w.events)
 		})
+	}
+}
+
+// inTurns measures the CPU time that each look takes for a request.
+func inTurns(b *testing.B, names []string, up *child, q question, events int) {
+	const turn = 2000
+	cpu, count := make([]int64, len(names)), 0
+	children := make([]*child, len(names))
+	dials := make([]func() (net.Conn, error), len(names))
+	for i, name := range names {
+		p := start(b, name, up.addr)
+		defer p.stop()
+		children[i] = p
+		dials[i] = func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
+		drive(b, dials[i], warm(4000, events), q)
+	}
+	b.ResetTimer()
+	for count < b.N {
+		n := min(turn, b.N-count)
+		for i := range children {
+			at := (i + count/turn) % len(children) // nobody is always first
+			before := children[at].cpu(b)
+			if failed := drive(b, dials[at], n, q); failed > 0 {
+				b.Errorf("%s: %d of %d requests failed", names[at], failed, n)
+			}
+			cpu[at] += children[at].cpu(b) - before
+		}
+		count += n
+	}
+	b.StopTimer()
+	b.ReportMetric(0, "ns/op") // of all of them together, which says nothing
+	for i, name := range names {
+		b.ReportMetric(float64(cpu[i])/1e3/float64(b.N), name+"-cpu-µs/op")
 	}
 }
