@@ -408,3 +408,41 @@ func TestGenerationPaced(t *testing.T) {
 	c.Abort()
 	testkit.Eventually(t, "nothing is under way", g.idle)
 }
+
+// What a model has answered can be dropped by the model's name, whatever clients call it.
+func TestGenerationPurge(t *testing.T) {
+	t.Parallel()
+	o := startOrigin(t, func(testkit.Message, int) string { return chatAnswer("x") })
+	file := "pools: {p: {upstreams: [{url: \"" + o.URL + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true}}]\n" +
+		"models: [{name: one, pool: p, aliases: [uno], upstream_model: big/one}, {name: two, pool: p}]\n"
+	g := startGatewayFile(t, file, "CACHE_ENABLED=true", "PY_SERVICE_URL="+o.URL, "ADMIN_TOKEN=secret")
+	question := func(model string) string {
+		return askModel(chatPath, `{"temperature":0,"messages":[],"model":"`+model+`"}`)
+	}
+	for _, model := range []string{"one", "uno", "two"} {
+		for _, outcome := range []string{"MISS", "HIT"} {
+			m := g.Do(question(model))
+			wantCached(t, m, outcome, 200, bodyOf(chatAnswer("x")))
+			if got := m.Field("X-Upstream-Model"); got != "big/one" && model != "two" {
+				t.Errorf("%s is upstream model %q", model, got)
+			}
+		}
+	}
+	if r := o.asked()[0]; !strings.Contains(r.Body, `"model":"big/one"`) {
+		t.Errorf("the upstream got %s", r.Body)
+	}
+	purge := func(query string) string {
+		return g.Do("DELETE /cachez" + query + " HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n").Body
+	}
+	if body := purge("?model=three&key_id=one"); !strings.Contains(body, `"purged":0}`) {
+		t.Errorf("of nothing: %s", body)
+	}
+	if body := purge("?model=one"); !strings.Contains(body, `"purged":2}`) {
+		t.Errorf("of one: %s", body)
+	}
+	wantCached(t, g.Do(question("two")), "HIT", 200, bodyOf(chatAnswer("x")))
+	wantCached(t, g.Do(question("uno")), "MISS", 200, bodyOf(chatAnswer("x")))
+	if body := purge("?prefix=/v1/chat"); !strings.Contains(body, `"purged":2}`) {
+		t.Errorf("of the path: %s", body)
+	}
+}

@@ -151,6 +151,7 @@ func (r *Request) takePost(h *wire.ResponseHead, length int64) bool {
 	l, p := r.fill, r.post
 	l.response = Response{Meta: meta, Live: h.EventStream(), Length: length}
 	l.response.Lines, p.own = r.response.AppendPostHead(nil, p.own[:0], h)
+	l.response.Lines = append(l.response.Lines, r.Forward.TargetFields()...)
 	l.keeps, l.text, l.own = true, slices.Clone(r.urlText()), l.caching.store.Stamp(l.key)
 	l.answer = &answer{dialect: r.Asked.Dialect, tools: rule.Tools}
 	if rule.Paced && l.response.Live {

@@ -27,7 +27,7 @@ func (o *Ops) cachez(r *Request) Page {
 	_, query, _ := bytes.Cut(r.Target, []byte("?"))
 	match, ok := purgeMatch(query)
 	if !ok {
-		return faulty(400, Fault{"bad_purge", "name paths, prefixes or keys, or none to purge everything"})
+		return faulty(400, Fault{"bad_purge", "name paths, prefixes, keys, models or key_ids, or none to purge everything"})
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), purgeTime)
 	defer cancel()
@@ -103,6 +103,7 @@ func (o *Ops) cacheFigures() []byte {
 		Misses        uint64            `json:"misses"`
 		HitRatio      float64           `json:"hit_ratio"`
 		Coalesced     uint64            `json:"coalesced"`
+		SavedTokens   uint64            `json:"saved_tokens"`
 		Backend       config.Backend    `json:"backend"`
 		TTL           string            `json:"ttl"`
 		MaxEntries    int               `json:"max_entries"`
@@ -116,7 +117,7 @@ func (o *Ops) cacheFigures() []byte {
 		RedisState    string            `json:"redis_state,omitempty"` // without Redis there is none
 		MemoryOnly    uint64            `json:"memory_only"`
 	}{
-		c.Enabled, all, misses, ratio, o.options.Metrics.Cache().CoalescedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
+		c.Enabled, all, misses, ratio, o.options.Metrics.Cache().CoalescedTotal(), o.options.Metrics.Cache().SavedTotal(), c.Backend, fmt.Sprintf("%ds", int(c.TTL.Seconds())), c.MaxEntries, c.MemoryBytes,
 		tiers, reasons, invalidations, state.Evictions, state.Trusted, state.RedisErrors, state.RedisState, state.MemoryOnly,
 	})
 }

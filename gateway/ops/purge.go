@@ -9,17 +9,18 @@ import (
 
 // A purgeWant is what the query of a purge asks for, each as it may be spelled.
 type purgeWant struct {
-	paths, keys map[string]bool
-	prefixes    []string
+	paths, keys     map[string]bool
+	prefixes        []string
+	models, tenants map[string]bool // of models' answers to POST
 }
 
 // purgeMatch is what the query of a purge asks for: any number of ?path= without its query, ?prefix= of a target, ?key= a
-// target with its query. None is everything, a nil function.
+// target with its query, ?model= a model and ?key_id= a tenant. None is everything, a nil function.
 func purgeMatch(query []byte) (match func(key []byte) bool, ok bool) {
 	if len(query) == 0 {
 		return nil, true
 	}
-	w := purgeWant{paths: map[string]bool{}, keys: map[string]bool{}}
+	w := purgeWant{paths: map[string]bool{}, keys: map[string]bool{}, models: map[string]bool{}, tenants: map[string]bool{}}
 	list, ok := cutPurge(string(query))
 	if !ok {
 		return nil, false
@@ -40,8 +41,8 @@ func purgeMatch(query []byte) (match func(key []byte) bool, ok bool) {
 		}
 	}
 	return func(text []byte) bool {
-		_, target, _, ok := cache.SplitKey(text)
-		return ok && w.matches(target)
+		_, target, rest, ok := cache.SplitKey(text)
+		return ok && (w.matches(target) || w.matchesPost(rest))
 	}, true
 }
 
@@ -57,7 +58,7 @@ func cutPurge(query string) (list []purgeParameter, ok bool) {
 	for part := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(part, "=")
 		switch {
-		case name == "path" || name == "prefix" || name == "key":
+		case name == "path" || name == "prefix" || name == "key" || name == "model" || name == "key_id":
 			list = append(list, purgeParameter{name, value})
 		case len(list) == 0:
 			return nil, false
@@ -79,6 +80,14 @@ func cutPurge(query string) (list []purgeParameter, ok bool) {
 
 func (w *purgeWant) add(kind, value string) {
 	for _, text := range spellings(value) {
+		switch kind {
+		case "model":
+			w.models[text] = true
+			continue
+		case "key_id":
+			w.tenants[text] = true
+			continue
+		}
 		switch text = withoutOrigin(text); kind {
 		case "path":
 			w.paths[text] = true
@@ -115,6 +124,15 @@ func withoutOrigin(text string) string {
 		return "/" + rest[i:]
 	}
 	return "/"
+}
+
+// matchesPost tells whether a model's answer is wanted, of which rest is what its key has behind the target.
+func (w *purgeWant) matchesPost(rest []byte) bool {
+	if len(w.models) == 0 && len(w.tenants) == 0 {
+		return false
+	}
+	p, ok := cache.SplitPost(rest)
+	return ok && (len(p.Model) > 0 && w.models[string(p.Model)] || len(p.Tenant) > 0 && w.tenants[string(p.Tenant)])
 }
 
 // matches tells whether a target is wanted. A parameter may be encoded once more than the target is, or once less.

@@ -33,6 +33,9 @@ func (x *Exchange) AppendHeld(dst []byte) []byte {
 	return dst
 }
 
+// TargetFields are the lines for a response from the target that answered.
+func (x *Exchange) TargetFields() []byte { return x.target().Fields }
+
 // OtherModel tells whether the target that answered has another model than the first one.
 func (x *Exchange) OtherModel() bool {
 	return !bytes.Equal(x.target().Model, x.Targets[0].Model)

@@ -174,6 +174,9 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
 	if c.Rule.Post != nil {
 		c.Asked.Dialect = inference.DialectOf(pathOf(x.head.Target))
+		if a := x.asked; a != nil && a.ways != nil {
+			c.Asked.Model = a.ways[0].name
+		}
 	}
 	switch g.caching.Serve(c) {
 	case caching.Passed:

@@ -20,6 +20,7 @@ type models struct {
 type way struct {
 	model  inference.Result
 	pool   *proxy.Pool
+	name   []byte // of the model
 	plain  []byte // its name upstream
 	fields []byte // for a response from there
 }
@@ -45,7 +46,7 @@ func (g *Gateway) modelsOf(s *config.Settings) *models {
 // waysOf are a model's pool and the one that stands in for it.
 func (g *Gateway) waysOf(s *config.Settings, r inference.Result) []way {
 	name := r.Model.Asked()
-	w := way{model: r, plain: r.Written(inference.Plain), fields: wire.AppendField(nil, "X-Upstream-Model: ", []byte(name))}
+	w := way{model: r, name: []byte(r.Model.Name), plain: r.Written(inference.Plain), fields: wire.AppendField(nil, "X-Upstream-Model: ", []byte(name))}
 	var ways []way
 	for _, t := range targetsOf(g.proxy.Pool(r.Model.Pool), g.fallback(s, config.Route{Pool: r.Model.Pool})) {
 		w.pool = t.Pool
