@@ -43,35 +43,81 @@ func NewEstimator() *Estimator { return &Estimator{seed: maphash.MakeSeed()} }
 // A Size is how much a model is to read: bytes of text, and parts that are none, whose bytes say nothing.
 type Size struct{ Text, Media int64 }
 
-// Measure is the size of a body that is there whole. Long strings of base64 in it are media.
-func Measure(body []byte) Size {
-	s := Size{Text: int64(len(body))}
-	const long = 1024 // shorter ones are not worth telling apart
-	for i := 0; len(body)-i > long; {
-		at := bytes.IndexByte(body[i:], '"')
-		if at < 0 {
-			break
-		}
-		i += at + 1
-		end := stringEnd(body, i)
-		if end < 0 {
-			break
-		}
-		if text := body[i : end-1]; len(text) > long && isCoded(text) {
-			s.Text -= int64(len(text))
-			s.Media++
-		}
-		i = end
-	}
-	return s
+// A Measurer measures a body as it comes, in pieces. Long strings of base64 in it are media. The zero value is ready for a body.
+type Measurer struct {
+	size    Size
+	run     int64 // bytes of the open string so far
+	text    bool  // a string is open
+	escaped bool  // and a backslash stands before the next byte
+	head    [64]byte
 }
 
-// isCoded tells whether a long text is base64, or a data URL with such: by its two ends.
-func isCoded(text []byte) bool {
-	if bytes.HasPrefix(text, []byte("data:")) {
-		return bytes.Contains(text[:min(len(text), 128)], []byte("base64,"))
+const longString = 1024 // shorter ones are not worth telling apart
+
+// Scan reads the next piece.
+func (m *Measurer) Scan(piece []byte) {
+	m.size.Text += int64(len(piece))
+	for len(piece) > 0 {
+		if !m.text {
+			at := bytes.IndexByte(piece, '"')
+			if at < 0 {
+				return
+			}
+			piece, m.text, m.run, m.escaped = piece[at+1:], true, 0, false
+			continue
+		}
+		n := m.textEnd(piece)
+		if m.run < int64(len(m.head)) {
+			copy(m.head[m.run:], piece[:n])
+		}
+		m.run += int64(n)
+		if n == len(piece) {
+			return
+		}
+		if m.run > longString && isCoded(m.head[:], piece[:n]) {
+			m.size.Text -= m.run
+			m.size.Media++
+		}
+		piece, m.text = piece[n+1:], false
 	}
-	return isBase64(text[:64]) && isBase64(text[len(text)-64:])
+}
+
+// textEnd is where the open string's quote stands, or the piece's end.
+func (m *Measurer) textEnd(piece []byte) int {
+	i := 0
+	if m.escaped {
+		i, m.escaped = 1, false
+	}
+	for i <= len(piece) {
+		at := bytes.IndexByte(piece[i:], '"')
+		if at < 0 {
+			m.escaped = oddBackslashes(piece[i:])
+			return len(piece)
+		}
+		if !oddBackslashes(piece[i : i+at]) {
+			return i + at
+		}
+		i += at + 1
+	}
+	return len(piece)
+}
+
+// Size is that of what was read; a string that is open is text.
+func (m *Measurer) Size() Size { return m.size }
+
+// Measure is the size of a body that is there whole.
+func Measure(body []byte) Size {
+	var m Measurer
+	m.Scan(body)
+	return m.Size()
+}
+
+// isCoded tells whether a long text is base64, or a data URL with such: by how it begins, and how what came last of it ends.
+func isCoded(head, last []byte) bool {
+	if bytes.HasPrefix(head, []byte("data:")) {
+		return bytes.Contains(head, []byte(";base64,"))
+	}
+	return isBase64(head) && isBase64(last[max(0, len(last)-64):])
 }
 
 func isBase64(b []byte) bool {

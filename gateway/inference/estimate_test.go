@@ -16,6 +16,15 @@ func TestMeasure(t *testing.T) {
 		if s := Measure([]byte(body)); int(s.Text) != text || int(s.Media) != media {
 			t.Errorf("%s: %+v, want %d and %d", name, s, text, media)
 		}
+		for _, size := range []int{1, 7, 100, 1500} {
+			var m Measurer
+			for at := 0; at < len(body); at += size {
+				m.Scan([]byte(body[at:min(at+size, len(body))]))
+			}
+			if s := m.Size(); int(s.Text) != text || int(s.Media) != media {
+				t.Errorf("%s by %d: %+v, want %d and %d", name, size, s, text, media)
+			}
+		}
 	}
 	f("nothing", "", 0, 0)
 	short := `{"messages":[{"content":"hello"}]}`

@@ -9,8 +9,8 @@ import (
 // A Meter decides whether a request goes to an upstream, and sees what it costs there. It is asked when no place is taken yet and no
 // upstream has been looked for.
 type Meter interface {
-	// Admit is asked once. A fault is what Forward returns then, and nothing else is called.
-	Admit(r *Request) Fault
+	// Admit is asked once. A fault is what Forward returns then, and nothing else is called. It may add to x.Fields.
+	Admit(x *Exchange) Fault
 
 	// Response sees the head of the response that is passed on or taken.
 	Response(head *wire.ResponseHead)
@@ -19,7 +19,8 @@ type Meter interface {
 	Body(piece []byte)
 
 	// Settle is told the end, once, whatever it is: None if the response was whole. Of one that was taken, [Proxy.Receive] tells it.
-	Settle(f Fault)
+	// x.Upstream is nil if the request was never sent.
+	Settle(x *Exchange, f Fault)
 }
 
 // A Filter takes something out of an event stream that passes.
@@ -37,14 +38,14 @@ func (p *Proxy) Forward(x *Exchange) Outcome {
 	if x.Meter == nil {
 		return p.forward(x)
 	}
-	if f := x.Meter.Admit(&x.Request); f != None {
+	if f := x.Meter.Admit(x); f != None {
 		x.free()
 		return Outcome(f)
 	}
 	ended := BrokenResponse // a panic is none of the client's doing
 	defer func() {
 		if !x.taken {
-			x.Meter.Settle(ended)
+			x.Meter.Settle(x, ended)
 		}
 	}()
 	o := p.forward(x)

@@ -28,7 +28,7 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 	}
 	x.pool.release(x.upstream)
 	if x.Meter != nil {
-		x.Meter.Settle(f)
+		x.Meter.Settle(x, f)
 	}
 	x.free()
 	return f

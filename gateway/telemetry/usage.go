@@ -18,6 +18,7 @@ const (
 	outputTokens
 	cacheRead
 	cacheCreation
+	cachedTokens // of OpenAI's: a part of the others
 	counters
 	noCounter = -1
 )
@@ -39,6 +40,8 @@ func counterOf(name []byte) int {
 		return cacheRead
 	case "cache_creation_input_tokens":
 		return cacheCreation
+	case "cached_tokens":
+		return cachedTokens
 	}
 	return noCounter
 }
@@ -58,6 +61,9 @@ func (u *usage) tokens() (input, output int64, known bool) {
 	}
 	return input, max(0, c[completionTokens], c[outputTokens]), known
 }
+
+// cached is how many of the input's tokens a cache of the engine had.
+func (u *usage) cached() int64 { return max(0, u.counts[cacheRead], u.counts[cachedTokens]) }
 
 const (
 	maxModel  = 256
@@ -80,7 +86,7 @@ type answerReader struct {
 	over    bool     // nothing more can come of this object
 	depth   int      // of open objects and arrays
 	within  int      // how many of these, from the outside, are objects that are read; the others are passed over
-	kinds   [3]uint8 // what the objects are that are read
+	kinds   [4]uint8 // what the objects are that are read
 	text    uint8    // in the middle of a string: what it is
 	escaped bool     // and behind a backslash of it
 	value   bool     // behind the colon of a member
@@ -88,6 +94,24 @@ type answerReader struct {
 	nameLen int // beyond maxMember: it is longer
 	counter int // whose value is being read, or noCounter
 	count   int64
+}
+
+// An Answer reads the usage of one answer while its bytes pass.
+type Answer struct{ r answerReader }
+
+// Reset readies it for another answer.
+func (a *Answer) Reset() {
+	a.r.reset()
+	a.r.named = true // nobody asks for the model
+}
+
+// Pass reads the next piece, which is borrowed.
+func (a *Answer) Pass(piece []byte) { a.r.pass(piece) }
+
+// Tokens are those that the answer has told until now; of a stream, each kind as it was told last. Cached ones are a part of the input.
+func (a *Answer) Tokens() (input, output, cached int64, told bool) {
+	input, output, told = a.r.usage.tokens()
+	return input, output, min(a.r.usage.cached(), input), told
 }
 
 type answerForm uint8
@@ -104,6 +128,7 @@ const (
 	kindTop uint8 = iota
 	kindInner
 	kindUsage
+	kindDetails // of the tokens that were read
 )
 
 // What a string is.
@@ -408,8 +433,11 @@ func (r *answerReader) read(b []byte) []byte {
 			r.value = false
 		case ':':
 			r.value = true
-			if r.kinds[r.within-1] == kindUsage && r.nameLen <= maxMember {
+			if kind := r.kinds[r.within-1]; kind >= kindUsage && r.nameLen <= maxMember {
 				r.counter, r.count = counterOf(r.name[:r.nameLen]), -1
+				if (r.counter == cachedTokens) != (kind == kindDetails) {
+					r.counter = noCounter
+				}
 			}
 		case ' ', '\t', '\r', '\n':
 		default:
@@ -425,7 +453,7 @@ func (r *answerReader) beginText() {
 	switch {
 	case !r.value:
 		r.text, r.nameLen = nameText, 0
-	case !r.named && r.kinds[r.within-1] != kindUsage && r.nameLen <= maxMember && string(r.name[:r.nameLen]) == "model":
+	case !r.named && r.kinds[r.within-1] < kindUsage && r.nameLen <= maxMember && string(r.name[:r.nameLen]) == "model":
 		r.text, r.modelLen = modelText, 0
 	default:
 		r.text = someText
@@ -440,7 +468,9 @@ func (r *answerReader) kindOfValue() (kind uint8, ok bool) {
 	of := r.kinds[r.within-1]
 	switch string(r.name[:r.nameLen]) {
 	case "usage":
-		return kindUsage, of != kindUsage
+		return kindUsage, of < kindUsage
+	case "prompt_tokens_details", "input_tokens_details", "input_token_details":
+		return kindDetails, of == kindUsage
 	case "message", "response":
 		return kindInner, of == kindTop && r.form == formEvents
 	}
