@@ -61,8 +61,10 @@ func (o *Ops) ServeAdmin(ln net.Listener) error {
 	}))
 }
 
-// Close ends the admin listener, after the traffic: somebody may be watching.
+// Close ends what New began, and the admin listener, after the traffic: somebody may be watching.
 func (o *Ops) Close() {
+	o.closing.Do(func() { close(o.ended) })
+	o.behind.Wait()
 	o.admin.mu.Lock()
 	s := o.admin.server
 	o.admin.ended = true

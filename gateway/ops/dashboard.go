@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"maps"
@@ -8,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
 
@@ -41,7 +41,7 @@ func (o *Ops) dashboardPages() []Route {
 		file("/dashboard", "text/html; charset=utf-8", dashboardPage),
 		file("/dashboard/app.css", "text/css; charset=utf-8", dashboardStyle),
 		file("/dashboard/app.js", "text/javascript; charset=utf-8", dashboardScript),
-		get("/dashboard/data", func(*Request) Page { return state(200, o.figures.at(wire.Now(), o.readFigures)) }),
+		get("/dashboard/data", o.figuresPage),
 	}
 }
 
@@ -67,18 +67,19 @@ func (f *figures) at(now time.Duration, read func() []byte) []byte {
 // readFigures is the reply of /dashboard/data.
 func (o *Ops) readFigures() []byte {
 	urls := o.view.Load().URLs
-	now := time.Now()
-	body, err := json.Marshal(struct {
-		Version  string `json:"version"`
-		Now      int64  `json:"now_ms"` // of this process' own clock: rates do not depend on the network
-		Uptime   int64  `json:"uptime_ms"`
-		Inflight int64  `json:"inflight"` // requests, without those for pages like this
-		Draining bool   `json:"draining"`
-		telemetry.Snapshot
-	}{o.options.Version, now.UnixMilli(), now.Sub(o.options.Started).Milliseconds(), max(0, o.options.Inflight()), o.options.Draining(),
-		o.options.Metrics.Snapshot(slices.Sorted(maps.Keys(urls)), urls)})
+	f := o.figuresOf(time.Now(), o.options.Metrics.Snapshot(slices.Sorted(maps.Keys(urls)), urls))
+	f.Version = o.options.Version
+	body, err := json.Marshal(f)
 	if err != nil {
 		panic("BUG: cannot marshal the figures: " + err.Error())
 	}
 	return body
+}
+
+// figuresPage is the reply of /dashboard/data; with ?past, it is what was put aside.
+func (o *Ops) figuresPage(r *Request) Page {
+	if _, query, _ := bytes.Cut(r.Target, []byte("?")); string(query) == "past" {
+		return state(200, o.past.appendTo(nil))
+	}
+	return state(200, o.figures.at(wire.Now(), o.readFigures))
 }

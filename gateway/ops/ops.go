@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,10 @@ type Ops struct {
 	options Options
 	view    atomic.Pointer[View]
 	figures figures // of the dashboard
+	past    past
+	ended   chan struct{} // closed by Close
+	closing sync.Once
+	behind  sync.WaitGroup
 	admin   admin
 }
 
@@ -50,8 +55,12 @@ type View struct {
 	Token    string              // of ADMIN_TOKEN; "": none
 }
 
-// New makes the pages of a gateway. [Ops.Look] must be called before the first request.
-func New(o Options) *Ops { return &Ops{options: o} }
+// New makes the pages of a gateway, and begins to put figures aside. [Ops.Look] must be called before the first request, and Close at the end.
+func New(o Options) *Ops {
+	made := &Ops{options: o, ended: make(chan struct{})}
+	made.behind.Go(func() { made.remember(made.ended) })
+	return made
+}
 
 // Look makes the pages look at something else from now on.
 func (o *Ops) Look(v View) { o.view.Store(&v) }

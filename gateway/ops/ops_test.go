@@ -3,6 +3,7 @@ package ops
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -61,5 +62,20 @@ func TestAppendFault(t *testing.T) {
 	if err := json.Unmarshal(body, &got); err != nil || got.Error.Message != `a "message"` || got.Error.Type != "server_error" ||
 		got.Error.Code != "a_code" || got.RequestID != "id" || !strings.HasSuffix(string(body), "}\n") {
 		t.Errorf("%s: %+v %v", body, got, err)
+	}
+}
+
+// What was put aside is bounded, and the newest is kept.
+func TestPast(t *testing.T) {
+	var p past
+	if got := string(p.appendTo(nil)); got != "[]" {
+		t.Errorf("nothing is %s", got)
+	}
+	for i := range 200 {
+		p.keep(strconv.AppendInt(nil, int64(i), 10))
+	}
+	var kept []int
+	if err := json.Unmarshal(p.appendTo(nil), &kept); err != nil || len(kept) != 181 || kept[0] != 19 || kept[180] != 199 {
+		t.Errorf("%v, %d samples from %v", err, len(kept), kept)
 	}
 }

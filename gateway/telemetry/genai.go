@@ -2,6 +2,8 @@ package telemetry
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +66,7 @@ type GenAI struct {
 	models  atomic.Pointer[map[string]*modelSeries] // by name
 	other   *modelSeries
 	readers sync.Pool
+	active  atomic.Int64 // generations under way
 
 	usage, whole, first, perToken *family
 }
@@ -193,8 +196,9 @@ type Generation struct {
 
 // Begin readies t for the answer to a request that began then. With NoOperation nothing will be counted.
 func (g *GenAI) Begin(t *Generation, o Operation, began time.Duration) {
-	if g != nil {
+	if g != nil && o != NoOperation {
 		t.operation, t.began = o, began
+		g.active.Add(1)
 	}
 }
 
@@ -228,6 +232,7 @@ func (g *GenAI) End(t *Generation, how Ending, now time.Duration) {
 	if !t.Active() {
 		return
 	}
+	g.active.Add(-1)
 	of, input, output, told := g.other, int64(0), int64(0), false
 	if r := t.reader; r != nil {
 		input, output, told = r.usage.tokens()
@@ -253,4 +258,31 @@ func (g *GenAI) End(t *Generation, how Ending, now time.Duration) {
 		}
 	}
 	*t = Generation{}
+}
+
+// snapshot adds the series up, over operations, and the times over models.
+func (g *GenAI) snapshot() (s Generations) {
+	if g == nil {
+		return s
+	}
+	s.Active = g.active.Load()
+	all := maps.Clone(*g.models.Load())
+	all[other] = g.other
+	var first, perToken []*histogram
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c := ModelCounts{Model: name}
+		for op := Chat; op < operations; op++ {
+			of := &all[name].by[op]
+			c.Failed += of.failed.total()
+			c.Count += of.whole.total()
+			c.Input += of.input.sum.Load()
+			c.Output += of.output.sum.Load()
+			first, perToken = append(first, of.first), append(perToken, of.perToken)
+		}
+		if c.Count += c.Failed; c.Count > 0 {
+			s.Models = append(s.Models, c)
+		}
+	}
+	s.First, s.PerToken = distributionOf(first), distributionOf(perToken)
+	return s
 }

@@ -51,15 +51,16 @@ func newCounts(bounds []time.Duration) *histogram {
 	return h
 }
 
-// empty tells whether nothing was observed.
-func (h *histogram) empty() bool {
+// total is how many were observed.
+func (h *histogram) total() (n uint64) {
 	for i := range h.counts {
-		if h.counts[i].Load() > 0 {
-			return false
-		}
+		n += h.counts[i].Load()
 	}
-	return true
+	return n
 }
+
+// empty tells whether nothing was observed.
+func (h *histogram) empty() bool { return h.total() == 0 }
 
 // add counts all that another one of the same bounds has counted.
 func (h *histogram) add(other *histogram) {

@@ -24,6 +24,25 @@ type Snapshot struct {
 	Panics    uint64           `json:"panics"`
 	Upstreams []UpstreamCounts `json:"upstreams"`
 	Queues    []QueueCounts    `json:"queues"`
+
+	Generations Generations `json:"generations"`
+}
+
+// Generations are what was asked of models, and what came of it.
+type Generations struct {
+	Active   int64         `json:"active"` // under way now
+	First    Distribution  `json:"first"`  // until the first token, of streams
+	PerToken Distribution  `json:"per_token"`
+	Models   []ModelCounts `json:"models"` // those of which something is known, by name
+}
+
+// ModelCounts are those of one model.
+type ModelCounts struct {
+	Model  string `json:"model"`
+	Count  uint64 `json:"count"` // of generations, those that failed too
+	Failed uint64 `json:"failed"`
+	Input  int64  `json:"input"` // tokens
+	Output int64  `json:"output"`
 }
 
 // Responses are requests by the class of their status; the refused and those whose client left are of the fourth.
@@ -100,6 +119,7 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 	}
 	s.Streams, s.Truncated, s.Panics = m.streams.open.Load(), m.truncated.Get(), m.panics.Get()
 	s.Left = m.cancels.total()
+	s.Generations = m.genAI.snapshot()
 	for _, pool := range pools {
 		if m.options.QueueState != nil {
 			s.Queues = append(s.Queues, m.queueCounts(pool))

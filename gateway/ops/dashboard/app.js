@@ -1,5 +1,6 @@
 "use strict";
-// The dashboard asks for counters once a second and shows what happened in between. Nothing is kept but this tab's memory.
+// The dashboard asks for counters once a second and shows what happened in between. It begins with the last quarter of an hour,
+// which the gateway has put aside.
 
 const second = 1000, kept = 15 * 60, window5 = 5; // quantiles are of the last seconds: one has too few requests
 const $ = (id) => document.getElementById(id);
@@ -52,7 +53,28 @@ function compare(now, then, before) {
     v["own" + q] = quantile(q / 100, now.overhead.bounds || [], own);
   }
   (now.cache.tiers || []).forEach((tier, i) => { v["hit:" + tier] = asked ? hits[i] / asked : null; });
+  compareGenerations(v, now, then, before, s);
   return v;
+}
+
+// compareGenerations adds what became of generations.
+function compareGenerations(v, now, then, before, s) {
+  const g = now.generations, known = new Map((then.generations.models || []).map((m) => [m.model, m]));
+  v.tokensIn = v.tokensOut = 0;
+  for (const m of g.models || []) {
+    const was = known.get(m.model) || { input: 0, output: 0 }, out = rate(m.output, was.output, s);
+    v.tokensIn += rate(m.input, was.input, s);
+    v.tokensOut += out;
+    v["out:" + m.model] = out;
+  }
+  const first = difference(g.first.counts || [], before.generations.first.counts || []);
+  const between = difference(g.per_token.counts || [], before.generations.per_token.counts || []);
+  for (const q of [50, 95]) {
+    v["first" + q] = quantile(q / 100, g.first.bounds || [], first);
+    v["between" + q] = quantile(q / 100, g.per_token.bounds || [], between);
+  }
+  v.generating = g.active;
+  v.waiting = (now.queues || []).reduce((n, q) => n + Object.values(q.waiting).reduce((a, b) => a + b, 0), 0);
 }
 
 const number = (v) => v == null ? "–" : v >= 9999.5 ? (v / 1000).toFixed(1) + "k" : v >= 100 || Number.isInteger(v) ? v.toFixed(0) : v.toFixed(1);
@@ -78,7 +100,13 @@ const charts = [
   { title: "Answered from the cache", show: percent, top: 1, lines: [["all", "hit", "a"]], tiers: true },
   { title: "Refused by the limits, per second", show: number, lines: [["client", "refusedClient", "a"], ["global", "refusedGlobal", "b"]] },
   { title: "Under way", show: number, lines: [["requests", "inflight", "a"], ["streams", "streams", "b"]] },
+  { title: "Tokens per second", show: number, lines: [["in", "tokensIn", "a"], ["out", "tokensOut", "b"]], of: "generations" },
+  { title: "Tokens out per second, by model", show: number, lines: [], of: "generations", models: true },
+  { title: "First token", show: time, lines: [["p50", "first50", "a"], ["p95", "first95", "b"]], of: "generations" },
+  { title: "Between tokens", show: time, lines: [["p50", "between50", "a"], ["p95", "between95", "b"]], of: "generations" },
+  { title: "Generations", show: number, lines: [["under way", "generating", "a"], ["waiting", "waiting", "b"]], of: "generations" },
 ];
+const colours = "abcd"; // as many models have a line of their own: the first by tokens
 
 function element(name, parent, text, className) {
   const e = document.createElement(name);
@@ -95,7 +123,7 @@ function build() {
     tile.out = element("dd", div, "–");
   }
   for (const chart of charts) {
-    const figure = element("figure", $("charts"), undefined, "chart");
+    const figure = element("figure", $(chart.of || "charts"), undefined, "chart");
     element("h2", figure, chart.title);
     chart.canvas = element("canvas", figure);
     chart.canvas.tabIndex = 0;
@@ -225,6 +253,15 @@ function showUpstreams(now, then) {
   }
 }
 
+// showModels opens the part about generations once there is one, and gives the busiest models their lines.
+function showModels(now) {
+  const models = now.generations.models || [];
+  if (!models.length) return;
+  $("generations-part").hidden = false;
+  const busiest = [...models].sort((a, b) => b.output - a.output).slice(0, colours.length).map((m) => m.model).sort();
+  charts.find((c) => c.models).lines = busiest.map((m, i) => [m, "out:" + m, colours[i]]);
+}
+
 function duration(ms) {
   const m = Math.floor(ms / 60000), h = Math.floor(m / 60), d = Math.floor(h / 24);
   return d ? `${d} d ${h % 24} h` : h ? `${h} h ${m % 60} min` : m ? `${m} min` : `${Math.floor(ms / 1000)} s`;
@@ -240,15 +277,16 @@ function say(text, bad) {
 function take(now) {
   if (last && now.now_ms <= last.now_ms) return; // another viewer's answer
   const restarted = last && now.uptime_ms < last.uptime_ms;
-  if (restarted || last && now.now_ms - last.now_ms > 5 * second) {
+  if (restarted || last && now.now_ms - last.now_ms > 7 * second) {
     last = null;
     samples.length = 0;
-    points.push(null);
+    points.push(null); // a gap
   }
   for (const [i, tier] of (now.cache.tiers || []).entries()) {
     const chart = charts.find((c) => c.tiers);
     if (now.cache.tiers.length > 1 && !chart.lines.some(([, key]) => key === "hit:" + tier)) chart.lines.push([tier, "hit:" + tier, "bcd"[i]]);
   }
+  showModels(now);
   $("version").textContent = now.version;
   say((now.draining ? "draining, " : "") + "up " + duration(now.uptime_ms), now.draining);
   if (last) {
@@ -263,6 +301,30 @@ function take(now) {
   last = now;
   if (cursor >= 0 && points.length === kept) cursor = Math.max(0, cursor - 1);
   draw();
+}
+
+// remember takes what the gateway has put aside: what lies between two of its samples is the same for each second of that time.
+function remember(past) {
+  for (let i = 1; i < past.length; i++) {
+    const then = past[i - 1], now = past[i];
+    if (now.uptime_ms < then.uptime_ms) continue;
+    const values = compare(now, then, then), seconds = Math.round((now.now_ms - then.now_ms) / second);
+    for (let n = 1; n <= seconds; n++) points.push({ at: then.now_ms + n * second, values });
+    showModels(now);
+  }
+  if (points.length > kept) points.splice(0, points.length - kept);
+  if (past.length) last = past[past.length - 1];
+  if (last) samples.push(last);
+}
+
+async function begin() {
+  try {
+    const answer = await fetch("/dashboard/data?past", { cache: "no-store", signal: AbortSignal.timeout(4 * second) });
+    if (answer.ok) remember(await answer.json());
+  } catch {
+    // then it begins with now
+  }
+  tick();
 }
 
 async function ask() {
@@ -312,4 +374,4 @@ document.addEventListener("keydown", (e) => {
 });
 document.addEventListener("visibilitychange", tick);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-tick();
+begin();
