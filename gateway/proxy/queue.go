@@ -125,6 +125,10 @@ func (q *queue) time(now time.Duration) time.Duration {
 	return now - q.stood
 }
 
+// surely is how much of the time that one is expected to wait, in percent, must be too long for him to be refused at once: it is not
+// known to the point, and who is refused wrongly loses more than who waits in vain.
+const surely = 85
+
 // enter lets w wait, or says why not. q.mu is held.
 func (q *queue) enter(w *waiter, now time.Duration) shed {
 	if q.room.size > 0 && q.roomed > 0 {
@@ -135,7 +139,7 @@ func (q *queue) enter(w *waiter, now time.Duration) shed {
 		w.cost = int64(math.Ceil(q.drain.mean()))
 	}
 	w.cost = min(max(w.cost, leastCost), mostCost)
-	if w.found == Busy && now+q.expect(w, now) > w.deadline {
+	if w.found == Busy && now+q.expect(w, now)*surely/100 > w.deadline {
 		return shedDeadline
 	}
 	if why := q.makeRoom(w, now); why != notShed {
@@ -235,8 +239,8 @@ func (q *queue) dispensable(w *waiter) *waiter {
 	return nil
 }
 
-// expect is how long w would wait if it came now; 0 if nothing is known of that. The rate is that of all turns, or of its class'
-// if that had turns lately while it waited, for more urgent ones will come; and of its own tenant's, for others will come, too.
+// expect is how long w would wait if it came now; 0 if nothing is known of that: by who is before it now and how fast all turns
+// go; and by how fast those of its own tenant went lately, or else those of its class, for more will come that are before it.
 func (q *queue) expect(w *waiter, now time.Duration) time.Duration {
 	at, l := q.time(now), &q.lines[w.rank]
 	all := q.drain.rate(at, q.length.Load() > 0)
@@ -250,14 +254,20 @@ func (q *queue) expect(w *waiter, now time.Duration) time.Duration {
 		before += float64(q.lines[rank].cost)
 	}
 	seconds := before / all
+	if w.rank > 0 {
+		seconds = min(seconds, ageingBound.Seconds()+2*ahead/all) // then it has every other turn
+	}
+	own := 0.0 // as it was lately
 	if f != nil && f.first != nil {
-		if own := f.drain.rate(at, true); own > 0 {
-			seconds = max(seconds, (float64(f.cost)+f.drain.mean())/own)
-			return fromSeconds(seconds)
+		if rate := f.drain.rate(at, true); rate > 0 {
+			own = (float64(f.cost) + f.drain.mean()) / rate
 		}
 	}
-	if own := l.drain.rate(at, true); own > 0 && l.waiting > 0 {
-		seconds = max(seconds, ahead/own)
+	if rate := l.drain.rate(at, true); own == 0 && rate > 0 && l.waiting > 0 {
+		own = ahead / rate
+	}
+	if own > seconds { // there will be others before it; but who came lately may not go on to come
+		seconds = (seconds + own) / 2
 	}
 	return fromSeconds(seconds)
 }
