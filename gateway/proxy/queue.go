@@ -27,6 +27,7 @@ type queue struct {
 	room    roomRules
 	lines   [len(Classes)]line // by rank
 	drain   meter              // of all lines together
+	doubt   float64            // about what is expected of it
 	aged    bool               // the last turn was that of one that had waited for too long
 	picky   int                // of the waiting, those for whom not every upstream will do
 	roomed  int                // of the waiting, those in the waiting room
@@ -94,7 +95,7 @@ func (p *Pool) Queue() QueueState {
 const ageingBound = 30 * time.Second
 
 func newQueue(c config.Pool) *queue {
-	q := &queue{clock: wire.Now}
+	q := &queue{clock: wire.Now, doubt: doubtMost}
 	q.size, q.wait = c.Queue.Size, c.Queue.Wait
 	q.room = roomRules{size: c.WaitingRoom.Size, wait: c.WaitingRoom.Wait}
 	return q
@@ -125,9 +126,14 @@ func (q *queue) time(now time.Duration) time.Duration {
 	return now - q.stood
 }
 
-// surely is how much of the time that one is expected to wait, in percent, must be too long for him to be refused at once: it is not
-// known to the point, and who is refused wrongly loses more than who waits in vain.
-const surely = 85
+// How much of the time that one is expected to wait must be too long for him to be refused at once. It is not known to the point, and
+// who is refused wrongly loses more than who waits in vain; but where more than one in ten of those that get nothing wait in vain
+// for it, less doubt is due.
+const (
+	doubtMost  = 0.15
+	doubtLess  = 0.005          // with each that waited in vain
+	doubtAgain = doubtLess / 10 // with each that was refused
+)
 
 // enter lets w wait, or says why not. q.mu is held.
 func (q *queue) enter(w *waiter, now time.Duration) shed {
@@ -139,7 +145,7 @@ func (q *queue) enter(w *waiter, now time.Duration) shed {
 		w.cost = int64(math.Ceil(q.drain.mean()))
 	}
 	w.cost = min(max(w.cost, leastCost), mostCost)
-	if w.found == Busy && now+q.expect(w, now)*surely/100 > w.deadline {
+	if w.found == Busy && now+time.Duration((1-q.doubt)*float64(q.expect(w, now))) > w.deadline {
 		return shedDeadline
 	}
 	if why := q.makeRoom(w, now); why != notShed {
@@ -361,6 +367,12 @@ func (q *queue) dismiss(w *waiter, why shed, now time.Duration) {
 // refuse notes why w does not wait, or no longer, and when it would have had a place, as far as that is known.
 func (q *queue) refuse(w *waiter, why shed, now time.Duration) {
 	q.sheds[why].Add(1)
+	switch why {
+	case shedLate:
+		q.doubt = max(0, q.doubt-doubtLess)
+	case shedDeadline:
+		q.doubt = min(doubtMost, q.doubt+doubtAgain)
+	}
 	switch {
 	case why == shedNobody, why == shedRoomFull, why == shedRoomBytes, why == shedLate && q.stoodAt > 0:
 		w.fault = NoUpstream
