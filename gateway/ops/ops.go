@@ -78,6 +78,8 @@ type backend struct {
 	State     string     `json:"state,omitempty"` // of the only upstream
 	Reason    string     `json:"reason,omitempty"`
 	Upstreams []upstream `json:"upstreams,omitempty"` // when there are several
+
+	Waiting map[string]int64 `json:"waiting,omitempty"` // requests, by class, if any does
 }
 
 type upstream struct {
@@ -109,9 +111,23 @@ func (o *Ops) Health(now time.Time) []byte {
 			b.State, b.Reason = b.Upstreams[0].State, b.Upstreams[0].Reason
 			b.Upstreams = nil
 		}
+		b.Waiting = waiting(p)
 		h.Backends[p.Name] = b
 	}
 	return marshal(h)
+}
+
+// waiting is how many requests wait for a place in the pool, by class; nil if none does.
+func waiting(p *proxy.Pool) map[string]int64 {
+	state := p.Queue()
+	if state.Length == 0 {
+		return nil
+	}
+	by := make(map[string]int64)
+	for i, c := range proxy.Classes {
+		by[c.String()] = state.Waiting[i]
+	}
+	return by
 }
 
 // Ready tells whether the gateway wants traffic, and the body of /readyz that says why not.

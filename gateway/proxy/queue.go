@@ -137,8 +137,8 @@ const (
 
 // enter lets w wait, or says why not. q.mu is held.
 func (q *queue) enter(w *waiter, now time.Duration) shed {
-	if q.room.size > 0 && q.roomed > 0 {
-		w.roomed = true // what an outage has left in the room is to be served before
+	if q.room.size > 0 && (q.stoodAt > 0 || q.roomed > 0) {
+		w.roomed = true // there is no upstream, or what an outage has left in the room is to be served before
 	}
 	w.deadline = q.deadline(w, now)
 	if w.cost < leastCost {
