@@ -18,6 +18,10 @@ import (
 // system and through symbolic links, where a notification may not come.
 const lookEvery = time.Second
 
+// keysEvery is how often KEYS_FILE is, which must be in force a second after it has changed, and is read when it was found the
+// same twice.
+const keysEvery = 200 * time.Millisecond
+
 // A reloader puts changed files into force.
 type reloader struct {
 	in       config.Input
@@ -30,13 +34,20 @@ type reloader struct {
 
 // run reloads at each hang-up signal, and when a file has changed and then stayed the same for a moment, until ctx ends.
 func (r *reloader) run(ctx context.Context, hangUp <-chan os.Signal) {
-	look := time.NewTicker(lookEvery)
+	look, lookKeys := time.NewTicker(lookEvery), time.NewTicker(keysEvery)
 	defer look.Stop()
-	files := process.Watch(r.files())
+	defer lookKeys.Stop()
+	files, keys := process.Watch(r.files()), process.Watch(r.keysFile())
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case now := <-lookKeys.C:
+			r.gateway.ExpireKeys(now)
+			if len(keys.Changed()) > 0 {
+				r.reloadKeys()
+			}
+			continue
 		case <-hangUp:
 			r.log.Info("reloading", "reason", "signal")
 		case <-look.C:
@@ -50,6 +61,7 @@ func (r *reloader) run(ctx context.Context, hangUp <-chan os.Signal) {
 		r.reload()
 		r.notify.Ready()
 		files.Follow(r.files())
+		keys.Follow(r.keysFile())
 	}
 }
 
@@ -67,6 +79,34 @@ func (r *reloader) files() (list []string) {
 		list = append(list, t.CertFile, t.KeyFile)
 	}
 	return list
+}
+
+// keysFile is the file of keys, if there is one.
+func (r *reloader) keysFile() []string {
+	if f := r.settings.Load().KeysFile; f != "" {
+		return []string{f}
+	}
+	return nil
+}
+
+// reloadKeys reads KEYS_FILE alone again: a fault in another file must not keep a key alive that was taken back.
+func (r *reloader) reloadKeys() {
+	s := r.settings.Load()
+	keys, warnings, err := config.ReadKeys(s.KeysFile, r.in.ReadFile)
+	if err != nil {
+		r.refused(err)
+		return
+	}
+	for _, w := range warnings {
+		r.log.Warn(w)
+	}
+	next := s.WithKeys(keys)
+	if err := r.gateway.Reload(next); err != nil {
+		r.refused(err)
+		return
+	}
+	r.settings.Store(next)
+	r.log.Info("reloaded", "reason", "changed: "+s.KeysFile)
 }
 
 // reload reads the files again and puts them into force. Files with faults are reported, and what runs stays.

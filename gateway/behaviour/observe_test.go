@@ -25,7 +25,7 @@ type accessLine struct {
 	Bytes                                             int64
 	Duration, Gateway                                 float64
 	UpstreamDuration                                  float64 `json:"upstream_duration"`
-	Pool, Upstream, Cache, Limit, Fault               string
+	Pool, Upstream, Cache, Limit, Fault, Key          string
 }
 
 // A lineLog is an access log that can be read.

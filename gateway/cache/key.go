@@ -13,9 +13,13 @@ import (
 // these are the same host to everybody (RFC 9110 §4.2.3), and to a cache they must be, or a client could fill it
 // with spellings. Nothing of the target is normalised: two spellings of a path are the same to some upstreams and
 // not to others, and only who answers may decide. Lengths go before the parts, so that no two requests have the
-// same text.
+// same text. The tenant comes last, where responses are not for all.
 func AppendKey(dst []byte, o Origin, target []byte) []byte {
-	return appendOrigin(append(dst, keyGet...), o, target)
+	dst = appendOrigin(append(dst, keyGet...), o, target)
+	if len(o.Tenant) > 0 {
+		dst = append(appendSized(dst, len(o.Tenant)), o.Tenant...)
+	}
+	return dst
 }
 
 const keyGet = "GET "
@@ -56,7 +60,7 @@ func (o Origin) sameHost(host []byte) bool {
 	return sameName(o.bareHost(), Origin{Secure: o.Secure, Host: host}.bareHost())
 }
 
-// SplitKey takes a key's text apart, as a purge by path needs it. rest is what [AppendVariant] added, or what [SplitPost]
+// SplitKey takes a key's text apart, as a purge by path needs it. rest is the tenant and what [AppendVariant] added, or what [SplitPost]
 // takes apart; the class is POST then. Everything is borrowed. ok is false for a text that AppendKey did not write.
 func SplitKey(text []byte) (o Origin, target, rest []byte, ok bool) {
 	text, post := bytes.CutPrefix(text, methodPost)

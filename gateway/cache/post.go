@@ -23,7 +23,7 @@ const (
 
 // ReadPost is Read for a POST of which the key has the body, and the tenant if by is ByTenant.
 func (r *Request) ReadPost(h *wire.RequestHead, o Origin, f *Fields, by Asker) {
-	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], name: r.name, MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
+	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], name: r.name, MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1, keyed: o.Keyed}
 	var pragma, control, json bool
 	for name, value := range h.Lines() {
 		switch {
@@ -42,7 +42,9 @@ func (r *Request) ReadPost(h *wire.RequestHead, o Origin, f *Fields, by Asker) {
 			r.refuse(ForOriginCondition)
 		case bytes.IndexByte(name, '_') >= 0:
 			r.underscored(name, value)
-		case by == Anybody && showsWho(name), by == ByTenant && showsTenant(name), f.settles(name):
+		case o.Keyed && wire.IsProtocol(name): // there may be a key in it
+			r.refuse(ForUnkeyedField)
+		case o.Keyed && wire.IsCredential(name), by == Anybody && showsWho(name), by == ByTenant && showsTenant(name), f.settles(name):
 		default:
 			r.other(name, value, o)
 		}

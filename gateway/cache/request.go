@@ -13,6 +13,11 @@ type Origin struct {
 	Secure bool   // https
 	Host   []byte // with a port, if there was one; in any case. Borrowed
 	Client Client // who asks; nil: nobody knows
+
+	// Keyed tells that the gateway has found out who asks by what the client showed, and takes that out: to an upstream, and so
+	// to a cache, there is no credential. Tenant is who it is, and whose responses are nobody else's; nil: they are for all.
+	Keyed  bool
+	Tenant []byte
 }
 
 // A Client tells who asks, as far as the gateway knows.
@@ -36,6 +41,7 @@ type Request struct {
 	ifNoneMatch                         [][]byte
 	ifModifiedSince, ifRange, byteRange single
 
+	keyed  bool   // as Origin.Keyed
 	name   []byte // scratch of underscored
 	others []byte // the lines by which an upstream may choose its answer, see [Request.other]
 	class  Key    // SHA-256 of others
@@ -57,7 +63,7 @@ func (s *single) see(value []byte) {
 
 // Read reads a request that wire has accepted. f is what the operator says about fields, or nil.
 func (r *Request) Read(h *wire.RequestHead, o Origin, f *Fields) {
-	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], name: r.name, MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
+	*r = Request{ifNoneMatch: r.ifNoneMatch[:0], others: r.others[:0], name: r.name, MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1, keyed: o.Keyed}
 	switch string(h.Method) {
 	case "GET":
 	case "HEAD":
@@ -78,6 +84,9 @@ func (r *Request) Read(h *wire.RequestHead, o Origin, f *Fields) {
 			r.readControl(l.Value)
 		case is(l.Name, "pragma"):
 			pragma = pragma || saysNoCache(l.Value)
+		case o.Keyed && wire.IsCredential(l.Name): // which goes no further
+		case o.Keyed && wire.IsProtocol(l.Name): // there may be a key in it, and something else that matters
+			r.refuse(ForUnkeyedField)
 		case bytes.IndexByte(l.Name, '_') >= 0:
 			r.underscored(l.Name, l.Value)
 		case r.take(l.Name, l.Value), f.settles(l.Name):

@@ -167,6 +167,7 @@ func AppendVariant(dst, names []byte, h *wire.RequestHead, r *Request) []byte {
 			dst = appendLanguages(dst, h)
 		case bytes.Equal(name, othersName):
 			dst = r.appendClass(dst)
+		case r != nil && r.keyed && wire.IsCredential(name): // no upstream sees it, and no record may hold it
 		default:
 			dst = appendCombined(dst, name, h)
 		}

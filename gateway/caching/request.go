@@ -260,6 +260,7 @@ type Rule struct {
 	Policy cache.Policy
 	Fields *cache.Fields // what the operator says about request fields; nil: nothing
 	Post   *PostRule     // what is done with models' answers to POST; nil: nothing
+	Shared bool          // what was made for one tenant is for all
 	Wait   time.Duration // for another request's fetch: as long as for an upstream
 	Local  func() []byte // makes the body of a JSON response without an upstream; nil: one is asked
 }

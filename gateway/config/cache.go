@@ -19,12 +19,12 @@ func readCache(n node, c *RouteCache) {
 		"key_fields":    func(n node) { c.KeyFields = readFields(n, settledFields()) },
 		"ignore_fields": func(n node) { c.IgnoreFields = readFields(n, append(settledFields(), askingFields()...)) },
 
-		"post": to(&post, boolean),
+		"post":  to(&post, boolean),
+		"scope": to(&p.Scope, func(text string) (Scope, error) { return oneOf(text, TenantScope, SharedScope) }),
 	}
 	var ofPost []string // the fields that are about POST and stated
 	for name, read := range map[string]func(node){
 		"when":   to(&p.When, func(text string) (When, error) { return oneOf(text, Deterministic, Always, ByHeader) }),
-		"scope":  to(&p.Scope, func(text string) (Scope, error) { return oneOf(text, TenantScope, SharedScope) }),
 		"tools":  to(&p.Tools, boolean),
 		"replay": to(&p.Replay, func(text string) (Replay, error) { return oneOf(text, Fast, Paced) }),
 	} {
@@ -52,6 +52,7 @@ func readCache(n node, c *RouteCache) {
 	if slices.Sort(ofPost); !post && len(ofPost) > 0 {
 		n.fault(fmt.Sprintf("%s is about answers to POST, which are kept with post: true", ofPost[0]))
 	}
+	c.Shared = p.Scope == SharedScope
 	if post && !c.Off {
 		p.fill()
 		c.Post = &p
@@ -79,9 +80,6 @@ func (p *PostCache) fields() (list []string) {
 	list = append(list, "post: true")
 	if p.When != Deterministic {
 		list = append(list, "when: "+string(p.When))
-	}
-	if p.Scope != TenantScope {
-		list = append(list, "scope: "+string(p.Scope))
 	}
 	if p.Tools {
 		list = append(list, "tools: true")

@@ -208,7 +208,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, cache: {stale_if_error: -1s}"), `3: routes[1].cache.stale_if_error: "-1s" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, cache: {post: maybe}"), `3: routes[1].cache.post: "maybe" is none of true, false, 1, 0, yes, no, on, off`)
 	f(route("path: /b, cache: {post: true, enabled: no}"), `3: routes[1].cache: a post: true and enabled: false contradict each other`)
-	f(route("path: /b, cache: {when: always, scope: shared}"), `3: routes[1].cache: scope is about answers to POST, which are kept with post: true`)
+	f(route("path: /b, cache: {when: always, scope: shared}"), `3: routes[1].cache: when is about answers to POST, which are kept with post: true`)
 	f(route("path: /b, cache: {post: false, tools: true}"), `3: routes[1].cache: tools is about answers to POST, which are kept with post: true`)
 	f(route("path: /b, cache: {post: true, when: never}"), `3: routes[1].cache.when: "never" is none of deterministic, always, header`)
 	f(route("path: /b, cache: {post: true, scope: key}"), `3: routes[1].cache.scope: "key" is none of tenant, shared`)

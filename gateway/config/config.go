@@ -208,6 +208,8 @@ type RouteCache struct {
 	NegativeTTL  time.Duration // the same for 404, 405, 410, 414 and 501; 0: they are not kept by TTL
 	StaleIfError time.Duration // for so long, an answer that says nothing of it stands in when the upstream fails; 0: not at all
 
+	Shared bool // what was made for one tenant is for all, where there are keys
+
 	Post *PostCache // what is kept of models' answers to POST; nil: nothing
 }
 
@@ -513,8 +515,11 @@ func declarations() []setting {
 			meaning: "address of a listener of its own for `/metrics`, `/dashboard`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
 			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},
 		{name: "ADMIN_TOKEN", secret: true,
-			meaning: "who shows it as `Authorization: Bearer` may purge the cache",
+			meaning: "who shows it as `Authorization: Bearer`, or as the password of Basic, may purge the cache, and with `KEYS_FILE` see the operations pages",
 			read:    into(func(s *Settings) *string { return &s.Admin.Token }, token)},
+		{name: "KEYS_FILE",
+			meaning: "YAML file of [keys and token issuers](../keys/README.md): only who has a key may ask; read again when it changes",
+			read:    into(func(s *Settings) *string { return &s.KeysFile }, anything)},
 		{name: "LOG_LEVEL", standard: "info",
 			meaning: "`debug`, `info`, `warn` or `error`",
 			read:    into(func(s *Settings) *slog.Level { return &s.LogLevel }, level)},

@@ -247,6 +247,9 @@ func (c RouteCache) fields() string {
 			list = append(list, f.name+": ["+strings.Join(f.names, ", ")+"]")
 		}
 	}
+	if c.Shared {
+		list = append(list, "scope: "+string(SharedScope))
+	}
 	return strings.Join(append(list, c.Post.fields()...), ", ")
 }
 

@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -99,4 +101,41 @@ func TestKeysFaults(t *testing.T) {
 	f("jwt: {issuer: i, audience: a, jwks_url: 'file:///secret'}", "keys.yaml:1: jwt.jwks_url: is not a URL with https and without a user")
 	f("keys: [\n", "keys.yaml:1: is not YAML: sequence end token ']' not found")
 	f("keys: []\n---\nkeys: []", "keys.yaml:3: a second document begins here; the file has one")
+}
+
+func TestKeysOfSettings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.yaml")
+	load := func() (*Settings, []string, error) {
+		return Load(Input{Environ: []string{"KEYS_FILE=" + path, "PORT=x"}[:1]})
+	}
+	if _, _, err := load(); err == nil || err.Error() != `KEYS_FILE: cannot read "`+path+`": no such file or directory` {
+		t.Error(err)
+	}
+	text := []byte("keys: [{id: a, sha256: " + sumA + "}]\njwt: {issuer: i, audience: a, jwks_url: 'http://idp'}\n")
+	if err := os.WriteFile(path, text, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Chmod(path, 0o604)
+	s, warnings, err := load()
+	if err != nil || len(s.Keys.List) != 1 || len(warnings) != 2 || !strings.Contains(warnings[0], "can be read by everybody") || !strings.Contains(warnings[1], "is not https") {
+		t.Fatal(err, warnings)
+	}
+	if text := string(printed(s)); strings.Contains(text, sumA) || !strings.Contains(text, "keys_file: ") {
+		t.Error(text)
+	}
+	_ = os.Chmod(path, 0o640)
+	if _, warnings, _ = load(); len(warnings) != 1 {
+		t.Error(warnings)
+	}
+	if s.Keys == nil || s.WithKeys(nil).Keys != nil || s.Keys == nil {
+		t.Error("other keys change the settings they come from")
+	}
+	// A fault of the keys is told with all the others.
+	if err := os.WriteFile(path, []byte("keys: 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = Load(Input{Environ: []string{"KEYS_FILE=" + path, "PORT=x"}})
+	if faults := (*Faults)(nil); !errors.As(err, &faults) || len(faults.List) != 2 {
+		t.Error(err)
+	}
 }

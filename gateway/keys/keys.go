@@ -24,9 +24,13 @@ type Key struct {
 	Priority config.Priority
 	Weight   int
 
+	tenant  []byte   // ID as bytes
 	models  []string // globs
 	limited bool     // to models
 }
+
+// Tenant is the id as bytes, which nobody may change.
+func (k *Key) Tenant() []byte { return k.tenant }
 
 // Others is the label of all keys that have no series of their own.
 const Others = "other"
@@ -140,7 +144,7 @@ func New(c *config.Keys, old *Set) *Set {
 	for i, stated := range c.List {
 		k := &Key{
 			ID: stated.ID, Label: Others, Index: i, Limits: stated.Limits, Priority: stated.Priority, Weight: stated.Weight,
-			models: stated.Models, limited: stated.Models != nil,
+			tenant: []byte(stated.ID), models: stated.Models, limited: stated.Models != nil,
 		}
 		if i < labelled {
 			k.Label = k.ID

@@ -3,7 +3,6 @@ package ops
 import (
 	"bytes"
 	"context"
-	"crypto/subtle"
 	"fmt"
 	"time"
 
@@ -19,8 +18,8 @@ func (o *Ops) cachez(r *Request) Page {
 	if string(r.Method) != "DELETE" {
 		return state(200, o.cacheFigures())
 	}
-	if !(r.Operator && !fromAPage(r)) && !o.showsToken(r) {
-		p := faulty(401, Fault{"unauthorized", "a purge needs Authorization: Bearer with ADMIN_TOKEN, or the admin listener and no browser"})
+	if !(r.Operator && !fromAPage(r)) && !o.ShowsToken(r.Field) {
+		p := faulty(401, Fault{"unauthorized", "a purge needs ADMIN_TOKEN as Authorization: Bearer or as a Basic password, or the admin listener and no browser"})
 		p.Fields = []Field{{"WWW-Authenticate", `Bearer realm="` + wire.Name + `"`}}
 		return p
 	}
@@ -37,17 +36,6 @@ func (o *Ops) cachez(r *Request) Page {
 		return faulty(503, Fault{"purge_incomplete", "Redis did not do it: what it holds, and other gateways, may be left; see redis_state in /cachez and ask again"})
 	}
 	return state(200, marshal(map[string]any{"ok": true, "purged": n}))
-}
-
-// showsToken tells whether the request may do what an operator may. Without ADMIN_TOKEN nobody may here.
-func (o *Ops) showsToken(r *Request) bool {
-	const scheme = "bearer "
-	token := o.view.Load().Token
-	value, _ := r.Field("authorization")
-	if token == "" || len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
-		return false
-	}
-	return subtle.ConstantTimeCompare(bytes.TrimSpace(value[len(scheme):]), []byte(token)) == 1
 }
 
 // PurgeOfAnother is the same for a purge that another gateway has done, maybe of another version; nil is everything.

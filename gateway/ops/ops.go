@@ -69,7 +69,7 @@ type health struct {
 	OK       bool               `json:"ok"`
 	Service  string             `json:"service"`
 	UptimeMS int64              `json:"uptime_ms"`
-	Backends map[string]backend `json:"backends"`
+	Backends map[string]backend `json:"backends,omitempty"`
 }
 
 type backend struct {
@@ -128,6 +128,11 @@ func waiting(p *proxy.Pool) map[string]int64 {
 		by[c.String()] = state.Waiting[i]
 	}
 	return by
+}
+
+// healthAlone is Health without the backends, which are nobody's business who is not known.
+func (o *Ops) healthAlone(now time.Time) []byte {
+	return marshal(health{OK: true, Service: Service, UptimeMS: now.Sub(o.options.Started).Milliseconds()})
 }
 
 // Ready tells whether the gateway wants traffic, and the body of /readyz that says why not.

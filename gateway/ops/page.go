@@ -14,6 +14,7 @@ type Request struct {
 	Method, Target []byte
 	Field          func(lower string) (value []byte, ok bool) // the first one of that name
 	Operator       bool                                       // it came by the admin listener
+	Public         bool                                       // nobody knows who asks, and that is kept from strangers
 }
 
 // A Page is a reply as a value, whoever writes it.
@@ -36,6 +37,8 @@ type Route struct {
 	Path    string
 	Methods []string // GET implies HEAD
 	Reply   func(*Request) Page
+
+	Operators bool // where clients have keys, only an operator may see it
 }
 
 // Takes tells whether the page answers the method.
@@ -59,8 +62,14 @@ var index []byte
 // Pages are those that clients may see.
 func (o *Ops) Pages() []Route {
 	return []Route{
-		get("/", func(*Request) Page { return Page{Status: 200, Type: "text/html; charset=utf-8", Body: index} }),
-		get("/healthz", func(*Request) Page { return state(200, o.Health(time.Now())) }),
+		{Path: "/", Methods: []string{"GET"}, Operators: true,
+			Reply: func(*Request) Page { return Page{Status: 200, Type: "text/html; charset=utf-8", Body: index} }},
+		get("/healthz", func(r *Request) Page {
+			if r.Public && !o.ShowsToken(r.Field) {
+				return state(200, o.healthAlone(time.Now()))
+			}
+			return state(200, o.Health(time.Now()))
+		}),
 		get("/livez", o.live),
 		get("/readyz", func(*Request) Page {
 			ready, body := o.Ready()
@@ -78,7 +87,11 @@ func (o *Ops) Doors() []Route { return []Route{get("/health", o.live), get("/pin
 
 // AdminPages are those that ADMIN_ADDR moves to a listener of their own.
 func (o *Ops) AdminPages() []Route {
-	return append(o.dashboardPages(), get("/metrics", o.metrics), Route{"/cachez", []string{"GET", "DELETE"}, o.cachez})
+	pages := append(o.dashboardPages(), get("/metrics", o.metrics), Route{Path: "/cachez", Methods: []string{"GET", "DELETE"}, Reply: o.cachez})
+	for i := range pages {
+		pages[i].Operators = true
+	}
+	return pages
 }
 
 func (o *Ops) live(*Request) Page { return state(200, marshal(map[string]bool{"ok": true})) }
@@ -89,7 +102,9 @@ func (o *Ops) metrics(*Request) Page {
 	return Page{Status: 200, Type: "text/plain; version=0.0.4; charset=utf-8", Body: b.Bytes()}
 }
 
-func get(path string, reply func(*Request) Page) Route { return Route{path, []string{"GET"}, reply} }
+func get(path string, reply func(*Request) Page) Route {
+	return Route{Path: path, Methods: []string{"GET"}, Reply: reply}
+}
 
 // state is a page about this moment.
 func state(status int, body []byte) Page {

@@ -27,7 +27,7 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	if r.Identity {
 		dst = plainly(dst, from)
 	}
-	dst = u.owner.Load().credential.replace(dst, from)
+	dst = r.dress(dst, from, u.owner.Load().credential)
 	dst = appendForwarded(dst, r)
 	dst = append(dst, u.via[h.Minor]...)
 	dst = wire.AppendField(dst, "X-Request-ID: ", r.RequestID)

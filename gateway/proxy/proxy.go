@@ -111,6 +111,9 @@ func (p *Proxy) Holds() *Holds { return &p.holds }
 // Cut ends every request under way, as if its client had left.
 func (p *Proxy) Cut() { p.watch.InterruptAll() }
 
+// Revoke ends the requests under way whose clients have lost their permit, as if these had left: see [wire.ClientConn.Hold].
+func (p *Proxy) Revoke() { p.watch.Revoke() }
+
 // Close ends probes and the watch and closes the pooled connections. No Forward may be under way.
 func (p *Proxy) Close() {
 	p.stop() // and with it every attempt to connect

@@ -38,6 +38,7 @@ type Request struct {
 	Lines       []byte   // CRLF after each, in place of those of Head that travel on; nil: those
 	Peer        []byte   // the client's address as text
 	Secure      bool     // the client came over TLS
+	Anonymous   bool     // what the client shows to say who it is was for the gateway: it goes no further
 	Trusted     bool     // the peer may speak for a client: its X-Forwarded fields are continued
 	ClientKey   []byte   // who asks, for a pool that hashes by client
 	Generates   bool     // it is of OpenAI's API: an upstream may take its time of a generation for the head

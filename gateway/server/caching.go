@@ -68,7 +68,7 @@ func (g *Gateway) ruleOf(s *config.Settings, c config.Route) *caching.Rule {
 			}
 		}
 	}
-	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Post: postRuleOf(s, c, policy), Wait: wait + time.Second}
+	return &caching.Rule{Policy: policy, Fields: fieldsOf(c.Cache), Post: postRuleOf(s, c, policy), Shared: c.Cache.Shared, Wait: wait + time.Second}
 }
 
 // postRuleOf is what a configured route does with models' answers to POST; nil: they pass.

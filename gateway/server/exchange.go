@@ -39,6 +39,9 @@ type exchange struct {
 	// resolve
 	page []byte // the origin of the page that asks, if it may; nil: none
 
+	// authenticate
+	tenant tenant
+
 	// limit
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
@@ -81,6 +84,7 @@ func (x *exchange) reset() {
 	x.observed = observation{}
 	x.asked.reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None
+	x.tenant = tenant{}
 }
 
 // observation is what is noted of a request while it is on its way, part of its exchange.

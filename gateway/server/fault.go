@@ -25,6 +25,10 @@ var (
 	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}
 	tooMany      = fault{429, "rate_limit_exceeded", "too many requests; see the Retry-After field"}
+	noKey        = fault{401, "invalid_api_key", "a key is needed, as Authorization: Bearer, x-api-key or api-key"}
+	wrongKey     = fault{401, "invalid_api_key", "the key is not one that may ask here"}
+	twoKeys      = fault{400, "two_keys", "the request shows two different keys"}
+	noOperator   = fault{401, "unauthorized", "this page is for operators: it needs ADMIN_TOKEN as Authorization: Bearer or as a Basic password, or the listener of ADMIN_ADDR"}
 	malformed    = fault{400, "bad_request", "the request is not well-formed HTTP/1.1"}
 	notCached    = fault{504, "not_cached", "only-if-cached was asked for, and there is no stored answer that may be used"}
 	looped       = fault{508, "loop_detected", "the request has come back to the gateway: the URL of an upstream leads here"}

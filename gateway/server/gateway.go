@@ -11,6 +11,7 @@ import (
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
+	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
@@ -52,6 +53,8 @@ type Gateway struct {
 
 	noRoute *telemetry.Route // what found no route
 
+	revoking sync.WaitGroup // requests whose keys were taken back are being ended
+
 	draining atomic.Bool // the gateway is on its way out: answers end their connections
 
 	// Requests under way, by epoch: those that began before the shutdown, and those after.
@@ -82,7 +85,8 @@ type plan struct {
 	spelled  []*route          // those whose own paths are not plain
 	limits   map[config.Rate]limit
 	limiter  limiter
-	models   *models // of the settings; nil: there are none
+	models   *models   // of the settings; nil: there are none
+	keys     *keys.Set // nil: nobody needs a key
 
 	lookAtAll bool // a path that is plain may be one of them too
 }
@@ -109,6 +113,8 @@ type route struct {
 	work     func() []byte   // makes the body of a demo route that may be cached
 	models   *models         // nil: it does not matter which model a request names
 	caching  *caching.Rule   // nil: its responses are not kept
+	closed   guard           // who may pass, where there are keys,
+	guard    guard           // and who may
 	ops      bool            // never limited, cached or counted as traffic
 	metrics  *telemetry.Route
 }
@@ -116,6 +122,7 @@ type route struct {
 // A limit is what package ratelimit has for a route: of this replica, or of all together.
 type limit interface {
 	Admit(now time.Duration, client []byte, cost int) ratelimit.Verdict
+	AdmitClient(now time.Duration, client []byte, cost int) ratelimit.Verdict // as far as the client's own limit goes
 	AppendPolicy(dst []byte) []byte
 	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
 }

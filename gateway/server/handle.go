@@ -10,6 +10,7 @@ import (
 	"aigateway/gateway/caching"
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
@@ -19,7 +20,7 @@ import (
 // ends with the reply.
 func (g *Gateway) handle(x *exchange) (ended bool) {
 	defer func() { ended = g.end(x, recover()) }()
-	if g.check(x) || g.resolve(x) || g.loop(x) || g.limit(x) || g.measure(x) || g.ask(x) || g.recall(x) || g.replyItself(x) {
+	if g.check(x) || g.resolve(x) || g.loop(x) || g.authenticate(x) || g.limit(x) || g.measure(x) || g.ask(x) || g.recall(x) || g.replyItself(x) {
 		return false
 	}
 	g.fetch(x)
@@ -132,8 +133,12 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 	if l == nil {
 		return false
 	}
-	x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
-	v := l.Admit(x.began, x.key, x.route.cost)
+	x.key = x.clientKey()
+	return g.refused(x, l, l.Admit(x.began, x.key, x.route.cost))
+}
+
+// refused replies to a request that a limit does not let in, and tells whether that is so.
+func (g *Gateway) refused(x *exchange, l limit, v ratelimit.Verdict) (done bool) {
 	x.rateLimit = l.AppendLimit(x.rateLimit, v)
 	if v.OK {
 		return false
@@ -173,7 +178,7 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	}
 	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
 	if c.Rule.Post != nil {
-		c.Asked.Dialect = inference.DialectOf(pathOf(x.head.Target))
+		c.Asked.Dialect, c.Asked.Tenant = inference.DialectOf(pathOf(x.head.Target)), x.tenant.ID
 		if a := x.asked; a != nil && a.ways != nil {
 			c.Asked.Model = a.ways[0].name
 		}
@@ -225,12 +230,16 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 		f.Began = x.began
 	}
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
+	if k := x.tenant.Key; k != nil {
+		f.Anonymous = true
+		f.Tenant, f.Weight, f.Class = x.tenant.ID, k.Weight, classOf(k.Priority)
+	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
 	switch {
 	case r.limit != nil: // which has asked already who it is
 		f.ClientKey = x.key
 	case r.byClient, f.Trusted && len(x.head.ForwardedFor) > 0, x.conn.Peer().Is6():
-		x.key = appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
+		x.key = x.clientKey()
 		f.ClientKey = x.key
 	} // else a queue knows the client well enough by its address
 	f.Fields = x.appendCORS(x.appendLimits(f.Fields[:0]))
@@ -277,6 +286,9 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 		}
 	}
 	g.record(x)
+	if x.tenant.Key != nil {
+		x.conn.Hold(nil)
+	}
 	g.open[x.epoch].Add(-1)
 	ended = x.conn.Ends()
 	x.reset()

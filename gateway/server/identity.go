@@ -119,7 +119,10 @@ func (p *plan) trusts(peer netip.Addr) bool {
 
 // origin is whom the client meant to ask, as the upstream will be told.
 func (x *exchange) origin() cache.Origin {
-	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host, Client: x}
+	o := cache.Origin{Secure: x.conn.Secure(), Host: x.head.Host, Client: x, Keyed: x.tenant.Key != nil}
+	if !x.route.caching.Shared {
+		o.Tenant = x.tenant.ID
+	}
 	if len(x.head.ForwardedProto) == 0 && len(x.head.ForwardedHost) == 0 || !x.plan.trusts(x.conn.Peer()) {
 		return o
 	}

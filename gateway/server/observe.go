@@ -148,6 +148,9 @@ func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	if x.route != nil {
 		a.Route = x.route.path
 	}
+	if k := x.tenant.Key; k != nil {
+		a.Key = k.ID
+	}
 	if u := x.cached.Forward.Upstream; u != nil {
 		a.Pool, a.URL = u.Pool, u.URL
 	}

@@ -6,7 +6,11 @@ import (
 
 // pageRoute is an operations page as a route.
 func (g *Gateway) pageRoute(p ops.Route) *route {
-	return &route{path: p.Path, methods: p.Methods, allow: ops.Allow(p.Methods), reply: func(x *exchange) { g.replyPage(x, &p) }, ops: true}
+	r := &route{path: p.Path, methods: p.Methods, allow: ops.Allow(p.Methods), reply: func(x *exchange) { g.replyPage(x, &p) }, ops: true}
+	if p.Operators {
+		r.closed = byOperator
+	}
+	return r
 }
 
 // addPages provisions the pages that clients may see.
@@ -27,7 +31,7 @@ func (g *Gateway) addPages(p *plan) {
 
 // replyPage answers with a page.
 func (g *Gateway) replyPage(x *exchange, r *ops.Route) {
-	p := r.Reply(&ops.Request{Method: x.head.Method, Target: x.head.Target, Field: x.head.Field})
+	p := r.Reply(&ops.Request{Method: x.head.Method, Target: x.head.Target, Field: x.head.Field, Public: x.plan.keys != nil && x.route.guard == unguarded})
 	for _, f := range p.Fields {
 		x.say(f.Name, f.Value)
 	}

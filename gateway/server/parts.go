@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
@@ -16,7 +18,8 @@ type Parts struct {
 	Metrics  *telemetry.Metrics
 	Listener *wire.Listener // nil before Serve
 
-	Via      string // what it writes into Via of the requests that it passes on
+	Paths    []string // that lead somewhere, as routes have them: "/v1/*" is all that begin so; sorted
+	Via      string   // what it writes into Via of the requests that it passes on
 	Draining bool
 	Open     int64 // requests under way that began before a shutdown
 	Late     int64 // and those that began after
@@ -27,7 +30,17 @@ type Parts struct {
 func (g *Gateway) Parts() Parts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var paths []string
+	p := g.plan.Load()
+	for path := range p.exact {
+		paths = append(paths, path)
+	}
+	for _, r := range p.prefixes {
+		paths = append(paths, r.path)
+	}
+	slices.Sort(paths)
 	return Parts{
+		Paths: paths,
 		Proxy: g.proxy, Store: g.store, Caching: g.caching, Metrics: g.metrics, Listener: g.listener,
 		Via: viaName(g.token), Draining: g.draining.Load(), Open: g.open[0].Load(), Late: g.open[1].Load(),
 		Clients: int(g.server.GetOpenConnectionsCount()),

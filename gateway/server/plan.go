@@ -5,7 +5,9 @@ import "aigateway/gateway/config"
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
 	p := &plan{settings: s, limits: limits, limiter: l, models: g.modelsOf(s)}
+	p.useKeys(g.plan.Load())
 	g.addRoutes(p)
+	p.close()
 	return p
 }
 
@@ -33,6 +35,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.upstreams.Store(g.upstreamSeries(s))
 	p := g.newPlan(s, limits, l)
 	g.plan.Store(p)
+	g.changeKeys(old, p)
 	g.metrics.Keep(measured(s))
 	g.ops.Look(g.view(s))
 	if g.settings.TLS.Certificate != nil { // else it needs a restart

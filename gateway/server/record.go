@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/telemetry"
@@ -30,6 +31,7 @@ func (g *Gateway) makeMetrics(version string) {
 	for _, c := range proxy.Classes {
 		o.QueueClasses = append(o.QueueClasses, c.String())
 	}
+	o.AuthReasons = keys.Reasons()
 	for r := proxy.NoRetry + 1; r <= proxy.RetryHedge; r++ {
 		o.RetryReasons = append(o.RetryReasons, r.String())
 	}

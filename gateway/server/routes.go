@@ -12,7 +12,7 @@ import (
 
 // newRoute provisions a configured route.
 func (g *Gateway) newRoute(p *plan, c config.Route) *route {
-	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: c.OpenAI}
+	r := &route{path: c.Path, methods: c.Methods, rewrite: c.Rewrite, openAI: c.OpenAI, closed: byKey}
 	if prefix, ok := strings.CutSuffix(c.Path, "*"); ok {
 		r.prefix = prefix
 		r.rewrite = strings.TrimSuffix(c.Rewrite, "*")

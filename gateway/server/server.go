@@ -296,6 +296,7 @@ func (g *Gateway) Close() {
 	defer g.reloading.Unlock()
 	g.proxy.Cut() // what goes on behind requests; there are none
 	g.caching.Wait()
+	g.revoking.Wait()
 	g.proxy.Close()
 	g.store.Close()
 	g.closeTelemetry()

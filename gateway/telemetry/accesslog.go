@@ -26,6 +26,7 @@ type Access struct {
 	Gateway  time.Duration // the gateway's own part of it
 	Upstream time.Duration // what all attempts at upstreams took, and waiting for them
 
+	Key   string // whose it was; "" if nobody needs a key
 	Pool  string // "" if no upstream was asked
 	URL   string // of the upstream
 	Cache string // what the cache did; "" if it had no part
@@ -137,6 +138,9 @@ func appendAccess(b []byte, a *Access, second string) []byte {
 	b = strconv.AppendInt(append(b, `,"bytes":`...), a.Bytes, 10)
 	b = appendSeconds(append(b, `,"duration":`...), a.Total)
 	b = appendSeconds(append(b, `,"gateway":`...), a.Gateway)
+	if a.Key != "" {
+		b = appendString(append(b, `,"key":`...), a.Key)
+	}
 	if a.URL != "" {
 		b = appendSeconds(append(b, `,"upstream_duration":`...), a.Upstream)
 		b = appendString(append(b, `,"pool":`...), a.Pool)

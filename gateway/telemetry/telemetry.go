@@ -30,6 +30,7 @@ type Options struct {
 
 	ErrorKinds   []string // why an upstream gave no whole answer
 	RetryReasons []string // why a request was sent again
+	AuthReasons  []string // why a key did not open; none: nobody needs one
 	CancelPhases []string // when a client left
 
 	QueueClasses []string // of requests that wait
@@ -77,6 +78,8 @@ type Metrics struct {
 	cacheState     func() CacheState
 	tiers, sources []string
 
+	authFailures authFailures
+
 	retries   tally
 	cancels   tally
 	truncated *metrics.Counter
@@ -114,6 +117,7 @@ func New(o Options) *Metrics {
 	m.truncated = m.counters("stream_truncated_total", "Answers cut short after they had begun.").counter("")
 	m.panics = m.counters("panics_total", "Bugs that cost one request each.").counter("")
 	m.addConnections()
+	m.addAuth()
 	m.addTunnels(o.Tunnels)
 	m.gauges("build_info", "What is running; always 1.").gauge(label("version", o.Version)+","+label("goversion", runtime.Version()),
 		func() float64 { return 1 })

@@ -81,6 +81,18 @@ type ClientConn struct {
 	serving   atomic.Int32
 	ending    atomic.Int32
 	ended     atomic.Bool // Close has done its part
+
+	permit atomic.Pointer[atomic.Bool] // of the request under way: true once it is taken back; nil: it needs none
+}
+
+// Hold ties the request under way to a permit, or with nil to none: once that turns true and [Listener.ResetRevoked] was called,
+// the request is at its end. Who holds a permit looks at it once more afterwards: it may have turned true just before.
+func (c *ClientConn) Hold(revoked *atomic.Bool) { c.permit.Store(revoked) }
+
+// revoked tells whether the request under way has lost its permit.
+func (c *ClientConn) revoked() bool {
+	p := c.permit.Load()
+	return p != nil && p.Load()
 }
 
 type clientState uint8

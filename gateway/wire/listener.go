@@ -183,6 +183,21 @@ func (l *Listener) Drain() {
 	}
 }
 
+// ResetRevoked resets the connections whose requests have lost their permit. What works for them is told by [Watch.Revoke].
+func (l *Listener) ResetRevoked() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		if c.revoked() {
+			c.Reset()
+			c.resetOnClose()
+			c.Interrupt()
+			n++
+		}
+	}
+	return n
+}
+
 // ResetAll resets every open connection: what is cut now must not look complete. It returns how many. Those that
 // linger have had their reply, and end.
 func (l *Listener) ResetAll() int {

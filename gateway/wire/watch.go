@@ -130,6 +130,20 @@ func (w *Watch) InterruptAll() {
 	}
 }
 
+// Revoke treats every client under watch whose request has lost its permit as gone.
+func (w *Watch) Revoke() {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			if e.client != nil && e.client.revoked() {
+				e.clientLeft()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // interrupt wakes the goroutines that work for the client. The shard is locked.
 func (e *Watched) interrupt() {
 	if e.gone.Swap(true) {

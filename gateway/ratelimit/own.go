@@ -1,0 +1,36 @@
+package ratelimit
+
+import (
+	"hash/maphash"
+	"time"
+)
+
+// AdmitClient is Admit as far as the client's own bucket goes: what others have is not spent. It is for what must not cost
+// anybody else a token, such as a key that does not open.
+func (c *Class) AdmitClient(now time.Duration, client []byte, cost int) Verdict {
+	if c == nil {
+		return Verdict{OK: true}
+	}
+	l := c.limiter
+	own, _ := l.clients.take(l.clients.caller(maphash.Bytes(l.seed, client), c.id), now, cost)
+	if !own.ok {
+		l.dropped[Client].Add(1)
+		return refusal(Client, own)
+	}
+	return Verdict{OK: true, Remaining: own.remaining, Wait: own.wait}
+}
+
+// AdmitClient is that of Class.
+func (c *SharedClass) AdmitClient(now time.Duration, client []byte, cost int) Verdict {
+	if c == nil {
+		return Verdict{OK: true}
+	}
+	s := c.shared
+	r := request{s: s, now: now, class: c.id, hash: s.hash(client, c.id), client: client, cost: int64(max(cost, 0))}
+	own := r.takeOwn()
+	if !own.ok {
+		s.dropped[Client].Add(1)
+		return refusal(Client, own)
+	}
+	return Verdict{OK: true, Remaining: own.remaining, Wait: own.wait}
+}

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"time"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/keys"
+	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
+)
+
+// A guard says who may pass to a route. The zero guard lets everybody pass, and is that of all routes where there are no keys.
+type guard uint8
+
+const (
+	unguarded  guard = iota
+	byKey            // who has a key of KEYS_FILE, or a token of its issuer
+	byOperator       // who has ADMIN_TOKEN
+)
+
+// A tenant is who asks, where keys are needed: what limits, queues, caches and lines go by. Without keys it is the zero tenant.
+type tenant struct {
+	ID  []byte // of Key; borrowed for as long as the gateway runs
+	Key *keys.Key
+}
+
+// close puts the guards of a plan's routes in their places, if it has keys.
+func (p *plan) close() {
+	if p.keys == nil {
+		return
+	}
+	for _, r := range p.exact {
+		r.guard = r.closed
+	}
+	for _, r := range p.prefixes {
+		r.guard = r.closed
+	}
+}
+
+// authenticate finds out who asks, or refuses the request before anything is spent on it.
+func (g *Gateway) authenticate(x *exchange) (done bool) {
+	switch x.route.guard {
+	case byKey:
+		return g.admitTenant(x)
+	case byOperator:
+		if g.ops.ShowsToken(x.head.Field) {
+			return false
+		}
+		x.say("WWW-Authenticate", basicChallenge)
+		g.refuseKey(x, keys.NotOperator)
+		return true
+	}
+	return false
+}
+
+func (g *Gateway) admitTenant(x *exchange) (done bool) {
+	shown, why := shownKey(&x.head)
+	var a keys.Access
+	if why == keys.Granted {
+		a, why = x.plan.keys.Find(shown, time.Now())
+	}
+	if why == keys.Granted {
+		x.conn.Hold(a.Grant.Revoked())
+		if a.Grant.Revoked().Load() { // between finding and holding it
+			x.conn.Hold(nil)
+			why = keys.Unknown
+		}
+	}
+	if why != keys.Granted {
+		g.refuseKey(x, why)
+		return true
+	}
+	x.tenant = tenant{ID: a.Key.Tenant(), Key: a.Key}
+	return false
+}
+
+// shownKey is the key that a request shows, borrowed from its head, or why there is none. The same one may be shown twice.
+func shownKey(h *wire.RequestHead) (key []byte, why keys.Reason) {
+	why = keys.Missing
+	for name, value := range h.Lines() {
+		switch {
+		case wire.IsCredential(name):
+			if len(name) == len("authorization") {
+				value = bearer(value)
+			}
+			key, why = onlyKey(key, why, value)
+		case wire.IsProtocol(name):
+			for len(value) > 0 {
+				var shown []byte
+				_, shown, value = wire.CutProtocol(value)
+				key, why = onlyKey(key, why, shown)
+			}
+		}
+	}
+	return key, why
+}
+
+// onlyKey is the key after another one was found, which may be none.
+func onlyKey(key []byte, why keys.Reason, found []byte) ([]byte, keys.Reason) {
+	switch {
+	case len(found) == 0 || why == keys.Ambiguous:
+		return key, why
+	case why == keys.Missing:
+		return found, keys.Granted
+	case !bytes.Equal(key, found):
+		return nil, keys.Ambiguous
+	}
+	return key, why
+}
+
+// bearer is what stands behind the scheme Bearer (RFC 6750 §2.1); nil for another one.
+func bearer(value []byte) []byte {
+	const scheme = "bearer "
+	if len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
+		return nil
+	}
+	return bytes.TrimLeft(value[len(scheme):], " ")
+}
+
+// The challenges of RFC 9110 §11.6.1; browsers and Prometheus know Basic.
+const (
+	bearerChallenge  = `Bearer realm="` + wire.Name + `"`
+	invalidChallenge = bearerChallenge + `, error="invalid_token"` // RFC 6750 §3.1
+	basicChallenge   = `Basic realm="` + wire.Name + `", charset="UTF-8"`
+)
+
+// refuseKey refuses who has not shown a key that opens the route. It costs a token of the address, if that has a limit: so many
+// keys can be tried, and no more.
+func (g *Gateway) refuseKey(x *exchange, why keys.Reason) {
+	g.metrics.AuthFailure(int(why - keys.Missing))
+	f := &wrongKey
+	switch why {
+	case keys.Missing:
+		f = &noKey
+		x.say("WWW-Authenticate", bearerChallenge)
+	case keys.Ambiguous:
+		f = &twoKeys
+	case keys.NotOperator:
+		f = &noOperator
+	default:
+		x.say("WWW-Authenticate", invalidChallenge)
+	}
+	if l := x.plan.limits[config.Rate{}]; l != nil {
+		x.key = x.addressKey()
+		if g.refused(x, l, l.AdmitClient(x.began, x.key, 1)) {
+			return
+		}
+	}
+	g.replyFault(x, f)
+}
+
+// clientKey is what limits know by whose the request is: its tenant, or else its address. It is kept in x.key, where it goes.
+func (x *exchange) clientKey() []byte {
+	if x.tenant.Key != nil {
+		return append(append(x.key[:0], tenantPrefix...), x.tenant.ID...)
+	}
+	return x.addressKey()
+}
+
+// tenantPrefix makes a tenant's id longer than any address.
+const tenantPrefix = "tenant: "
+
+func (x *exchange) addressKey() []byte {
+	return appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
+}
+
+// useKeys makes the keys of a plan, after those of the one before, which may be nil.
+func (p *plan) useKeys(old *plan) {
+	var before *keys.Set
+	if old != nil {
+		before = old.keys
+	}
+	if old != nil && old.settings.Keys == p.settings.Keys {
+		p.keys = before
+		return
+	}
+	p.keys = keys.New(p.settings.Keys, before)
+}
+
+// changeKeys ends what goes on by keys that are not in the new plan, and says which ids have changed.
+func (g *Gateway) changeKeys(old, now *plan) {
+	if old.keys == now.keys {
+		return
+	}
+	if old.keys.Revoke(now.keys) {
+		g.endRevoked()
+	}
+	if c := old.keys.Changes(now.keys); !c.None() {
+		g.log.Info("the keys have changed", "added", shortList(c.Added), "removed", shortList(c.Removed), "changed", shortList(c.Changed))
+	}
+}
+
+// shortList is a list that fits into a line.
+func shortList(ids []string) []string {
+	const most = 100
+	if len(ids) > most {
+		return append(slices.Clone(ids[:most]), "and "+strconv.Itoa(len(ids)-most)+" more")
+	}
+	return ids
+}
+
+// ExpireKeys ends what goes on by keys whose time is over. It is to be called a few times a second.
+func (g *Gateway) ExpireKeys(now time.Time) {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	if g.plan.Load().keys.Expire(now) {
+		g.endRevoked()
+	}
+}
+
+// classOf is the class in which a tenant's requests wait.
+func classOf(p config.Priority) proxy.Class {
+	switch p {
+	case config.Interactive:
+		return proxy.ClassInteractive
+	case config.Batch:
+		return proxy.ClassBatch
+	}
+	return proxy.ClassDefault
+}
+
+// endRevoked ends what goes on by permits that were taken back. What is between two steps is found the second time.
+func (g *Gateway) endRevoked() {
+	g.revoking.Go(func() {
+		for _, pause := range [...]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond} {
+			time.Sleep(pause)
+			g.mu.Lock()
+			l := g.listener
+			g.mu.Unlock()
+			if l != nil {
+				l.ResetRevoked()
+			}
+			g.proxy.Revoke()
+		}
+	})
+}
