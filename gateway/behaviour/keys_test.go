@@ -436,3 +436,70 @@ func TestExpiryEndsAStream(t *testing.T) {
 	}
 	testkit.Eventually(t, "nothing is left", g.idle)
 }
+
+// Which models a key may ask: by their resolved names, where the settings name them, where upstreams list them, and where nobody knows.
+func TestModelsOfAKey(t *testing.T) {
+	up := testkit.StartRecorder(t)
+	listing := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for m := c.ReadRequest(); m.Err == nil; m = c.ReadRequest() {
+			body := `{"object":"list","data":[{"id":"llama-1"},{"id":"other-1"}]}`
+			if !strings.Contains(m.First, "/models") {
+				body = m.Body
+			}
+			c.Send("%s", with(body, "Content-Type: application/json"))
+		}
+	})
+	keys := keyFile("sk-llama , models: [llama-*]", "sk-none , models: []", "sk-all")
+	table := serve(t, keyed(t, keys, `
+pools: {p: {upstreams: [{url: "`+up.URL+`"}]}}
+models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, aliases: [llama-like]}, {name: llama-hidden, pool: p, visible: false}]
+`), server.Options{})
+	listed := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+listing.URL+"\"}], discover: true}}\n"), server.Options{})
+	bare := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+up.URL+"\"}], discover: false}}\n"), server.Options{})
+	testkit.Eventually(t, "the models are listed", func() bool {
+		return strings.Contains(listed.get("/v1/models", withKey("sk-all")).Body, "other-1")
+	})
+	f := func(g *testGateway, key, path, body string, status int, code string) {
+		t.Helper()
+		m := g.Do("POST " + path + " HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + withKey(key) + "\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body)
+		if m.Status() != status || !strings.Contains(m.Body, code) {
+			t.Errorf("%s %s %s: %s %s, want %d %s", key, path, body, m.First, m.Body, status, code)
+		}
+	}
+	const chat = "/v1/chat/completions"
+	model := func(name string) string { return `{"messages":[],"model":"` + name + `"}` }
+	f(table, "sk-llama", chat, model("llama-8b"), 200, "")
+	f(table, "sk-llama", chat, model("small"), 200, "")
+	f(table, "sk-llama", chat, model("llama-like"), 403, "model_not_allowed") // which is qwen
+	f(table, "sk-llama", chat, model("qwen"), 403, "model_not_allowed")
+	f(table, "sk-llama", chat, model("llama-hidden"), 404, "model_not_found")
+	f(table, "sk-llama", chat, model("nothing"), 404, "model_not_found")
+	f(table, "sk-none", chat, model("llama-8b"), 403, "model_not_allowed")
+	f(table, "sk-all", chat, model("qwen"), 200, "")
+	f(listed, "sk-llama", chat, model("llama-1"), 200, "")
+	f(listed, "sk-llama", chat, model("other-1"), 403, "model_not_allowed")
+	f(listed, "sk-llama", chat, model("other-2"), 404, "model_not_found")
+	f(listed, "sk-all", chat, model("other-1"), 200, "")
+	f(bare, "sk-llama", chat, model("llama-1"), 200, "")
+	f(bare, "sk-llama", chat, model("other-1"), 404, "model_not_found")
+	f(bare, "sk-llama", chat, `{"messages":[]}`, 400, "model_missing")
+	f(bare, "sk-llama", chat, `{"model":"llama-1","model":"other-1"}`, 400, "")
+	f(bare, "sk-llama", "/v1/images/generations", model("other-1"), 404, "model_not_found")
+	f(bare, "sk-llama", "/v1/images/generations", model("llama-1"), 200, "")
+	f(bare, "sk-llama", "/v1/files", `{"purpose":"x"}`, 200, "")
+	f(bare, "sk-all", chat, `not JSON`, 200, "") // nobody looks at it
+	if m := table.get("/v1/models", withKey("sk-llama")); !strings.Contains(m.Body, `"llama-8b"`) || strings.Contains(m.Body, "qwen") {
+		t.Errorf("%s", m.Body)
+	}
+	if m := table.get("/v1/models/qwen", withKey("sk-llama")); m.Status() != 404 {
+		t.Errorf("%s", m.First)
+	}
+	if m := listed.get("/v1/models", withKey("sk-llama")); !strings.Contains(m.Body, `"llama-1"`) || strings.Contains(m.Body, "other-1") {
+		t.Errorf("%s", m.Body)
+	}
+	for _, m := range up.Whole() {
+		if strings.Contains(m.Body, "other-1") && !strings.Contains(m.First, "models") {
+			t.Errorf("the upstream was asked %s", m.Body)
+		}
+	}
+}

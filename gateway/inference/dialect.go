@@ -183,6 +183,7 @@ func (d Dialect) AppendCut(dst []byte, code, message string) []byte {
 // Of a model's refusals.
 var (
 	NoSuchModel   = Error{Status: 404, Code: "model_not_found", Message: "the model does not exist, or you have no access to it", Param: "model"}
+	NotAllowed    = Error{Status: 403, Code: "model_not_allowed", Message: "the key may not ask this model", Param: "model"}
 	ModelUnstated = Error{Status: 400, Code: "model_missing", Message: "the request has to state a model", Param: "model"}
 )
 

@@ -9,6 +9,7 @@ package keys
 import (
 	"crypto/sha256"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,11 +40,16 @@ const Others = "other"
 const labelled = 200
 
 // Allows tells whether the tenant may ask a model, by its resolved name.
-func (k *Key) Allows(model string) bool {
-	if k == nil || !k.limited {
-		return true
-	}
-	for _, glob := range k.models {
+func (k *Key) Allows(model string) bool { return !k.Limited() || allows(k.models, model) }
+
+// AllowsName is Allows for a name as it came, which is borrowed.
+func (k *Key) AllowsName(model []byte) bool { return !k.Limited() || allows(k.models, model) }
+
+// Limited tells whether there are models that the tenant may not ask.
+func (k *Key) Limited() bool { return k != nil && k.limited }
+
+func allows[T string | []byte](globs []string, model T) bool {
+	for _, glob := range globs {
 		if matches(glob, model) {
 			return true
 		}
@@ -53,7 +59,7 @@ func (k *Key) Allows(model string) bool {
 
 // matches tells whether a glob, in which * stands for any bytes, is that name. Going back to the last * alone is enough: what
 // stands before it has matched as early as it can.
-func matches(glob, name string) bool {
+func matches[T string | []byte](glob string, name T) bool {
 	at, star, from := 0, -1, 0
 	for i := 0; i < len(name); {
 		switch {
@@ -209,6 +215,11 @@ func (s *Set) Keys() []*Key {
 		return nil
 	}
 	return s.keys
+}
+
+// Limits tells whether there is a tenant that may not ask every model.
+func (s *Set) Limits() bool {
+	return slices.ContainsFunc(s.Keys(), (*Key).Limited)
 }
 
 // Labels are the keys that have a series of their own.

@@ -153,11 +153,14 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 		return false
 	}
 	path := pathOf(x.head.Target)
+	limited := x.tenant.Key.Limited()
 	switch d := inference.DialectOf(path); {
 	case d == inference.Models:
 		return g.listModels(x, path)
-	case !m.decide():
+	case !m.decide() && !limited:
 		return false
+	case limited && d == inference.Other && x.head.HasBody(): // which may name a model all the same
+		return g.askBody(x, d)
 	case d == inference.Realtime && x.head.WebSocket:
 		return g.askQuery(x)
 	case !d.NamesModel() || d == inference.Realtime || string(x.head.Method) != "POST":
@@ -196,7 +199,7 @@ func (g *Gateway) askBody(x *exchange, d inference.Dialect) (done bool) {
 		return true
 	}
 	kind, _ := x.head.Field("content-type")
-	if a.place = inJSON; d.Forms() && inference.IsForm(kind) {
+	if a.place = inJSON; (d.Forms() || d == inference.Other) && inference.IsForm(kind) {
 		a.place = inForm
 		a.judge(a.form.Reset(kind))
 	} else {
@@ -234,8 +237,8 @@ func (g *Gateway) find(x *exchange) (done bool) {
 		a.name = name
 	}
 	switch {
-	case m.table == nil:
-		return false
+	case m.table == nil || a.dialect == inference.Other:
+		return !g.allowed(x, stated)
 	case stated:
 		a.found = m.table.Resolve(name)
 	case a.dialect == inference.Tokenize && len(x.route.targets) > 0: // engines need none for that
@@ -245,6 +248,10 @@ func (g *Gateway) find(x *exchange) (done bool) {
 	}
 	switch a.found.Verdict {
 	case inference.Found:
+		if !x.tenant.Key.Allows(a.found.Model.Name) {
+			g.replyError(x, inference.NotAllowed)
+			return true
+		}
 		a.ways = m.ways[a.found.Model]
 		return false
 	case inference.Unstated:
@@ -252,10 +259,33 @@ func (g *Gateway) find(x *exchange) (done bool) {
 		return true
 	}
 	if m.discovered(name) {
-		return false
+		return !g.allowed(x, true)
 	}
 	g.replyError(x, inference.NoSuchModel)
 	return true
+}
+
+// allowed tells whether the tenant may ask a model that is not in the settings, or refuses the request: with 404 for who may not even
+// know that there is one.
+func (g *Gateway) allowed(x *exchange, stated bool) bool {
+	a, k := x.asked, x.tenant.Key
+	e := inference.NoSuchModel
+	switch {
+	case !k.Limited():
+		return true
+	case !stated && (a.dialect == inference.Other || a.dialect == inference.Tokenize):
+		return true
+	case !stated: // the upstream would choose one
+		e = inference.ModelUnstated
+	case k.AllowsName(a.name):
+		return true
+	default:
+		if listed, _ := x.route.models.pool.Listed(a.name); listed {
+			e = inference.NotAllowed
+		}
+	}
+	g.replyError(x, e)
+	return false
 }
 
 // discovered tells whether an upstream of the route's pool lists a model of which the settings say nothing.

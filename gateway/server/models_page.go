@@ -18,13 +18,13 @@ func (g *Gateway) listModels(x *exchange, path []byte) (done bool) {
 	x.say("Cache-Control", "private, no-store")
 	path = path[bytes.Index(path, modelsPath):]
 	if len(path) == len(modelsPath) {
-		x.scratch = append(inference.AppendModels(x.scratch[:0], g.listed(m)), '\n')
+		x.scratch = append(inference.AppendModels(x.scratch[:0], x.listed()), '\n')
 		g.replyJSON(x, 200, x.scratch)
 		return true
 	}
 	a := x.asks(inference.Models)
 	name := inference.ModelOfPath(a.buffer[:0], path)
-	if name == nil || !g.offers(m, name) {
+	if name == nil || !x.offers(name) {
 		g.replyError(x, inference.NoSuchModel)
 		return true
 	}
@@ -36,32 +36,34 @@ func (g *Gateway) listModels(x *exchange, path []byte) (done bool) {
 var modelsPath = []byte("/v1/models")
 
 // listed are the models that can be asked for now.
-func (g *Gateway) listed(m *models) (list []inference.Listed) {
+func (x *exchange) listed() (list []inference.Listed) {
+	g, m := x.gateway, x.route.models
 	for _, model := range m.table.Models() {
-		if name := []byte(model.Name); g.offers(m, name) {
+		if name := []byte(model.Name); x.offers(name) {
 			list = append(list, g.entry(model.Name))
 		}
 	}
 	names, _ := m.pool.Models()
 	for _, name := range names {
-		if m.table == nil || !m.table.Mentions([]byte(name)) {
+		if (m.table == nil || !m.table.Mentions([]byte(name))) && x.tenant.Key.Allows(name) {
 			list = append(list, g.entry(name))
 		}
 	}
 	return list
 }
 
-// offers tells whether there is a model of that name or alias for clients, and an upstream that has it is well.
-func (g *Gateway) offers(m *models, name []byte) bool {
+// offers tells whether there is a model of that name or alias for the client, and an upstream that has it is well.
+func (x *exchange) offers(name []byte) bool {
+	m := x.route.models
 	switch r := m.table.Resolve(name); {
 	case r.Verdict == inference.Found:
 		own := m.ways[r.Model][0]
-		return own.pool.Serves(own.plain)
+		return own.pool.Serves(own.plain) && x.tenant.Key.Allows(r.Model.Name)
 	case r.Verdict == inference.Concealed, m.table != nil && m.table.Mentions(name):
 		return false
 	}
 	listed, _ := m.pool.Listed(name)
-	return listed && m.pool.Serves(name)
+	return listed && m.pool.Serves(name) && x.tenant.Key.AllowsName(name)
 }
 
 // entry is a model in a list. The gateway does not know who made it, nor when.

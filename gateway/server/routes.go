@@ -55,7 +55,10 @@ func (r *route) model(p *plan) {
 	if len(r.targets) > 0 {
 		own = r.targets[0].Pool
 	}
-	if r.models = p.models.of(own); p.models == nil {
+	if r.models = p.models.of(own); r.models == nil && p.keys.Limits() { // whose models are looked at
+		r.models = &models{pool: own}
+	}
+	if p.models == nil {
 		return
 	}
 	r.missing = nil // there are models; what is for none of them is told later
