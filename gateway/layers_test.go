@@ -35,6 +35,7 @@ var homes = map[string][]string{
 	"github.com/VictoriaMetrics/fastcache": {"cache"},
 	"github.com/VictoriaMetrics/metrics":   {"telemetry"},
 	"github.com/fasthttp/router":           {"ops"},
+	"github.com/go-jose/go-jose":           {"keys"},
 	"github.com/goccy/go-yaml":             {"config"},
 	"github.com/redis/rueidis":             {"cache", "ratelimit"},
 	"github.com/rueian/rueidis":            nil, // the old name of redis/rueidis

@@ -23,7 +23,7 @@ func BenchmarkFind(b *testing.B) {
 		list[i] = stated(fmt.Sprint("k", i), string(shown[i]))
 		byHash[list[i].Sums[0]], byKey[string(shown[i])] = &list[i], &list[i]
 	}
-	s, now := New(&config.Keys{List: list}, nil), time.Now()
+	s, now := New(&config.Keys{List: list}, nil, TokenOptions{}), time.Now()
 	run := func(impl string, find func(key []byte) bool) {
 		b.Run("keys=100000/impl="+impl, func(b *testing.B) {
 			b.ReportAllocs()

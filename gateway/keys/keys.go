@@ -137,12 +137,13 @@ type Set struct {
 	entries []entry
 	keys    []*Key
 	byID    map[string]config.Key
-	soonest int64 // when the next key expires, in Unix seconds; 0: none will
+	tokens  *Tokens // nil: no tokens are taken
+	soonest int64   // when the next key expires, in Unix seconds; 0: none will
 }
 
-// New makes the set of what the file says; nil, if there is no file. What has stayed the same since old, which may be nil, goes on with its
-// grants.
-func New(c *config.Keys, old *Set) *Set {
+// New makes the set of what the file says; nil, if there is no file. What has stayed the same since old, which may be nil, goes on
+// with its grants, and so do the tokens of its issuer. [Set.Close] ends what there is of these.
+func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 	if c == nil {
 		return nil
 	}
@@ -163,6 +164,12 @@ func New(c *config.Keys, old *Set) *Set {
 			}
 			s.entries = append(s.entries, e)
 		}
+	}
+	switch {
+	case old.Tokens().is(c.JWT):
+		s.tokens = old.tokens
+	case c.JWT != nil:
+		s.tokens = NewTokens(c.JWT, o)
 	}
 	s.table = newTable(s.entries)
 	s.soonest = s.nextExpiry(math.MinInt64)
@@ -232,6 +239,21 @@ func (s *Set) Labels() (labels []string) {
 	return labels
 }
 
+// Tokens are those that are taken beside keys; nil: none.
+func (s *Set) Tokens() *Tokens {
+	if s == nil {
+		return nil
+	}
+	return s.tokens
+}
+
+// Close ends what goes on for a set in whose place next has come, which may be nil, unless it goes on for that one.
+func (s *Set) Close(next *Set) {
+	if t := s.Tokens(); t != next.Tokens() {
+		t.Close()
+	}
+}
+
 // Revoke takes back the grants that do not hold in next, and tells whether there were any. Without keys, a nil next, everybody
 // may go on.
 func (s *Set) Revoke(next *Set) (revoked bool) {
@@ -243,6 +265,9 @@ func (s *Set) Revoke(next *Set) (revoked bool) {
 		if n := next.lookup(&e.sum); n == nil || n.grant != e.grant || n.disabled {
 			revoked = e.grant.revoke() || revoked
 		}
+	}
+	if t := s.tokens; t != nil && t != next.tokens {
+		revoked = t.grant.revoke() || revoked
 	}
 	return revoked
 }

@@ -26,7 +26,7 @@ func stated(id string, keys ...string) config.Key {
 func TestFind(t *testing.T) {
 	expired, last, off := stated("expired", "sk-e"), stated("last-day", "sk-l"), stated("off", "sk-o")
 	expired.Expires, last.Expires, off.Disabled = today.Add(-time.Second), today.Add(time.Second), true
-	s := New(&config.Keys{List: []config.Key{stated("a", "sk-a", "sk-a2"), expired, last, off}}, nil)
+	s := New(&config.Keys{List: []config.Key{stated("a", "sk-a", "sk-a2"), expired, last, off}}, nil, TokenOptions{})
 	f := func(key, id string, want Reason) {
 		t.Helper()
 		got, why := s.Find([]byte(key), today)
@@ -42,10 +42,10 @@ func TestFind(t *testing.T) {
 	f("sk-A", "", Unknown)
 	f("", "", Unknown)
 	f(hex.EncodeToString(expired.Sums[0][:]), "", Unknown) // the hash is no key
-	if _, why := New(&config.Keys{}, nil).Find([]byte("sk-a"), today); why != Unknown {
+	if _, why := New(&config.Keys{}, nil, TokenOptions{}).Find([]byte("sk-a"), today); why != Unknown {
 		t.Errorf("an empty list: %v", why)
 	}
-	if New(nil, nil) != nil {
+	if New(nil, nil, TokenOptions{}) != nil {
 		t.Error("no file makes a set")
 	}
 }
@@ -83,7 +83,7 @@ func TestTableOfManyKeys(t *testing.T) {
 	for i := range list {
 		list[i] = stated(fmt.Sprint("k", i), fmt.Sprint("sk-", i))
 	}
-	s := New(&config.Keys{List: list}, nil)
+	s := New(&config.Keys{List: list}, nil, TokenOptions{})
 	for i := range list {
 		got, why := s.Find(fmt.Append(nil, "sk-", i), today)
 		if why != Granted || got.Key.Index != i {
@@ -103,7 +103,7 @@ func TestAllows(t *testing.T) {
 		t.Helper()
 		k := stated("a", "sk-a")
 		k.Models = globs
-		if got := New(&config.Keys{List: []config.Key{k}}, nil).Keys()[0].Allows(model); got != want {
+		if got := New(&config.Keys{List: []config.Key{k}}, nil, TokenOptions{}).Keys()[0].Allows(model); got != want {
 			t.Errorf("%q allow %q: %v", globs, model, got)
 		}
 	}
@@ -133,7 +133,7 @@ func TestAllows(t *testing.T) {
 func TestAllowsNothing(t *testing.T) {
 	k := stated("a", "sk-a")
 	k.Models = []string{}
-	if New(&config.Keys{List: []config.Key{k}}, nil).Keys()[0].Allows("any") {
+	if New(&config.Keys{List: []config.Key{k}}, nil, TokenOptions{}).Keys()[0].Allows("any") {
 		t.Error("an empty list allows something")
 	}
 }
@@ -141,7 +141,7 @@ func TestAllowsNothing(t *testing.T) {
 // What stays goes on, and what does not is revoked: a key that is gone, switched off, moved to another tenant, or over.
 func TestRevoke(t *testing.T) {
 	before := []config.Key{stated("stays", "sk-s"), stated("rotates", "sk-old", "sk-new"), stated("goes", "sk-g"), stated("off", "sk-o"), stated("moves", "sk-m")}
-	old := New(&config.Keys{List: before}, nil)
+	old := New(&config.Keys{List: before}, nil, TokenOptions{})
 	grants := map[string]*Grant{}
 	for _, key := range []string{"sk-s", "sk-old", "sk-new", "sk-g", "sk-o", "sk-m"} {
 		a, _ := old.Find([]byte(key), today)
@@ -149,7 +149,7 @@ func TestRevoke(t *testing.T) {
 	}
 	off, stays := stated("off", "sk-o"), stated("stays", "sk-s")
 	off.Disabled, stays.Weight, stays.Expires = true, 7, today.Add(time.Hour)
-	next := New(&config.Keys{List: []config.Key{stays, stated("rotates", "sk-new"), off, stated("another", "sk-m")}}, old)
+	next := New(&config.Keys{List: []config.Key{stays, stated("rotates", "sk-new"), off, stated("another", "sk-m")}}, old, TokenOptions{})
 	if !old.Revoke(next) {
 		t.Error("nothing was revoked")
 	}
@@ -168,7 +168,7 @@ func TestRevoke(t *testing.T) {
 		t.Error("a key whose time is over is revoked then, once")
 	}
 	// What was revoked once begins anew when it is let in again.
-	again := New(&config.Keys{List: before}, next)
+	again := New(&config.Keys{List: before}, next, TokenOptions{})
 	if a, why := again.Find([]byte("sk-s"), today); why != Granted || a.Grant.Revoked().Load() {
 		t.Error("a key that is let in again stays revoked")
 	}
@@ -194,7 +194,7 @@ func TestGenerate(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if a, why := New(c, nil).Find([]byte(key), today); why != Granted || a.Key.ID != "team-a" {
+		if a, why := New(c, nil, TokenOptions{}).Find([]byte(key), today); why != Granted || a.Key.ID != "team-a" {
 			t.Fatalf("%s does not open: %v", line, why)
 		}
 	}
@@ -207,7 +207,7 @@ func TestGenerate(t *testing.T) {
 }
 
 func TestFindAllocatesNothing(t *testing.T) {
-	s := New(&config.Keys{List: []config.Key{stated("a", "sk-a")}}, nil)
+	s := New(&config.Keys{List: []config.Key{stated("a", "sk-a")}}, nil, TokenOptions{})
 	right, wrong := []byte("sk-a"), []byte(strings.Repeat("sk-b", 1000))
 	if n := testing.AllocsPerRun(100, func() {
 		s.Find(right, today)

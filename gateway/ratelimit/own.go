@@ -34,3 +34,21 @@ func (c *SharedClass) AdmitClient(now time.Duration, client []byte, cost int) Ve
 	}
 	return Verdict{OK: true, Remaining: own.remaining, Wait: own.wait}
 }
+
+// RefundClient gives back what AdmitClient has spent.
+func (c *Class) RefundClient(client []byte, cost int) {
+	if c == nil {
+		return
+	}
+	t := c.limiter.clients
+	who := t.caller(maphash.Bytes(c.limiter.seed, client), c.id)
+	t.refund(t.find(who), who, cost)
+}
+
+// RefundClient is that of Class. While Redis is away nothing comes back.
+func (c *SharedClass) RefundClient(client []byte, cost int) {
+	if c == nil || cost <= 0 || c.shared.down.Load() {
+		return
+	}
+	c.shared.leases.refund(c.shared.hash(client, c.id), int64(cost))
+}

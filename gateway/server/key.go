@@ -59,7 +59,13 @@ func (g *Gateway) authenticate(x *exchange) (done bool) {
 func (g *Gateway) admitTenant(x *exchange) (done bool) {
 	shown, why := shownKey(&x.head)
 	var a keys.Access
-	if why == keys.Granted {
+	switch t := x.plan.keys.Tokens(); {
+	case why != keys.Granted:
+	case t != nil && keys.IsToken(shown):
+		if a, why = g.admitToken(x, shown); why == overLimit {
+			return true
+		}
+	default:
 		a, why = x.plan.keys.Find(shown, time.Now())
 	}
 	if why == keys.Granted {
@@ -75,6 +81,32 @@ func (g *Gateway) admitTenant(x *exchange) (done bool) {
 	}
 	x.tenant = tenant{ID: a.Key.Tenant(), Key: a.Key}
 	return false
+}
+
+// overLimit is no reason: the request has been refused for its address' limit.
+const overLimit keys.Reason = 255
+
+// admitToken finds out whose a token is. One that was not seen before costs a token of its address before its signature is worked
+// on, which comes back if it is a good one.
+func (g *Gateway) admitToken(x *exchange, shown []byte) (keys.Access, keys.Reason) {
+	t, now := x.plan.keys.Tokens(), time.Now()
+	if a, ok := t.Known(shown, now); ok {
+		return a, keys.Granted
+	}
+	l := x.plan.limits[config.Rate{}]
+	if l != nil {
+		x.key = x.addressKey()
+		if g.refused(x, l, l.AdmitClient(x.began, x.key, 1)) {
+			g.metrics.AuthFailure(int(keys.BadToken - keys.Missing))
+			return keys.Access{}, overLimit
+		}
+	}
+	a, why := t.Verify(shown, now)
+	if l != nil { // a bad one pays when it is refused
+		l.RefundClient(x.key, 1)
+		x.rateLimit = x.rateLimit[:0]
+	}
+	return a, why
 }
 
 // shownKey is the key that a request shows, borrowed from its head, or why there is none. The same one may be shown twice.
@@ -168,7 +200,7 @@ func (x *exchange) addressKey() []byte {
 }
 
 // useKeys makes the keys of a plan, after those of the one before, which may be nil.
-func (p *plan) useKeys(old *plan) {
+func (p *plan) useKeys(old *plan, onFault func(error)) {
 	var before *keys.Set
 	if old != nil {
 		before = old.keys
@@ -177,7 +209,7 @@ func (p *plan) useKeys(old *plan) {
 		p.keys = before
 		return
 	}
-	p.keys = keys.New(p.settings.Keys, before)
+	p.keys = keys.New(p.settings.Keys, before, keys.TokenOptions{OnFault: onFault})
 }
 
 // changeKeys ends what goes on by keys that are not in the new plan, and says which ids have changed.
@@ -188,6 +220,7 @@ func (g *Gateway) changeKeys(old, now *plan) {
 	if old.keys.Revoke(now.keys) {
 		g.endRevoked()
 	}
+	old.keys.Close(now.keys)
 	if c := old.keys.Changes(now.keys); !c.None() {
 		g.log.Info("the keys have changed", "added", shortList(c.Added), "removed", shortList(c.Removed), "changed", shortList(c.Changed))
 	}

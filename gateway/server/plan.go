@@ -5,7 +5,9 @@ import "aigateway/gateway/config"
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
 	p := &plan{settings: s, limits: limits, limiter: l, models: g.modelsOf(s)}
-	p.useKeys(g.plan.Load())
+	p.useKeys(g.plan.Load(), func(err error) {
+		g.log.Warn("cannot have the keys of the tokens' issuer, those that are known stay", "error", err.Error())
+	})
 	g.addRoutes(p)
 	p.close()
 	return p

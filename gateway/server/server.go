@@ -297,6 +297,7 @@ func (g *Gateway) Close() {
 	g.proxy.Cut() // what goes on behind requests; there are none
 	g.caching.Wait()
 	g.revoking.Wait()
+	g.plan.Load().keys.Close(nil)
 	g.proxy.Close()
 	g.store.Close()
 	g.closeTelemetry()
