@@ -1,9 +1,12 @@
 package bench
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/valyala/fasthttp/fasthttputil"
@@ -36,7 +39,27 @@ func BenchmarkAnswers(b *testing.B) {
 	f("page", unlimited(toUpstream), question{[]byte("GET /limited" + fields), ok, []byte("{\"ok\":true}\n")})
 	f("no-route", unlimited(toUpstream), question{[]byte("GET /nowhere" + fields), []byte("HTTP/1.1 404"), []byte("}\n")})
 	f("refusal", []string{toUpstream, "CLIENT_RPS=0.000001", "CLIENT_BURST=1"},
-		question{request(0, 1<<10), []byte("HTTP/1.1 429"), []byte("too_many_requests\"}}\n")})
+		question{request(0, 1<<10), []byte("HTTP/1.1 429"), []byte("rate_limit_exceeded\"}}\n")})
+	// A wrong key is looked for among 10,000 before its address has to pay: that must not cost more than the refusal above.
+	keys := wrongKeys(b)
+	wrong := request(0, 1<<10)
+	f("wrong-key-refusal", []string{toUpstream, "CLIENT_RPS=0.000001", "CLIENT_BURST=1", "KEYS_FILE=" + keys},
+		question{wrong, []byte("HTTP/1.1 429"), []byte("rate_limit_exceeded\"}}\n")})
+	f("wrong-key", append(unlimited(toUpstream), "KEYS_FILE="+keys), question{wrong, []byte("HTTP/1.1 401"), []byte("invalid_api_key\"}}\n")})
 	f("hit-2KB", unlimited(toUpstream), question{[]byte("GET /v1/cached/2048" + fields), ok, end})
 	f("hit-64KB", unlimited(toUpstream), question{[]byte("GET /v1/cached/65536" + fields), ok, end})
+}
+
+// wrongKeys writes a file of keys and returns its path.
+func wrongKeys(b *testing.B) string {
+	var text bytes.Buffer
+	text.WriteString("keys:\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&text, "  - {id: k%d, sha256: [%x]}\n", i, sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	path := filepath.Join(b.TempDir(), "keys.yaml")
+	if err := os.WriteFile(path, text.Bytes(), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return path
 }

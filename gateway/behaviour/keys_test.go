@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -501,5 +502,62 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 		if strings.Contains(m.Body, "other-1") && !strings.Contains(m.First, "models") {
 			t.Errorf("the upstream was asked %s", m.Body)
 		}
+	}
+}
+
+// A token of the issuer's opens as a key does; one that was not seen yet costs a token of its address only if it is bad.
+func TestTokens(t *testing.T) {
+	up := testkit.StartRecorder(t)
+	_, private, _ := ed25519.GenerateKey(nil)
+	issuer := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for m := c.ReadRequest(); m.Err == nil; m = c.ReadRequest() {
+			key := base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey))
+			c.Send("%s", with(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"`+key+`"}]}`))
+		}
+	})
+	token := func(claims string) string {
+		b64 := base64.RawURLEncoding.EncodeToString
+		signed := b64([]byte(`{"alg":"EdDSA","kid":"k"}`)) + "." + b64([]byte(claims))
+		return signed + "." + b64(ed25519.Sign(private, []byte(signed)))
+	}
+	of := func(tenant string) string {
+		return token(`{"iss":"i","aud":"g","exp":4000000000,"sub":"` + tenant + `","m":["llama-*"]}`)
+	}
+	keys := "keys: []\njwt: {issuer: i, audience: g, jwks_url: \"" + issuer.URL + "/keys\", models_claim: m}\n"
+	log := newLineLog(t)
+	g := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+up.URL+"\"}], discover: false}}\n", "RATE_LIMIT_ENABLED=true", "CLIENT_RPS=0", "CLIENT_BURST=3",
+		"ACCESS_LOG=true", "ADMIN_TOKEN=t"), server.Options{Lines: log.lines})
+	testkit.Eventually(t, "the issuer's keys are there", func() bool { return g.get("/v1/x", withKey(of("probe"))).Status() == 200 })
+	for _, tenant := range []string{"alice", "bob"} {
+		for i, want := range []int{200, 200, 200, 429} { // three each, though all come from one address
+			if m := g.get("/v1/x", withKey(of(tenant))); m.Status() != want {
+				t.Errorf("%s, request %d: %s %s", tenant, i, m.First, m.Body)
+			}
+		}
+	}
+	body := `{"model":"qwen","messages":[]}`
+	if m := g.Do("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n" + withKey(of("carol")) + "\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body); m.Status() != 404 {
+		t.Errorf("a model that the token does not name: %s %s", m.First, m.Body)
+	}
+	forged := of("eve")
+	for _, bad := range []string{forged[:len(forged)-8] + "AAAAAAAA", token(`{"iss":"i","aud":"g","exp":1,"sub":"a"}`)} {
+		if m := g.get("/v1/x", withKey(bad)); m.Status() != 401 || m.Field("WWW-Authenticate") == "" {
+			t.Errorf("%s", m.First)
+		}
+	}
+	for _, m := range up.Whole() {
+		if strings.Contains(m.Head, "eyJ") {
+			t.Errorf("the upstream saw\n%s", m.Head)
+		}
+	}
+	m := g.get("/metrics", withKey("t"))
+	for _, line := range []string{`auth_failures_total{reason="token_signature"} 1`, `auth_failures_total{reason="token_expired"} 1`} {
+		if !strings.Contains(m.Body, line) {
+			t.Errorf("/metrics has no line %s", line)
+		}
+	}
+	lines := g.accessLines(log)
+	if n := len(lines); n < 10 || lines[n-4].Key != "jwt:bob" && lines[n-5].Key != "jwt:bob" || strings.Contains(log.String(), "eyJ") {
+		t.Errorf("%s", log.String())
 	}
 }

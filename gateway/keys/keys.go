@@ -224,9 +224,10 @@ func (s *Set) Keys() []*Key {
 	return s.keys
 }
 
-// Limits tells whether there is a tenant that may not ask every model.
+// Limits tells whether there is, or may come, a tenant that may not ask every model.
 func (s *Set) Limits() bool {
-	return slices.ContainsFunc(s.Keys(), (*Key).Limited)
+	t := s.Tokens()
+	return t != nil && t.stated.ModelsClaim != "" || slices.ContainsFunc(s.Keys(), (*Key).Limited)
 }
 
 // Labels are the keys that have a series of their own.
