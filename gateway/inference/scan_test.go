@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"aigateway/gateway/testkit"
 )
 
 // scan reads a body in pieces of that size, whole with 0.
@@ -300,16 +302,30 @@ func randomBody(r *rand.Rand) []byte {
 	return body
 }
 
-// bodies is how many TestScanAgrees makes; a million have been tried.
-const bodies = 20_000
-
+// TestScanAgrees tries as many bodies as there is time for: a million in a test of endurance.
 func TestScanAgrees(t *testing.T) {
+	bodies := 20_000
+	if testkit.Soak {
+		bodies = 1_000_000
+	}
 	r := rand.New(rand.NewPCG(1, 2))
+	var valid, accepted int
 	for range bodies {
 		body := randomBody(r)
 		if diff := agrees(body, 1+r.IntN(12)); diff != "" {
 			t.Fatalf("%q: %s", body, diff)
 		}
+		if json.Valid(body) {
+			valid++
+		}
+		var s Scanner
+		if scan(&s, body, 0) == Accepted {
+			accepted++
+		}
+	}
+	t.Logf("%d bodies: %d valid, %d accepted", bodies, valid, accepted)
+	if valid < bodies/4 || accepted < bodies/10 || accepted > bodies*9/10 {
+		t.Errorf("%d bodies, of which %d are valid and %d accepted, say little", bodies, valid, accepted)
 	}
 }
 
