@@ -63,7 +63,7 @@ test-stack: ## compose, Kubernetes, workflow, Prometheus and Grafana files, with
 test-integration: ## the real gateway in front of a real FastAPI and a real Express process
 	@scripts/test.sh $@
 
-test-browser: ## the dashboard in a real browser, if chromium is installed
+test-browser: ## the dashboard, and a page of another origin, in a real browser, if chromium is installed
 	@scripts/test.sh $@
 
 ## Measure

@@ -164,12 +164,16 @@ ready() { (cd "$root" && scripts/setup.sh "$1") >"$logs/$step.ready-$1"; }
 why() { cat "$logs/$step.ready-$1"; }
 need() { ready "$1" || skip "$(why "$1")"; }
 
-# The dashboard in a real browser, if there is one: nobody needs a browser to run a gateway, so none is installed.
+# The dashboard, and a page of another origin that chats, in a real browser, if there is one: nobody needs a browser to run a
+# gateway, so none is installed.
 test_browser() {
 	need browser
 	make -s build
 	cd scripts/tools/browser
-	GATEWAY=$root/.bin/gateway CHROMIUM=$(command -v chromium) node dashboard.js
+	export GATEWAY=$root/.bin/gateway CHROMIUM
+	CHROMIUM=$(command -v chromium)
+	node page.js
+	node dashboard.js
 }
 
 # with_race sets the array race to what go test is given for the race detector.

@@ -1,0 +1,138 @@
+// page.js: a page of one origin streams a chat from a gateway of another, with a key, as a real browser lets it. Exit code 0 if all is
+// well. GATEWAY is the binary, CHROMIUM the browser.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const gatewayFile = process.env.GATEWAY ?? "../../../.bin/gateway";
+const browserFile = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+// servePage serves an empty page: an origin.
+async function servePage() {
+  const server = http.createServer((_req, res) => {
+    res.setHeader("Content-Type", "text/html");
+    res.end("<!doctype html><title>page</title><link rel=icon href='data:,'>");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { server, origin: `http://127.0.0.1:${server.address().port}` };
+}
+
+// startGateway starts one whose models pages of one origin may ask, with a key.
+async function startGateway(dir, origin) {
+  const [key, line] = newKey();
+  writeFileSync(join(dir, "keys.yaml"), `keys:\n  - ${line}\n`, { mode: 0o600 });
+  writeFileSync(join(dir, "gateway.yaml"), `
+routes:
+  - path: "/v1/*"
+    pool: llm
+    cors: {origins: ["${origin}"], headers: [authorization, content-type], max_age: 60s}
+`);
+  const port = await freePort();
+  const child = spawn(gatewayFile, ["-demo", "-config", join(dir, "gateway.yaml")], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { PORT: String(port), ACCESS_LOG: "true", KEYS_FILE: join(dir, "keys.yaml") },
+  });
+  const said = { text: "" };
+  child.stderr.on("data", (part) => (said.text += part));
+  const url = `http://127.0.0.1:${port}`;
+  for (let tries = 0; ; tries++) {
+    const status = await fetch(url + "/readyz").then((r) => r.status, () => 0);
+    if (status === 200) return { child, url, key, said };
+    if (tries > 100) throw new Error(`not ready: ${status}\n${said.text}`);
+    await wait(100);
+  }
+}
+
+// newKey is a key and its line for the file.
+function newKey() {
+  const said = execFileSync(gatewayFile, ["keygen", "-id", "page"], { encoding: "utf8" });
+  return [said.match(/sk-\S+/)[0], said.match(/\{.*\}/)[0]];
+}
+
+// chat runs in the page: one streamed chat, read as it comes.
+async function chat({ url, key }) {
+  const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
+  const messages = [{ role: "user", content: "one two three four five" }];
+  const body = JSON.stringify({ messages, stream: true, model: "sim-llm" });
+  try {
+    const answer = await fetch(url + "/v1/chat/completions", { method: "POST", headers, body });
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    let parts = 0;
+    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+      text += value;
+      parts += 1;
+    }
+    return { status: answer.status, text, parts, id: answer.headers.get("x-request-id"), hidden: answer.headers.get("via") };
+  } catch (err) {
+    return { failed: String(err) };
+  }
+}
+
+const said = (text) => text.split("\n\n").filter((e) => e.startsWith("data: {")).map((e) => JSON.parse(e.slice(6)))
+  .map((chunk) => chunk.choices[0].delta.content ?? "").join("");
+
+async function look(browser, gateway, origin) {
+  const page = await browser.newPage();
+  await page.goto(origin);
+  const good = await page.evaluate(chat, { url: gateway.url, key: gateway.key });
+  assert.equal(good.status, 200, JSON.stringify(good));
+  assert.equal(said(good.text), "echo: one two three four five");
+  assert.ok(good.text.endsWith("data: [DONE]\n\n"));
+  assert.ok(good.parts > 3, `it came in ${good.parts} parts`); // 20 ms between two tokens
+  assert.equal(good.hidden, null); // what is not exposed, a page does not see
+
+  // Refusals can be read, too.
+  for (const key of [null, "sk-of-nobody"]) {
+    const refused = await page.evaluate(chat, { url: gateway.url, key });
+    assert.equal(refused.status, 401, JSON.stringify(refused));
+    assert.equal(typeof JSON.parse(refused.text).error.message, "string");
+  }
+  await page.close();
+}
+
+async function lookFromElsewhere(browser, gateway) {
+  const { server, origin } = await servePage();
+  const page = await browser.newPage();
+  await page.goto(origin);
+  const refused = await page.evaluate(chat, { url: gateway.url, key: gateway.key });
+  assert.match(refused.failed ?? "", /Failed to fetch/);
+  await page.close();
+  server.close();
+}
+
+const { server, origin } = await servePage();
+const dir = mkdtempSync(join(tmpdir(), "aigateway-page-"));
+const gateway = await startGateway(dir, origin);
+const browser = await chromium.launch({ executablePath: browserFile, args: ["--no-sandbox", "--disable-gpu"] });
+try {
+  await look(browser, gateway, origin);
+  await lookFromElsewhere(browser, gateway);
+  const lines = gateway.said.text.split("\n").filter((l) => l.startsWith("{")).map((l) => JSON.parse(l)).filter((l) => l.path === "/v1/chat/completions");
+  const methods = lines.map((l) => `${l.method} ${l.status}`);
+  assert.ok(methods.includes("OPTIONS 204"), methods.join(", "));
+  // Of the page elsewhere only its preflight came.
+  assert.deepEqual(methods.filter((m) => m.startsWith("POST")), ["POST 200", "POST 401", "POST 401"]);
+  console.log("page: a stream from another origin, refusals that can be read, and nothing for others");
+} finally {
+  await browser.close();
+  gateway.child.kill("SIGKILL");
+  server.close();
+  rmSync(dir, { recursive: true });
+}
