@@ -59,6 +59,9 @@ func (p *Pool) ByClient() bool {
 	return p != nil && p.balance == hashed && p.hashBy == byClient
 }
 
+// ByPrefix tells whether the pool goes by [Request.Prefix].
+func (p *Pool) ByPrefix() bool { return p != nil && p.load.prefixes != nil }
+
 // Healthy tells whether any upstream of the pool is.
 func (p *Pool) Healthy() bool {
 	for _, u := range p.Upstreams {

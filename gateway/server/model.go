@@ -14,6 +14,8 @@ type models struct {
 	table *inference.Table // nil: there are none in the settings
 	pool  *proxy.Pool      // the route's own; nil: none
 	ways  map[*config.Model][]way
+
+	prompts bool // a pool goes by how prompts begin
 }
 
 // A way is where a request for a model may go, and what it is to say there.
@@ -39,6 +41,9 @@ func (g *Gateway) modelsOf(s *config.Settings) *models {
 			ways = append(ways, g.waysOf(s, table.Of(other))...)
 		}
 		m.ways[model] = ways
+		for _, w := range ways {
+			m.prompts = m.prompts || w.pool.ByPrefix()
+		}
 	}
 	return m
 }
@@ -59,12 +64,15 @@ func (g *Gateway) waysOf(s *config.Settings, r inference.Result) []way {
 func (m *models) of(pool *proxy.Pool) *models {
 	switch {
 	case m != nil:
-		return &models{table: m.table, ways: m.ways, pool: pool}
-	case pool.Discovers():
-		return &models{pool: pool}
+		return &models{table: m.table, ways: m.ways, pool: pool, prompts: m.prompts || pool.ByPrefix()}
+	case pool.Discovers(), pool.ByPrefix():
+		return &models{pool: pool, prompts: pool.ByPrefix()}
 	}
 	return nil
 }
+
+// lists tells whether the gateway knows which models there are.
+func (m *models) lists() bool { return m.table != nil || m.pool.Discovers() }
 
 // decide tells whether the model of a request decides about it.
 func (m *models) decide() bool { return m.table != nil || m.pool.Narrows() }
@@ -82,6 +90,8 @@ type asked struct {
 	name  []byte           // as the client says it; nil: it says none
 	found inference.Result // zero, or Unknown, if the settings have no such model
 	ways  []way            // in the order in which they may be asked; nil: the route's own
+
+	prompt *prompt // how the prompt begins; nil: it was never asked for
 }
 
 // A place is where a request names its model.
@@ -101,6 +111,7 @@ func (a *asked) reset() {
 	}
 	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
 	a.name, a.found, a.ways = nil, inference.Result{}, nil
+	a.prompt.reset()
 }
 
 // Read implements [proxy.BodyReader].
@@ -108,7 +119,12 @@ func (a *asked) Read(piece []byte) proxy.Fault {
 	if a.place == inForm {
 		return a.judge(a.form.Scan(piece))
 	}
-	return a.judge(a.scan.Scan(piece))
+	if a.prompt.done() {
+		return proxy.None
+	}
+	r := a.scan.Scan(piece)
+	a.prompt.read(&a.scan, piece)
+	return a.judge(r)
 }
 
 // End implements [proxy.BodyReader].
@@ -120,6 +136,9 @@ func (a *asked) End() proxy.Fault {
 }
 
 func (a *asked) judge(r inference.Refusal) proxy.Fault {
+	if a.prompt.alone() {
+		return proxy.None // the upstream is to say what it thinks of it
+	}
 	if a.refusal = r; r != inference.Accepted {
 		return proxy.BodyRefused
 	}
@@ -128,6 +147,9 @@ func (a *asked) judge(r inference.Refusal) proxy.Fault {
 
 // Open implements [proxy.BodyReader]: the model is not known yet, and may still come.
 func (a *asked) Open() bool {
+	if a.prompt.alone() {
+		return false
+	}
 	_, stated := a.model()
 	if a.place == inForm {
 		return !stated && !a.form.Complete()
@@ -155,10 +177,10 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	path := pathOf(x.head.Target)
 	limited := x.tenant.Key.Limited()
 	switch d := inference.DialectOf(path); {
-	case d == inference.Models:
+	case d == inference.Models && m.lists():
 		return g.listModels(x, path)
 	case !m.decide() && !limited:
-		return false
+		return m.prompts && g.askPrompt(x, d)
 	case limited && d == inference.Other && x.head.HasBody(): // which may name a model all the same
 		return g.askBody(x, d)
 	case d == inference.Realtime && x.head.WebSocket:
@@ -204,20 +226,35 @@ func (g *Gateway) askBody(x *exchange, d inference.Dialect) (done bool) {
 		a.judge(a.form.Reset(kind))
 	} else {
 		a.scan.Reset()
+		if x.route.models.prompts {
+			a.prompt = a.prompt.begin(false)
+		}
 	}
 	fault := proxy.None
 	if a.refusal != inference.Accepted || !x.head.HasBody() && a.End() != proxy.None {
 		fault = proxy.BodyRefused
 	} else {
-		f := x.cached.Forward
-		f.Head, f.Client, f.Reader, f.Room = &x.head, x.conn, a, x.route.room
-		fault = g.proxy.Collect(f)
+		fault = g.collect(x)
 	}
 	if fault != proxy.None {
 		g.conclude(x, fault, 0)
 		return true
 	}
-	return g.find(x)
+	if done = g.find(x); !done {
+		model := a.name
+		if len(a.ways) > 0 {
+			model = a.ways[0].plain
+		}
+		a.prompt.hash(model, x.tenant.ID)
+	}
+	return done
+}
+
+// collect reads the body as far as it has to be known, and as it is held.
+func (g *Gateway) collect(x *exchange) proxy.Fault {
+	f := x.cached.Forward
+	f.Head, f.Client, f.Reader, f.Room = &x.head, x.conn, x.asked, x.route.room
+	return g.proxy.Collect(f)
 }
 
 // asks readies what the request asks of a model.
@@ -300,6 +337,7 @@ func (m *models) discovered(name []byte) bool {
 // aim tells the proxy who has the model, and what to say to them.
 func (x *exchange) aim(f *proxy.Exchange) {
 	a := x.asked
+	f.Prefix = a.prompt.hashed()
 	if a.ways == nil {
 		for i := range f.Targets {
 			f.Targets[i].Model = a.name
