@@ -44,7 +44,7 @@ func (e *cachingEngine) says(running, waiting int, kv float64) {
 			return
 		}
 		fmt.Fprintf(w, "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{engine=\"0\"} %d.0\nvllm:num_requests_waiting{engine=\"0\"} %d.0\n"+
-			"vllm:kv_cache_usage_perc{engine=\"0\"} %f\n", running, waiting, kv-float64(n.Add(1)%7)/1000)
+			"vllm:kv_cache_usage_perc{engine=\"0\"} %f\n", running, waiting, kv+float64(n.Add(1)%7)/1000)
 	})
 }
 

@@ -77,7 +77,9 @@ type backend struct {
 	Healthy   bool       `json:"healthy"`
 	State     string     `json:"state,omitempty"` // of the only upstream
 	Reason    string     `json:"reason,omitempty"`
+	Engine    *engine    `json:"engine,omitempty"`
 	Upstreams []upstream `json:"upstreams,omitempty"` // when there are several
+	Prefix    *prefix    `json:"prefix,omitempty"`    // of a pool that goes by how prompts begin
 
 	Waiting map[string]int64 `json:"waiting,omitempty"` // requests, by class, if any does
 }
@@ -87,6 +89,50 @@ type upstream struct {
 	Healthy bool   `json:"healthy"`
 	State   string `json:"state"` // closed, half_open, open: what its breaker lets through; or slow_start
 	Reason  string `json:"reason,omitempty"`
+
+	Engine *engine `json:"engine,omitempty"` // what it says; none: nothing yet, or it is not asked
+}
+
+// An engine is what an upstream's inference engine says of itself.
+type engine struct {
+	Kind     string   `json:"kind"`
+	Running  int64    `json:"running"`
+	Waiting  int64    `json:"waiting"`
+	KV       *float64 `json:"kv_usage,omitempty"`
+	HitShare *float64 `json:"prefix_hit_share,omitempty"` // of the prompts' tokens, since it began
+	Counts   bool     `json:"counts"`                     // for the choice among upstreams: it is young, and makes sense
+}
+
+func engineOf(u *proxy.Upstream) *engine {
+	l, counts := u.Engine()
+	if l == nil {
+		return nil
+	}
+	e := &engine{Kind: l.Engine, Running: l.Running, Waiting: l.Waiting, Counts: counts}
+	if l.KV >= 0 {
+		e.KV = &l.KV
+	}
+	if l.Asked > 0 && l.Hits >= 0 {
+		share := l.Hits / l.Asked
+		e.HitShare = &share
+	}
+	return e
+}
+
+// A prefix is how requests with a prompt came to their upstreams.
+type prefix struct {
+	Matched    int64   `json:"matched"`     // it had read how the prompt begins
+	Guessed    int64   `json:"guessed"`     // nobody had
+	Spilled    int64   `json:"spilled"`     // who had has too much to do
+	KnownShare float64 `json:"known_share"` // of all prompts' blocks, those that their upstream had read
+}
+
+func prefixOf(p *proxy.Pool) *prefix {
+	if !p.ByPrefix() {
+		return nil
+	}
+	c := p.Choices()
+	return &prefix{c.Matched, c.Guessed, c.Spilled, float64(c.Known) / float64(max(1, c.Blocks))}
 }
 
 // Health is the body of /healthz at that time: the process serves, and what it thinks of its backends.
@@ -99,16 +145,16 @@ func (o *Ops) Health(now time.Time) []byte {
 		if !p.Explicit {
 			continue // nobody has named it, and nobody asks for its health
 		}
-		b := backend{Healthy: p.Healthy()}
+		b := backend{Healthy: p.Healthy(), Prefix: prefixOf(p)}
 		var urls []string
 		for _, u := range p.Upstreams {
 			urls = append(urls, u.URL)
 			state, reason := u.Condition()
-			b.Upstreams = append(b.Upstreams, upstream{u.URL, u.Healthy(), state, reason})
+			b.Upstreams = append(b.Upstreams, upstream{u.URL, u.Healthy(), state, reason, engineOf(u)})
 		}
 		b.URL = strings.Join(urls, ",")
 		if len(urls) == 1 {
-			b.State, b.Reason = b.Upstreams[0].State, b.Upstreams[0].Reason
+			b.State, b.Reason, b.Engine = b.Upstreams[0].State, b.Upstreams[0].Reason, b.Upstreams[0].Engine
 			b.Upstreams = nil
 		}
 		b.Waiting = waiting(p)

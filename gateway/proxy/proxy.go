@@ -7,7 +7,10 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +99,13 @@ func New(pools []config.Pool, o Options) (*Proxy, error) {
 	p.watch = wire.NewWatch(o.WatchEvery)
 	p.start(p.pools, fresh)
 	return p, nil
+}
+
+// Pools are all that there are, sorted by name.
+func (p *Proxy) Pools() []*Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.SortedFunc(maps.Values(p.pools), func(a, b *Pool) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // Pool returns the pool of that name, or nil.

@@ -19,6 +19,7 @@ func (g *Gateway) makeMetrics(version string) {
 		CancelPhases:  []string{cancelUpload, cancelWaiting, cancelReply},
 		UpstreamState: g.upstreamState,
 		QueueState:    g.queueState,
+		Engines:       g.engineStates,
 		RateLimit:     g.limiterState,
 		CacheTiers:    ops.Tiers(g.store),
 		CacheReasons:  ops.MissReasons(),

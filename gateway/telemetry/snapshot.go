@@ -23,6 +23,8 @@ type Snapshot struct {
 	Truncated uint64           `json:"truncated"`
 	Panics    uint64           `json:"panics"`
 	Upstreams []UpstreamCounts `json:"upstreams"`
+	Engines   []EngineState    `json:"engines,omitempty"`
+	Prefixes  []PrefixState    `json:"prefixes,omitempty"`
 	Queues    []QueueCounts    `json:"queues"`
 
 	Generations Generations `json:"generations"`
@@ -120,6 +122,9 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 	s.Streams, s.Truncated, s.Panics = m.streams.open.Load(), m.truncated.Get(), m.panics.Get()
 	s.Left = m.cancels.total()
 	s.Generations = m.genAI.snapshot()
+	if m.options.Engines != nil {
+		s.Engines, s.Prefixes = m.options.Engines()
+	}
 	for _, pool := range pools {
 		if m.options.QueueState != nil {
 			s.Queues = append(s.Queues, m.queueCounts(pool))

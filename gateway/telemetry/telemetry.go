@@ -43,6 +43,7 @@ type Options struct {
 	// These are asked at each scrape; nil has nothing to tell.
 	UpstreamState func(pool, url string) UpstreamState
 	QueueState    func(pool string) QueueState
+	Engines       func() ([]EngineState, []PrefixState)
 	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
 	Cache         func() CacheState
 	Tunnels       func() (open, ever int64)
@@ -211,6 +212,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 	for _, f := range m.families {
 		f.write(&b)
 	}
+	m.writeEngines(&b)
 	m.writeRateLimit(&b)
 	m.writeCache(&b)
 	m.writeSeeing(&b)

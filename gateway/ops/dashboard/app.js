@@ -238,6 +238,7 @@ function draw() {
 function showUpstreams(now, then) {
   const s = (now.now_ms - then.now_ms) / second;
   const before = new Map((then.upstreams || []).map((u) => [u.pool + " " + u.url, u]));
+  const engines = new Map((now.engines || []).map((e) => [e.pool + " " + e.url, e]));
   $("upstreams").replaceChildren();
   for (const u of now.upstreams || []) {
     const b = before.get(u.pool + " " + u.url) || u;
@@ -245,12 +246,20 @@ function showUpstreams(now, then) {
     element("td", row, u.url);
     element("td", row, u.pool);
     const state = { 1: "on trial", 2: "breaker open" }[u.breaker] || (u.healthy ? "healthy" : "not healthy");
-    element("td", row, state, u.healthy && !u.breaker ? "good" : "bad");
+    element("td", row, state + saidBy(engines.get(u.pool + " " + u.url)), u.healthy && !u.breaker ? "good" : "bad");
     element("td", row, number(u.inflight));
     element("td", row, number(rate(u.answers.total, b.answers.total, s)));
     element("td", row, number(rate(u.answers.class[5], b.answers.class[5], s)));
     element("td", row, number(rate(u.errors, b.errors, s)));
   }
+}
+
+// saidBy is what an upstream's engine says of itself.
+function saidBy(e) {
+  if (!e) return "";
+  const share = (v) => `${Math.round(100 * v)} %`;
+  return `; ${e.kind}: ${e.running} running, ${e.waiting} waiting` + (e.kv >= 0 ? `, KV ${share(e.kv)}` : "") +
+    (e.asked > 0 && e.hits >= 0 ? `, ${share(e.hits / e.asked)} of prompts found` : "") + (e.counts ? "" : " (not taken for true)");
 }
 
 // showModels opens the part about generations once there is one, and gives the busiest models their lines.
