@@ -57,6 +57,7 @@ type load struct {
 	next     atomic.Uint32 // in the rotation
 	inflight atomic.Int64  // at all upstreams, of a pool that hashes or goes by prefix
 	told     atomic.Int64  // requests beside them, by what the engines have said
+	lately   atomic.Int64  // the sum of the candidates'
 	prefixes *prefixes     // who has read what, of a pool that goes by prefix
 
 	ways          [choices]atomic.Int64 // how requests with a prompt came to their upstreams

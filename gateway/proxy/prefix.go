@@ -190,7 +190,42 @@ func (r *picker) byPrefix(prompt []uint64) *candidate {
 		r.load.found.Add(int64(depth))
 	}
 	r.load.ways[way].Add(1)
+	r.give(s, int64(len(prompt)))
 	return s
+}
+
+// What upstreams were given to read lately is counted in blocks. Conversations go on where they began, so who gets the new ones is who has been given
+// less than others, and not only who has less to do at the moment.
+const (
+	latelyEach  = 8192 // blocks of each upstream, in the mean, after which all counts are halved
+	latelyTenth = 11   // of its share may have been given to an upstream that is to begin another conversation, and
+	latelySpare = 8    // blocks more
+)
+
+// give notes that a candidate is given a prompt of so many blocks.
+func (r *picker) give(s *candidate, blocks int64) {
+	s.lately.Add(blocks)
+	if r.load.lately.Add(blocks) <= latelyEach*int64(len(r.candidates)) {
+		return
+	}
+	left := int64(0)
+	for i := range r.candidates {
+		u := r.candidates[i].Upstream
+		u.lately.Store(u.lately.Load() / 2) // what is given meanwhile is lost, which is little
+		left += u.lately.Load()
+	}
+	r.load.lately.Store(left)
+}
+
+// mayBegin tells whether a candidate has not been given more than its share lately.
+func (r *picker) mayBegin(s *candidate) bool {
+	return 10*(s.lately.Load()-latelySpare)*r.total <= latelyTenth*r.load.lately.Load()*s.weight
+}
+
+// less compares what two candidates have to do, and of equals what they were given lately.
+func (s *candidate) less(t *candidate) bool {
+	d := s.busier(t)
+	return d < 0 || d == 0 && s.lately.Load()*t.weight < t.lately.Load()*s.weight
 }
 
 // guess is where all replicas would send what of a prompt nobody has read, without talking: the winner of a rendezvous by its first block. If several
@@ -199,11 +234,16 @@ func (r *picker) guess(unread []uint64, found readers, all int64) *candidate {
 	if len(unread) == 0 || found.n == 1 {
 		return nil
 	}
-	c := r.slots[unread[0]%hashSlots]
-	if found.n > 0 && !slices.Contains(found.who[:found.n], c) || !r.bears(&r.candidates[c], all, spareGuess) {
-		return nil
+	at := unread[0]
+	for range guesses {
+		c := r.slots[at%hashSlots]
+		s := &r.candidates[c]
+		if (found.n == 0 || slices.Contains(found.who[:found.n], c)) && r.bears(s, all, spareGuess) && r.mayBegin(s) {
+			return s
+		}
+		at = mix(at)
 	}
-	return &r.candidates[c]
+	return nil
 }
 
 // leastBusyOf is the least busy of those that have read a prompt; nil if all have too much to do.
@@ -214,7 +254,7 @@ func (r *picker) leastBusyOf(found readers, all int64) (best *candidate) {
 	}
 	for i := range found.n {
 		s := &r.candidates[found.who[(from+i)%found.n]]
-		if r.bears(s, all, spareLoad) && (best == nil || s.busier(best) < 0) {
+		if r.bears(s, all, spareLoad) && (best == nil || s.less(best)) {
 			best = s
 		}
 	}
@@ -241,8 +281,10 @@ func (r *picker) lessBusyUnvetoed() *candidate {
 	return s
 }
 
-// spareGuess is spareLoad for an upstream that nothing speaks for but a hash.
-const spareGuess = 1
+const (
+	spareGuess = 1 // is spareLoad for an upstream that nothing speaks for but a hash
+	guesses    = 6 // how many winners are looked at, one after the other
+)
 
 // bears tells whether a candidate's load is bounded, all being that of the pool, and its engine takes more: at most a quarter above its share,
 // and so many requests.

@@ -41,6 +41,7 @@ type Upstream struct {
 	probeNow    chan struct{} // wakes watchOver
 
 	inflight    atomic.Int64
+	lately      atomic.Int64         // blocks of prompts that it was given, in a pool that goes by prefix
 	told        atomic.Pointer[told] // what its engine has said and still counts; nil: nothing
 	limit       atomic.Int64         // of inflight: maxInflight, or what its breaker lets through
 	served      atomic.Int64         // requests that have ended
