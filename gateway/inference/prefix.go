@@ -32,9 +32,6 @@ type Prefix struct {
 // Reset makes p ready for a body.
 func (p *Prefix) Reset() { p.left, p.chain, p.text, p.short, p.n = prefixBytes, 0, 0, 0, 0 }
 
-// Full tells whether nothing that may still come of the body matters.
-func (p *Prefix) Full() bool { return p.left == 0 }
-
 // Read reads a piece of the body, right behind the scanner.
 func (p *Prefix) Read(s *Scanner, piece []byte) {
 	if p.left == 0 {

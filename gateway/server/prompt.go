@@ -39,7 +39,7 @@ func (p *prompt) read(s *inference.Scanner, piece []byte) {
 func (p *prompt) alone() bool { return p != nil && p.only }
 
 // done tells whether nothing that still comes of the body matters to anybody.
-func (p *prompt) done() bool { return p.alone() && (!p.on || p.prefix.Full()) }
+func (p *prompt) done() bool { return p.alone() && !p.on }
 
 // hashed are the hashes of the prompt's blocks.
 func (p *prompt) hashed() []uint64 {
