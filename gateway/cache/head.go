@@ -28,6 +28,11 @@ func (r *Response) appendDate(dst []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// AppendDateLine appends a field Date. seconds are Unix time.
+func AppendDateLine(dst []byte, seconds int64) []byte {
+	return append(appendDate(append(dst, "Date: "...), seconds), "\r\n"...)
+}
+
 func appendLine(dst, name, value []byte) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)

@@ -36,7 +36,7 @@ func (c *Caching) Wait() {
 }
 
 // Idle tells whether nothing is being fetched.
-func (c *Caching) Idle() bool { return c.flights.Idle() }
+func (c *Caching) Idle() bool { return c.flights.Idle() && c.items.under.Load() == 0 }
 
 // HitForMiss tells whether requests for a key do not wait for each other at present, because its responses were not for all.
 func (c *Caching) HitForMiss(k cache.Key) bool { return c.flights.HitForMiss(k, wire.Now()) }

@@ -29,11 +29,14 @@ type Asked struct {
 
 // A posting is what a Request to a model has beside others. It is made once and reused.
 type posting struct {
-	canon inference.Canon
-	key   cache.Post
-	large *wire.Buffer // of a body that does not lie in one piece
-	own   []byte       // lines of the answer that are only for who asks
-	tap   proxy.Tap    // of who leads: it sees what is read of the flight
+	canon  inference.Canon
+	key    cache.Post
+	large  *wire.Buffer // of a body that does not lie in one piece
+	batch  *batch       // of a request for embeddings; nil: there was none yet
+	model  []byte       // as JSON, as answers to parts of the request say it; empty: they do not
+	record []byte       // scratch: a record that is being written
+	own    []byte       // lines of the answer that are only for who asks
+	tap    proxy.Tap    // of who leads: it sees what is read of the flight
 }
 
 // longestPost is the longest body that is looked at, in bytes.
@@ -60,6 +63,10 @@ func (c *Caching) servePost(r *Request) Outcome {
 		r.bypass(why)
 		return Passed
 	}
+	if r.readItems() {
+		return r.serveItems()
+	}
+	r.post.key.Body = r.post.canon.Sum(r.Asked.Dialect, "")
 	now := time.Now().UnixMilli()
 	if tier, verdict := r.lookup(now); tier != cache.Nowhere && verdict.Serves() {
 		r.hit(tier, verdict, now)
@@ -95,7 +102,7 @@ func (r *Request) readBody() cache.Reason {
 	if doubt := d.Doubt(&p.canon, rule.When, cache.WantsPost(r.Head)); doubt != inference.NoDoubt {
 		return reasonOf(doubt)
 	}
-	p.key = cache.Post{Route: rule.Route, Model: r.Asked.Model, Body: p.canon.Sum(d, "")}
+	p.key = cache.Post{Route: rule.Route, Model: r.Asked.Model}
 	if p.key.Model == nil {
 		p.key.Model = p.canon.Text("model")
 	}
@@ -125,7 +132,10 @@ func (p *posting) reset() {
 		p.large.Put()
 		p.large = nil
 	}
-	p.key, p.own, p.tap = cache.Post{}, p.own[:0], nil
+	if p.batch != nil {
+		p.batch.reset()
+	}
+	p.key, p.own, p.tap, p.model = cache.Post{}, p.own[:0], nil, p.model[:0]
 	p.canon.Reset()
 }
 

@@ -250,6 +250,7 @@ type Caching struct {
 	proxy     *proxy.Proxy
 	metrics   *telemetry.Cache
 	flights   *Flights
+	items     itemFlights
 	long      [1024]atomic.Bool // by a part of the key: a record did not fit a large buffer
 	refreshes sync.Pool
 	behind    sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes

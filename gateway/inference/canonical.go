@@ -23,6 +23,7 @@ type Canon struct {
 	hash    hash.Hash // nil before the first Sum
 	sum     [sha256.Size]byte
 	text    appender
+	modelAt int // where in text the model's value has begun
 }
 
 // canonical is where a member stands in the body.
@@ -198,6 +199,9 @@ func (c *Canon) write(to io.Writer, d Dialect, without string) {
 		_, _ = to.Write(before)
 		_, _ = to.Write(name)
 		_, _ = to.Write(nameValue)
+		if string(name) == "model" {
+			c.modelAt = len(c.text.b)
+		}
 		if value := c.body[m.value:m.valueEnd]; m.loose {
 			writeTight(to, value)
 		} else {

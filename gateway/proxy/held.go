@@ -1,6 +1,11 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+
+	"aigateway/gateway/wire"
+)
 
 // Collected tells whether Collect has read the request's body, or its beginning.
 func (x *Exchange) Collected() bool { return x.collected }
@@ -39,4 +44,20 @@ func (x *Exchange) TargetFields() []byte { return x.target().Fields }
 // OtherModel tells whether the target that answered has another model than the first one.
 func (x *Exchange) OtherModel() bool {
 	return !bytes.Equal(x.target().Model, x.Targets[0].Model)
+}
+
+// Hold gives x a body to send, a copy, instead of one that its client sends; what may replace a part of it has room bytes.
+func (p *Proxy) Hold(x *Exchange, body []byte, room int) Fault {
+	h := &x.hold
+	h.holds = &p.holds
+	h.room = headRoom + len(x.Head.Target) + room
+	size := h.room + len(body) + wire.ChunkTail
+	if !h.reserve(int64(size), h.holds.total.Load()) {
+		x.RetryAfter = time.Second
+		return BodiesFull
+	}
+	h.first = wire.GetBuffer(size)
+	h.short = copy(h.first.B[h.room:], body)
+	h.size, h.whole, x.collected = h.short, true, true
+	return None
 }
