@@ -212,7 +212,7 @@ func TestClientsAddNoSeries(t *testing.T) {
 	}
 	send(200)
 	before := len(g.series())
-	send(3000)
+	send(1000)
 	if after := len(g.series()); after != before {
 		t.Errorf("%d series became %d", before, after)
 	}

@@ -44,7 +44,8 @@ func startGatewayReading(t *testing.T, file string, environ ...string) *testGate
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := config.Load(config.Input{File: path, Environ: testkit.Unlimited(append(environ, "PY_SERVICE_URL=http://127.0.0.1:1", "NODE_SERVICE_URL=http://127.0.0.1:1"))})
+	s, _, err := config.Load(config.Input{File: path, Environ: testkit.Patient(testkit.Unlimited(
+		append(environ, "PY_SERVICE_URL=http://127.0.0.1:1", "NODE_SERVICE_URL=http://127.0.0.1:1")))})
 	if err != nil {
 		t.Fatal(err)
 	}

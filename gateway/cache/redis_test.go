@@ -46,9 +46,12 @@ func TestRedisKeeps(t *testing.T) {
 	s.Flush()
 	eventually(t, "it is found after a flush", func() bool { return s.tier(t, "/50000") == Redis })
 	eventually(t, "it is in memory then", func() bool { return s.tier(t, "/50000") == Memory })
-	if tier := s.tier(t, "/absent"); tier != Nowhere {
-		t.Error("absent in", tier)
-	}
+	eventually(t, "redis is asked for what it does not have", func() bool {
+		if tier := s.tier(t, "/absent"); tier != Nowhere {
+			t.Error("absent in", tier)
+		}
+		return s.Stats().Redis.Misses > 0
+	})
 	other := openShared(t, r.Addr, nil) // as after a restart
 	eventually(t, "another store finds it", func() bool { return other.tier(t, "/50000") == Redis })
 	st := s.Stats()

@@ -25,8 +25,9 @@ func NewPeer(t testing.TB, conn net.Conn) *Peer {
 	return &Peer{Conn: conn, t: t, R: bufio.NewReaderSize(conn, 64<<10)}
 }
 
-// Send writes the bytes.
+// Send writes the bytes. From here on there is time again: Patience is for one exchange, not for all of a connection.
 func (p *Peer) Send(format string, args ...any) {
+	_ = p.SetDeadline(time.Now().Add(Patience))
 	s := format
 	if len(args) > 0 {
 		s = fmt.Sprintf(format, args...)

@@ -64,7 +64,7 @@ func (r *Running) End(grace time.Duration) (cut int) {
 // Settings are those of a configuration file of that text, if there is any, and of the environment, "NAME=value" each.
 func Settings(t *testing.T, file string, environ []string) *config.Settings {
 	t.Helper()
-	in := config.Input{Environ: patient(uncached(Unlimited(environ)))}
+	in := config.Input{Environ: Patient(uncached(Unlimited(environ)))}
 	if file != "" {
 		in.File = "gateway.yaml"
 		in.ReadFile = func(string) ([]byte, error) { return []byte(file), nil }
@@ -92,9 +92,9 @@ func Unlimited(environ []string) []string {
 	return append([]string{"RATE_LIMIT_ENABLED=false"}, environ...)
 }
 
-// patient gives connections to upstreams more time than they need anywhere, for a test that does not set it: a gateway that a
+// Patient gives connections to upstreams more time than they need anywhere, for a test that does not set it: a gateway that a
 // busy machine lets stand for a second has not seen them fail.
-func patient(environ []string) []string {
+func Patient(environ []string) []string {
 	if slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "CONNECT_TIMEOUT=") }) {
 		return environ
 	}
