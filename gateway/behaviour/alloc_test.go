@@ -31,14 +31,19 @@ func TestAllocExchange(t *testing.T) {
 		return fmt.Sprintf("POST /infer/python HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/json\r\n"+
 			"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n))
 	}
-	file := ""
+	file, keys := "", ""
 	lines := telemetry.NewLines(io.Discard)
 	defer lines.Close()
 	f := func(name, request, response string, environ ...string) {
 		t.Run(name, func(t *testing.T) {
 			up := startCannedUpstream(t, response)
-			g := serve(t, testkit.Settings(t, file, append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
-				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")), server.Options{Lines: lines})
+			environ = append(environ, "PY_SERVICE_URL="+up, "LLM_SERVICE_URL="+up, "RATE_LIMIT_ENABLED=true", // and lets all in
+				"GLOBAL_RPS=1000000000", "GLOBAL_BURST=1000000000", "CLIENT_RPS=1000000000", "CLIENT_BURST=1000000000")
+			s := testkit.Settings(t, file, environ)
+			if keys != "" {
+				s = keyed(t, keys, file, environ...)
+			}
+			g := serve(t, s, server.Options{Lines: lines})
 			c := g.Dial()
 			buf := make([]byte, 256<<10)
 			end := []byte(response[len(response)-7:])
@@ -81,6 +86,15 @@ func TestAllocExchange(t *testing.T) {
 	}
 	f("no such model", ask("p", 100), "HTTP/1.1 200 OK\r\n\r\nfound\"}}\n")
 	file = ""
+
+	// With keys, whose models are looked at; and where the key is not one.
+	keys = keyFile("x", "y , models: [m*]")
+	withY := strings.NewReplacer("Bearer x", "Bearer y", strings.Repeat("x", 200), `{"messages":"`+strings.Repeat("x", 200-27)+`","model":"m"}`)
+	f("key: get", strings.Replace(get, "X-Forwarded", "x-api-key: x\r\nX-Forwarded", 1), testkit.Answer("result!"))
+	f("key: post in /v1", strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1), testkit.Answer("{} result!"))
+	f("key: post in /v1, of some models", withY.Replace(strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1)), testkit.Answer("{} result!"))
+	f("wrong key", "GET /v1/x HTTP/1.1\r\nHost: a.example\r\nx-api-key: z\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\ninvalid_api_key\"}}\n")
+	keys = ""
 
 	// With everything on that tells of requests. The collector takes connections and never answers: what happens in a
 	// request is the same, and the delivery of spans, which is not part of one, stands still.
