@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/gateway/server"
 	"aigateway/gateway/testkit"
 )
 
@@ -444,5 +445,47 @@ func TestGenerationPurge(t *testing.T) {
 	wantCached(t, g.Do(question("uno")), "MISS", 200, bodyOf(chatAnswer("x")))
 	if body := purge("?prefix=/v1/chat"); !strings.Contains(body, `"purged":2}`) {
 		t.Errorf("of the path: %s", body)
+	}
+}
+
+// With keys the tenant is whose key it is, wherever that is shown; whoever is answered from the cache may ask the model.
+func TestGenerationOfAKey(t *testing.T) {
+	t.Parallel()
+	o := startOrigin(t, func(r testkit.Message, n int) string {
+		if strings.HasPrefix(r.First, "GET") {
+			return with("x", fresh)
+		}
+		return chatAnswer(fmt.Sprint("secret ", n))
+	})
+	file := func(more string) string {
+		return "pools: {p: {upstreams: [{url: \"" + o.URL + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true" + more + "}}]\nmodels: [{name: m, pool: p}]\n"
+	}
+	start := func(more string) *testGateway {
+		return serve(t, keyed(t, keyFile("sk-a", "sk-b", "sk-c , models: [other]"), file(more), "CACHE_ENABLED=true", "PY_SERVICE_URL="+o.URL, "ADMIN_TOKEN=secret"), server.Options{})
+	}
+	g := start("")
+	text := func(n int) string { return bodyOf(chatAnswer(fmt.Sprint("secret ", n))) }
+	wantCached(t, g.Do(askModel(chatPath, asked0, withKey("sk-a"))), "MISS", 200, text(0))
+	wantCached(t, g.Do(askModel(chatPath, asked0, withKey("sk-b"))), "MISS", 200, text(1))
+	for _, line := range []string{withKey("sk-a"), "x-api-key: sk-a", "api-key: sk-a"} {
+		wantCached(t, g.Do(askModel(chatPath, asked0, line)), "HIT", 200, text(0))
+	}
+	wantCached(t, g.Do(askModel(chatPath, asked0, withKey("sk-a"), "Cookie: s=1")), "MISS", 200, text(2))
+	for _, line := range []string{withKey("sk-c"), withKey("sk-d"), "X: y"} {
+		if m := g.Do(askModel(chatPath, asked0, line)); m.Status() != 403 && m.Status() != 401 || strings.Contains(m.Body, "secret") {
+			t.Errorf("%s: %s %s", line, m.First, m.Body)
+		}
+	}
+	if m := g.Do("DELETE /cachez?key_id=b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n"); !strings.Contains(m.Body, `"purged":1}`) {
+		t.Errorf("%s %s", m.First, m.Body)
+	}
+	wantCached(t, g.Do(askModel(chatPath, asked0, withKey("sk-a"))), "HIT", 200, text(0))
+	wantCached(t, g.Do(askModel(chatPath, asked0, withKey("sk-b"))), "MISS", 200, text(3))
+
+	together := start(", scope: shared")
+	wantCached(t, together.Do(askModel(chatPath, asked0, withKey("sk-a"))), "MISS", 200, text(4))
+	wantCached(t, together.Do(askModel(chatPath, asked0, withKey("sk-b"))), "HIT", 200, text(4))
+	if m := together.Do(askModel(chatPath, asked0, withKey("sk-c"))); m.Status() != 403 {
+		t.Errorf("%s %s", m.First, m.Body)
 	}
 }

@@ -85,6 +85,18 @@ func SplitKey(text []byte) (o Origin, target, rest []byte, ok bool) {
 	return o, target, rest, ok
 }
 
+// TenantOf is whose response the key is of, of which rest is what stands behind the target; nil: it is not one tenant's.
+func TenantOf(rest []byte) []byte {
+	if p, ok := SplitPost(rest); ok {
+		return p.Tenant
+	}
+	if len(rest) == 0 || rest[0] != space[0] {
+		return nil
+	}
+	tenant, _, _ := cutSized(rest)
+	return tenant
+}
+
 var methodGet, methodPost, schemeHTTP, schemeHTTPS = []byte(keyGet), []byte(keyPost), []byte("http "), []byte("https ")
 
 // cutSized reads what appendSized and the bytes after it wrote; the separator before it may be gone.

@@ -54,6 +54,18 @@ func TestKeys(t *testing.T) {
 	if o, target, rest, ok := SplitKey(text); !ok || string(o.Host) != "example.com" || o.Secure || string(target) != "/x" || string(rest) != "\na\nb" {
 		t.Errorf("%q splits into %q %q %q %v", text, o.Host, target, rest, ok)
 	}
+	// Whose a response is.
+	tenant := Origin{Host: []byte("h"), Tenant: []byte("t")}
+	for _, text := range [][]byte{AppendKey(nil, tenant, []byte("/x")), AppendVariant(AppendKey(nil, tenant, []byte("/x")), []byte("a,b"), get, nil)} {
+		if _, _, rest, ok := SplitKey(text); !ok || string(TenantOf(rest)) != "t" {
+			t.Errorf("%q is of %q", text, TenantOf(rest))
+		}
+	}
+	for _, text := range [][]byte{AppendKey(nil, example, []byte("/x")), AppendVariant(AppendKey(nil, example, []byte("/x")), []byte("a,b"), get, nil)} {
+		if _, _, rest, _ := SplitKey(text); TenantOf(rest) != nil {
+			t.Errorf("%q is of %q", text, TenantOf(rest))
+		}
+	}
 	for _, bad := range []string{"", "GET", "GET http", "GET http ", "GET http 5:a", "POST http 1:a 1:/", "GET ftp 1:a 1:/", "GET http x:a 1:/", "GET http 1:a", "GET http 99999999999:a"} {
 		if _, _, _, ok := SplitKey([]byte(bad)); ok {
 			t.Errorf("%q counts as a key", bad)

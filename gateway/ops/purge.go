@@ -11,7 +11,7 @@ import (
 type purgeWant struct {
 	paths, keys     map[string]bool
 	prefixes        []string
-	models, tenants map[string]bool // of models' answers to POST
+	models, tenants map[string]bool
 }
 
 // purgeMatch is what the query of a purge asks for: any number of ?path= without its query, ?prefix= of a target, ?key= a
@@ -42,7 +42,7 @@ func purgeMatch(query []byte) (match func(key []byte) bool, ok bool) {
 	}
 	return func(text []byte) bool {
 		_, target, rest, ok := cache.SplitKey(text)
-		return ok && (w.matches(target) || w.matchesPost(rest))
+		return ok && (w.matches(target) || w.matchesAsker(rest))
 	}, true
 }
 
@@ -126,13 +126,17 @@ func withoutOrigin(text string) string {
 	return "/"
 }
 
-// matchesPost tells whether a model's answer is wanted, of which rest is what its key has behind the target.
-func (w *purgeWant) matchesPost(rest []byte) bool {
-	if len(w.models) == 0 && len(w.tenants) == 0 {
+// matchesAsker tells whether an answer is wanted by whose it is, or by the model that has given it: rest is what its key has behind the
+// target.
+func (w *purgeWant) matchesAsker(rest []byte) bool {
+	if len(w.tenants) > 0 && w.tenants[string(cache.TenantOf(rest))] {
+		return true
+	}
+	if len(w.models) == 0 {
 		return false
 	}
 	p, ok := cache.SplitPost(rest)
-	return ok && (len(p.Model) > 0 && w.models[string(p.Model)] || len(p.Tenant) > 0 && w.tenants[string(p.Tenant)])
+	return ok && w.models[string(p.Model)]
 }
 
 // matches tells whether a target is wanted. A parameter may be encoded once more than the target is, or once less.
