@@ -18,10 +18,13 @@ const fresh = "Cache-Control: max-age=60"
 
 // crowdSize is how many clients ask at once where their number is the point.
 func crowdSize() int {
-	if testkit.Race || testing.Short() {
-		return 150
+	switch {
+	case testkit.Soak:
+		return 1000
+	case testkit.Race || testing.Short():
+		return 100
 	}
-	return 1000
+	return 300
 }
 
 // crowd connects n clients, which all send their request, and waits until each has missed the cache.

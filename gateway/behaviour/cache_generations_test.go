@@ -251,6 +251,8 @@ func TestGenerationOneForAll(t *testing.T) {
 			c.Send("0\r\n\r\n")
 		}
 	})
+	end := sync.OnceFunc(func() { close(next) })
+	t.Cleanup(end) // before the upstream is waited for
 	g := startKeeping(t, up.URL, "")
 	clients := g.crowd(size, same(askModel(chatPath, asked0s)))
 	for i := range 4 {
@@ -266,7 +268,7 @@ func TestGenerationOneForAll(t *testing.T) {
 	for i := 4; i < len(events); i++ {
 		next <- i
 	}
-	close(next)
+	end()
 	want := strings.Join(events, "")
 	all(clients, func(i int, m testkit.Message) { wantCached(t, m, "MISS", 200, want) })
 	if n := generations.Load(); n != 1 {

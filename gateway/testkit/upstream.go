@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // An Upstream runs its script for each connection that it accepts but the gateway's probes.
@@ -59,7 +60,13 @@ func StartUpstream(t testing.TB, do Script) *Upstream {
 			c.Close()
 		}
 		u.mu.Unlock()
-		wg.Wait()
+		ended := make(chan struct{})
+		go func() { wg.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(Patience): // it waits for a test that has given up, say
+			t.Error("the script of an upstream does not end")
+		}
 	})
 	return u
 }
