@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,49 +278,53 @@ func TestOldMeasurementsAreForgotten(t *testing.T) {
 	}
 }
 
-// The queue of a pool hands every place on, whoever comes, leaves or loses a race meanwhile.
+// Who comes to wait at the moment in which the only place becomes free gets it, though nobody frees one again; also if somebody
+// else just tried to take it, and gave up.
 func TestNoCallIsLost(t *testing.T) {
-	p := poolOf("p2c", 1, 1)
-	for _, u := range p.Upstreams {
-		u.maxInflight = 2
-	}
+	p := poolOf("p2c", 1)
+	u := p.Upstreams[0]
+	u.maxInflight = 1
 	p.refresh(wire.Now())
-	q := p.queue
-	q.size, q.wait = 1000, time.Hour
+	p.queue.wait = time.Hour
 	proxy := &Proxy{watch: wire.NewWatch(time.Hour)}
 	defer proxy.watch.Close()
-	var served, most atomic.Int64
-	var all sync.WaitGroup
-	for i := range 16 {
+	var head wire.RequestHead
+	for round := range 20_000 {
+		if !p.acquire(u) {
+			t.Fatal("the place is not free")
+		}
+		var all sync.WaitGroup
+		got := make(chan *Upstream, 1)
+		start := make(chan struct{})
+		all.Go(func() { <-start; p.release(u) })
+		for range 3 { // as hedges do
+			all.Go(func() {
+				<-start
+				if p.acquire(u) {
+					p.release(u)
+				}
+			})
+		}
 		all.Go(func() {
-			var head wire.RequestHead
-			x := &Exchange{Request: Request{Head: &head, Peer: fmt.Append(nil, i), Targets: []Target{{Pool: p}}}}
-			for n := range 2000 {
-				u, f := proxy.acquire(x, p)
-				if u == nil {
-					t.Errorf("no place: %v", f)
-					return
-				}
-				if now := u.inflight.Load(); now > most.Load() {
-					most.Store(now)
-				}
-				if n%7 == i%7 {
-					time.Sleep(time.Microsecond)
-				}
-				p.release(u)
-				served.Add(1)
-			}
+			<-start
+			x := &Exchange{Request: Request{Head: &head, Peer: []byte{1}, Targets: []Target{{Pool: p}}}}
+			v, _ := proxy.acquire(x, p)
+			got <- v
 		})
+		close(start)
+		select {
+		case v := <-got:
+			if v == nil {
+				t.Fatal("it was refused")
+			}
+			all.Wait()
+			p.release(v)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("round %d: %d wait, and %d places are taken", round, p.queue.length.Load(), u.inflight.Load())
+		}
 	}
-	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatalf("%d wait, and %d and %d places of 2 are taken", q.length.Load(), p.Upstreams[0].inflight.Load(), p.Upstreams[1].inflight.Load())
-	}
-	if served.Load() != 32000 || p.Upstreams[0].inflight.Load()+p.Upstreams[1].inflight.Load() != 0 || q.length.Load() != 0 {
-		t.Errorf("%d served, %d wait", served.Load(), q.length.Load())
+	if u.inflight.Load() != 0 || p.queue.length.Load() != 0 {
+		t.Error("something is left")
 	}
 }
 
