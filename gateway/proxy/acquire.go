@@ -65,17 +65,22 @@ func (p *Proxy) waitFor(x *Exchange, pool *Pool, why Fault) (*Upstream, Fault) {
 
 // join lets w wait, or tells it why not.
 func (q *queue) join(w *waiter, now time.Duration) bool {
-	q.mu.Lock()
-	why := q.enter(w, now)
-	if why != notShed {
-		q.refuse(w, why, now)
-	}
-	q.unlock()
-	if why != notShed {
+	if !q.tryEnter(w, now) {
 		return false
 	}
 	q.hand() // a place may have become free before w was seen to wait for it
 	return true
+}
+
+// tryEnter lets w wait, or notes why not.
+func (q *queue) tryEnter(w *waiter, now time.Duration) bool {
+	q.mu.Lock()
+	defer q.unlock()
+	why := q.enter(w, now)
+	if why != notShed {
+		q.refuse(w, why, now)
+	}
+	return why == notShed
 }
 
 // await waits until w has been decided about, or its client has left.
@@ -103,11 +108,14 @@ func (q *queue) look(w *waiter) time.Duration {
 	case w.exchange.Gone():
 		q.leave(w)
 		w.fault = ClientGone
-		return 0
 	case w.deadline <= now:
-		if q.expire(w, now); w.flow == nil {
-			return 0
-		}
+		q.expire(w, now)
+	}
+	if q.length.Load() == 0 {
+		q.standNoMore(now)
+	}
+	if w.flow == nil {
+		return 0
 	}
 	return max(w.deadline-now, time.Millisecond)
 }

@@ -107,7 +107,7 @@ func (q *queue) adopt(p *Pool) {
 	other := p.queue
 	q.mu.Lock()
 	q.size, q.wait, q.room = other.size, other.wait, other.room
-	q.mu.Unlock()
+	q.unlock()
 	p.queue = q
 }
 
@@ -189,8 +189,8 @@ func (q *queue) count(w *waiter, by int) {
 func (q *queue) makeRoom(w *waiter, now time.Duration) shed {
 	for {
 		why := q.overfull(w)
-		if why == notShed {
-			return notShed
+		if why == notShed || why == shedRoomBytes { // a large one is no reason to put small ones out
+			return why
 		}
 		last := q.dispensable(w)
 		if last == nil {
@@ -325,17 +325,22 @@ func (q *queue) nextOf(rank int, now time.Duration) *waiter {
 
 // serve gives w its turn. q.mu is held.
 func (q *queue) serve(w *waiter, now time.Duration) {
-	if q.stoodAt > 0 {
-		q.stood += now - q.stoodAt
-		q.stoodAt = 0
-		q.stands.Store(false)
-	}
+	q.standNoMore(now)
 	q.aged = q.outranked(w)
 	at := q.time(now)
 	q.count(w, -1)
 	q.lines[w.rank].serve(w, at)
 	q.drain.add(at, w.cost)
 	q.admitted.Add(1)
+}
+
+// standNoMore notes that there is an upstream again, or nobody who waits for one.
+func (q *queue) standNoMore(now time.Duration) {
+	if q.stoodAt > 0 {
+		q.stood += now - q.stoodAt
+		q.stoodAt = 0
+		q.stands.Store(false)
+	}
 }
 
 // outranked tells whether somebody more urgent waits.
@@ -413,10 +418,15 @@ func (q *queue) hand() {
 
 func (q *queue) handOn() {
 	for q.again.Load() && q.mu.TryLock() {
-		for q.again.Swap(false) {
-			q.giveOut(q.clock())
-		}
-		q.mu.Unlock()
+		q.giveOutAll()
+	}
+}
+
+// giveOutAll gives places out as long as there may be any, and gives the lock back: also if a bug costs the request under way.
+func (q *queue) giveOutAll() {
+	defer q.mu.Unlock()
+	for q.again.Swap(false) {
+		q.giveOut(q.clock())
 	}
 }
 
@@ -425,9 +435,14 @@ func (q *queue) giveOut(now time.Duration) {
 	for {
 		w := q.next(now)
 		if w == nil {
+			q.standNoMore(now)
 			return
 		}
-		switch f := q.place(w, now); {
+		f := q.place(w, now)
+		if f == Busy {
+			q.standNoMore(now)
+		}
+		switch {
 		case f == None:
 		case f == Busy, w.stays && w.picky:
 			if q.picky == 0 || !q.passBy(now) {
