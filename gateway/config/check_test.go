@@ -167,7 +167,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(pool("health: {path: healthz}"), `4: pools.p.health.path: "healthz" does not begin with a single "/"`)
 	f(pool("health: {interval: 99ms}"), `4: pools.p.health.interval: "99ms" is not a duration between 100ms and 24h, such as 500ms, 5s or 1m30s`)
 	f(pool("timeouts: {idle: 0s}"), `4: pools.p.timeouts.idle: "0s" is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`)
-	f(pool("timeouts: {total: 1s}"), `4: pools.p.timeouts.total: there is no such key here; there are connect, idle, response`)
+	f(pool("timeouts: {total: 1s}"), `4: pools.p.timeouts.total: there is no such key here; there are connect, first_token, idle, inter_token, response`)
 	f("py_service_url: http://a\npools:\n  python:\n    upstreams: [{url: 'http://b'}]",
 		`3: pools.python.upstreams: are named by py_service_url as well; neither can be said to win`)
 
@@ -192,7 +192,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, methods: GET"), `3: routes[1].methods: is not a list`)
 	f(route("path: /b, methods: [GET, get]"), `3: routes[1].methods[1]: GET is named twice`)
 	f(route("path: /b, methods: [TRACE]"), `3: routes[1].methods[0]: TRACE is not passed on`)
-	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, cors, fallback, limit, methods, path, pool, rewrite`)
+	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, cors, fallback, limit, methods, path, pool, retry, rewrite`)
 	f(route("path: /b, cache: {ttl: soon}"), `3: routes[1].cache.ttl: "soon" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, cache: {ttl: 60s, enabled: no}"), `3: routes[1].cache: a ttl and enabled: false contradict each other`)
 	f(route("path: /b, cache: {negative_ttl: 60s, enabled: no}"), `3: routes[1].cache: a negative_ttl and enabled: false contradict each other`)

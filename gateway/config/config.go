@@ -81,6 +81,8 @@ type Pool struct {
 
 	Usage Usage // of streams of tenants with budgets
 
+	Refusals []int // statuses of responses that say that nothing was executed, sorted
+
 	Discover string // "on": its upstreams are asked which models they have; "off"
 
 	Engine Engine // whose metrics its upstreams have
@@ -120,6 +122,16 @@ const (
 	LlamaCpp   Engine = "llamacpp"
 	TRTLLM     Engine = "trtllm"
 	NoEngine   Engine = "none" // its metrics are not read
+)
+
+// Retry is how far a route's requests are sent again.
+type Retry string
+
+// How requests are sent again.
+const (
+	RetryNever     Retry = "never"
+	RetrySafe      Retry = "safe"      // whatever cannot be executed twice
+	RetryReattempt Retry = "reattempt" // also what may have been executed, once that attempt has ended
 )
 
 // HashBy is what a request is hashed by.
@@ -178,6 +190,9 @@ type Timeouts struct {
 	Connect, Response, Idle time.Duration
 
 	Generation time.Duration // Response for routes of OpenAI's API
+
+	FirstToken time.Duration // to the first content of a generation's stream, if somebody else can be asked; 0: any
+	InterToken time.Duration // Idle inside a stream of events; 0: that
 }
 
 // Route says which pool answers which paths.
@@ -189,6 +204,7 @@ type Route struct {
 	Rewrite  string   // "/infer" for an exact path, "/static/*" for a prefix; "": the target as it came
 	Local    string   // "slow" or "limited": the gateway answers itself
 	OpenAI   bool     // clients are told of faults in OpenAI's shape
+	Retry    Retry    // whether its requests are sent again; "": as far as it is safe without looking at responses
 
 	MaxBodyBytes int64 // a longer request body is a 413
 

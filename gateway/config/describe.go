@@ -134,6 +134,9 @@ func (p *page) pool(pool Pool) {
 	if pool.Usage != "" {
 		write("    usage: "+string(pool.Usage), byFile)
 	}
+	if stated.Refusals != nil {
+		write("    refusals: ["+numbers(pool.Refusals)+"]", byFile)
+	}
 	if pool.Discover == "on" || stated.Discover != "" {
 		write(fmt.Sprintf("    discover: %t", pool.Discover == "on"), either(stated.Discover, byDefault))
 	}
@@ -158,6 +161,12 @@ func (p *page) pool(pool Pool) {
 	}
 	response("      response: "+short(pool.Timeouts.Response), either(stated.Timeouts.Response, values["RESPONSE_TIMEOUT"].from))
 	write("      idle: "+short(pool.Timeouts.Idle), either(stated.Timeouts.Idle, values["IDLE_TIMEOUT"].from))
+	if pool.Timeouts.FirstToken > 0 {
+		write("      first_token: "+short(pool.Timeouts.FirstToken), byFile)
+	}
+	if pool.Timeouts.InterToken > 0 {
+		write("      inter_token: "+short(pool.Timeouts.InterToken), byFile)
+	}
 }
 
 // describe writes a waiting room. What stands in the query of its wake URL may be secret.
@@ -182,6 +191,14 @@ func either[T comparable](stated T, otherwise source) source {
 	return otherwise
 }
 
+func numbers(list []int) string {
+	texts := make([]string, len(list))
+	for i, n := range list {
+		texts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(texts, ", ")
+}
+
 func (p *page) route(r Route) {
 	fields := []string{"path: " + strconv.Quote(r.Path)}
 	add := func(key, text string) {
@@ -195,6 +212,9 @@ func (p *page) route(r Route) {
 	add("pool", r.Pool)
 	add("fallback", r.Fallback)
 	add("rewrite", r.Rewrite)
+	if r.Retry != "" && r.Local == "" {
+		fields = append(fields, "retry: "+string(r.Retry))
+	}
 	add("local", r.Local)
 	if limit := r.Limit.fields(); limit != "" {
 		fields = append(fields, "limit: {"+limit+"}")

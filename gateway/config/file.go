@@ -144,6 +144,7 @@ func readPool(n node, p *Pool) {
 		"waiting_room": func(n node) { readWaitingRoom(n, &p.WaitingRoom) },
 		"max_inflight": to(&p.MaxInflight, integer(1, maxInflight, "number of requests")),
 		"hedge":        to(&p.Hedge, duration(minDuration)),
+		"refusals":     func(n node) { p.Refusals = readRefusals(n) },
 		"discover":     to(&p.Discover, onOff),
 		"usage":        to(&p.Usage, usage),
 		"engine":       to(&p.Engine, engine),
@@ -160,6 +161,9 @@ func readPool(n node, p *Pool) {
 				"connect":  to(&p.Timeouts.Connect, duration(minDuration)),
 				"response": to(&p.Timeouts.Response, duration(minDuration)),
 				"idle":     to(&p.Timeouts.Idle, duration(minDuration)),
+
+				"first_token": to(&p.Timeouts.FirstToken, duration(minDuration)),
+				"inter_token": to(&p.Timeouts.InterToken, duration(minDuration)),
 			})
 		},
 	})
@@ -173,6 +177,24 @@ func readWaitingRoom(n node, r *WaitingRoom) {
 		"wait": to(&r.Wait, duration(minDuration)),
 		"wake": to(&r.Wake, wakeURL),
 	})
+}
+
+// readRefusals reads the statuses that say that nothing was executed; an empty list is none.
+func readRefusals(n node) []int {
+	if n.empty() {
+		return nil
+	}
+	list := []int{}
+	n.items(func(n node) {
+		var status int
+		to(&status, refusal)(n)
+		if status != 0 && slices.Contains(list, status) {
+			n.fault(strconv.Itoa(status) + " is named twice")
+		}
+		list = append(list, status)
+	})
+	slices.Sort(list)
+	return list
 }
 
 // readHash reads what requests are hashed by: a header or a query parameter has a name, the others none.
@@ -266,6 +288,7 @@ func readRoute(n node, r *Route) {
 		"pool":     func(n node) { r.Pool = readReference(n) },
 		"fallback": func(n node) { r.Fallback = readReference(n) },
 		"rewrite":  to(&r.Rewrite, pattern),
+		"retry":    to(&r.Retry, retry),
 		"cache":    func(n node) { readCache(n, &r.Cache) },
 		"limit":    func(n node) { readLimit(n, &r.Limit) },
 		"cors":     func(n node) { r.CORS = readCORS(n) },

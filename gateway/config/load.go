@@ -265,6 +265,9 @@ func (s *Settings) complete(p Pool) Pool {
 		p.Discover = cmp.Or(p.Discover, "on")
 	}
 	p.Discover = cmp.Or(p.Discover, "off")
+	if p.Refusals == nil {
+		p.Refusals = []int{429, 503}
+	}
 	p.Health.Path = cmp.Or(p.Health.Path, "/healthz")
 	p.Health.Interval = cmp.Or(p.Health.Interval, 5*time.Second)
 	p.Timeouts.Connect = cmp.Or(p.Timeouts.Connect, s.ConnectTimeout)
@@ -291,6 +294,9 @@ func (d *draft) makeRoutes() {
 	for i := range d.settings.Routes {
 		r := &d.settings.Routes[i]
 		r.OpenAI = r.OpenAI || isGenerating(r.Path)
+		if r.OpenAI || r.Path == "/infer" || strings.HasPrefix(r.Path, "/infer/") {
+			r.Retry = cmp.Or(r.Retry, RetrySafe)
+		}
 		r.MaxBodyBytes = d.settings.MaxBodyBytes
 		if r.CORS == nil {
 			r.CORS = d.settings.CORS

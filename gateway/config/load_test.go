@@ -75,8 +75,8 @@ func TestDefaults(t *testing.T) {
 	node.Upstreams = nil
 	if want := (Pool{
 		Name: "node", Balance: "p2c", Health: Health{Path: "/healthz", Interval: 5 * time.Second},
-		Timeouts: Timeouts{time.Second, time.Minute, time.Minute, 10 * time.Minute},
-		Queue:    Queue{64, time.Second}, MaxInflight: 16384, Discover: "off", Engine: "none",
+		Timeouts: Timeouts{Connect: time.Second, Response: time.Minute, Idle: time.Minute, Generation: 10 * time.Minute},
+		Queue:    Queue{64, time.Second}, MaxInflight: 16384, Discover: "off", Engine: "none", Refusals: []int{429, 503},
 	}); !reflect.DeepEqual(*node, want) {
 		t.Errorf("got %+v, want %+v", *node, want)
 	}
@@ -172,10 +172,10 @@ func TestTimeoutsOfGenerations(t *testing.T) {
 
 func TestPoolTimeoutsFollowTheGlobalOnes(t *testing.T) {
 	s := mustLoad(t, "pools: {python: {timeouts: {response: 9s}}}", "RESPONSE_TIMEOUT=7s", "IDLE_TIMEOUT=3s")
-	if got, want := s.pool("python").Timeouts, (Timeouts{time.Second, 9 * time.Second, 3 * time.Second, 9 * time.Second}); got != want {
+	if got, want := s.pool("python").Timeouts, (Timeouts{Connect: time.Second, Response: 9 * time.Second, Idle: 3 * time.Second, Generation: 9 * time.Second}); got != want {
 		t.Errorf("python: got %v, want %v", got, want)
 	}
-	if got, want := s.pool("node").Timeouts, (Timeouts{time.Second, 7 * time.Second, 3 * time.Second, 7 * time.Second}); got != want {
+	if got, want := s.pool("node").Timeouts, (Timeouts{Connect: time.Second, Response: 7 * time.Second, Idle: 3 * time.Second, Generation: 7 * time.Second}); got != want {
 		t.Errorf("node: got %v, want %v", got, want)
 	}
 }

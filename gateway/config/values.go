@@ -198,6 +198,17 @@ func engine(text string) (Engine, error) {
 	return oneOf(text, AutoEngine, VLLM, SGLang, LlamaCpp, TRTLLM, NoEngine)
 }
 
+func retry(text string) (Retry, error) { return oneOf(text, RetryNever, RetrySafe, RetryReattempt) }
+
+// refusal parses a status that may say that nothing was executed: too many requests, unavailable, and Anthropic's "overloaded".
+func refusal(text string) (int, error) {
+	switch text {
+	case "429", "503", "529":
+		return strconv.Atoi(text)
+	}
+	return 0, fmt.Errorf("%q is not 429, 503 or 529", text)
+}
+
 func hashBy(text string) (HashBy, error) {
 	return oneOf(text, HashClient, HashHeader, HashQuery, HashPath)
 }

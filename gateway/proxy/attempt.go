@@ -23,12 +23,15 @@ type attempt struct {
 	used       bool         // conn has carried another request before
 	heard      bool         // a byte of the response has come
 	dirty      bool         // conn must not be used again
+	trial      bool         // of a breaker that is half open
+	hurried    bool         // the deadline of all attempts left this one less than an upstream's time
 }
 
 // begin readies a for a try at an upstream that has a place for it.
 func (a *attempt) begin(u *Upstream, pool *Pool) {
 	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
-	a.used, a.heard, a.dirty, a.response.Status = false, false, false, 0
+	a.trial = u.breaker.State() == HalfOpen
+	a.used, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, 0
 }
 
 // outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.

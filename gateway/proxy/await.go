@@ -12,7 +12,7 @@ import (
 
 // await reads the head of the final response, with whatever has come behind it, within the upstream's time for it.
 func (p *Proxy) await(x *Exchange) Fault {
-	w := x.waitForHead(p.options.MaxHeadBytes, x.timeForHead(x.upstream))
+	w := x.waitForHead(p.options.MaxHeadBytes, x.timeLeft())
 	if after := x.hedgeAfter(); after > 0 {
 		w.hedges, w.wait = true, min(w.wait, after)
 	}
@@ -53,6 +53,18 @@ func (p *Proxy) waitOn(x *Exchange, w *headWait) bool {
 	return false
 }
 
+// timeLeft is how long x waits for a head: the upstream's time for it, and no more than is left of all attempts.
+func (x *Exchange) timeLeft() time.Duration {
+	within := x.timeForHead(x.upstream)
+	if x.Attempts > 1 {
+		if left := x.left(); left < within {
+			x.hurried = true
+			return max(left, time.Millisecond)
+		}
+	}
+	return within
+}
+
 // readFault says why nothing more comes from the upstream; timeout names the phase.
 func (x *Exchange) readFault(err error, timeout Fault) Fault {
 	if x.Gone() {
@@ -79,6 +91,7 @@ func (x *Exchange) interim() Fault {
 	if x.Client == nil || x.Head.Minor == 0 || x.Gone() {
 		return None
 	}
+	x.told = true
 	x.head = appendInterimHead(x.head[:0], x)
 	if x.Client.SendInterim(x.head) != nil && x.Taker == nil {
 		return x.clientGone()
@@ -89,7 +102,7 @@ func (x *Exchange) interim() Fault {
 // hedgeAfter is how long the pool lets an upstream think before the request goes to another one as well; 0: for ever. Such a
 // request is safe (RFC 9110 §9.2.1), and has no body.
 func (x *Exchange) hedgeAfter() time.Duration {
-	if x.pool.hedge == 0 || x.Head.HasBody() || x.Head.WebSocket {
+	if x.pool.hedge == 0 || x.Policy == Never || x.Head.HasBody() || x.Head.WebSocket {
 		return 0
 	}
 	switch string(x.Head.Method) {
@@ -111,6 +124,7 @@ func (p *Proxy) startHedge(x *Exchange) {
 		pool.budget.refund()
 		return
 	}
+	x.reused, x.repeated = true, true // there is no third attempt in the pool
 	h := &hedge{proxy: p, request: &x.Request, first: x.conn, done: make(chan struct{})}
 	h.begin(u, pool)
 	h.ctx, h.cancel = context.WithCancel(p.running)

@@ -24,12 +24,12 @@ type Exchange struct {
 	taken     bool  // Taker has the response, and Receive is still to come
 	length    int64 // of the response's body, if it is taken
 	tapped    bool  // Tap sees the body of the response
-	failing   bool  // a 503 is not the last word: another target may be asked
+	course          // of its attempts
 	watched   wire.Watched
 	head      []byte       // scratch: a head being written
 	hold      hold         // the request's body, or the first part of it
 	large     *wire.Buffer // the body of a response that does not fit into that of the attempt
-	tried     []*Upstream  // by this request, in vain
+	tried     []*Upstream  // of the target, by this request, in vain
 	wait      waitState
 	pump      *pump  // sends a body that is not whole; nil if none
 	hedge     *hedge // an attempt beside this one; nil if none
@@ -62,9 +62,6 @@ func (x *Exchange) Reset() {
 
 // Gone tells whether the client left while the request was on its way.
 func (x *Exchange) Gone() bool { return x.watched.Gone() }
-
-// repeatable tells whether the request may be sent again after an upstream has seen it, and can be.
-func (x *Exchange) repeatable() bool { return x.hold.whole && idempotent(x.Head.Method) }
 
 // free gives the buffers back.
 func (x *Exchange) free() {

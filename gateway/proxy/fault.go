@@ -68,16 +68,6 @@ func (f Fault) String() string { return faults[f] }
 // OfClient tells whether it is the client's doing, and says nothing about an upstream.
 func (f Fault) OfClient() bool { return ClientGone <= f && f <= BodyRefused }
 
-// allowsFallback tells whether another pool may be asked after the fault: no upstream has seen the request, or it may be
-// repeated.
-func (f Fault) allowsFallback() bool {
-	switch f {
-	case NoUpstream, Busy, Unreachable, TimeoutConnect, TLSFailed, Unavailable:
-		return true
-	}
-	return false
-}
-
 // unreachable tells whether no connection came about.
 func (f Fault) unreachable() bool { return f == Unreachable || f == TimeoutConnect || f == TLSFailed }
 

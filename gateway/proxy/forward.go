@@ -18,70 +18,52 @@ func (p *Proxy) forward(x *Exchange) Outcome {
 			return Outcome(f)
 		}
 	}
-	f := p.outwait(x, p.offerAll(x))
+	f := p.outwait(x, p.carry(x, x.nextTarget()))
 	if x.taken {
 		return Taken
 	}
 	return Outcome(f)
 }
 
-// offerAll offers the request to one target after the other, as long as that is allowed.
-func (p *Proxy) offerAll(x *Exchange) Fault {
-	first := x.start()
-	x.at, x.failing = first, x.others(first)
-	f := p.offer(x, x.target().Pool)
-	for i := 0; i < len(x.Targets) && f.allowsFallback() && !x.Gone(); i++ {
-		if i == first {
-			continue
+// carry makes one attempt after the other, as the law says, beginning at a target, and returns how the last one ended.
+func (p *Proxy) carry(x *Exchange, at int) Fault {
+	x.move(at)
+	worst := NoUpstream // before: what to tell if nobody else could be asked
+	for {
+		f, s := p.ask(x)
+		if f == NoUpstream {
+			f = worst
 		}
-		if f == Unavailable {
-			p.retry(x, RetryUnavailable)
-		}
-		x.at, x.failing = i, x.well(i) > 0
-		if g := p.offer(x, x.target().Pool); g != NoUpstream || f == Unavailable {
-			f = g
-		}
-	}
-	return f
-}
-
-// others tells whether an upstream of a target but that one is well.
-func (x *Exchange) others(first int) bool {
-	for i := range x.Targets {
-		if i != first && x.Targets[i].Pool.Healthy() {
-			return true
-		}
-	}
-	return false
-}
-
-// offer sends the request to an upstream of the pool, and to others as long as that is safe and the pool's
-// budget allows it.
-func (p *Proxy) offer(x *Exchange, pool *Pool) Fault {
-	pool.budget.earn()
-	x.tried = x.tried[:0]
-	for fault := NoUpstream; ; {
-		u, f := p.acquire(x, pool)
-		switch {
-		case u != nil:
-		case f != NoUpstream || len(x.tried) == 0:
+		worst = f
+		switch s.action {
+		case giveUp:
 			return f
-		case x.Retried == RetryReused && fault == BrokenResponse && pool.acquire(x.Upstream):
-			u = x.Upstream // there is no other; what broke one idle connection broke the rest
-			u.conns.dropAll()
-		default:
-			return fault
+		case waitAsk:
+			if p.pause(x, s.wait); x.Gone() {
+				return ClientGone
+			}
+		case askNext:
+			x.move(x.nextTarget())
+		case askLarger:
+			x.move(x.largerTarget())
 		}
-		again := NoRetry
-		if fault, again = p.try(x, pool, u); again == NoRetry || x.Gone() {
-			return fault
+		if s.why != NoRetry {
+			p.retry(x, s.why)
 		}
-		if again == RetryReused && (x.Retried == RetryReused || x.Retried == RetryHedge) || !pool.budget.spend() {
-			return fault
-		}
-		x.tried = append(x.tried, u)
-		p.retry(x, again)
 	}
+}
+
+// ask makes an attempt at an upstream of the target, if one has a place for it, and returns what is to be done then.
+func (p *Proxy) ask(x *Exchange) (Fault, step) {
+	u, f := p.acquire(x, x.pool)
+	if u == nil {
+		return f, p.consult(x, nobody)
+	}
+	if x.Attempts++; x.Attempts == 1 {
+		x.first = wire.Now() - x.QueueTime
+		x.deadline = x.first + allAttempts*x.timeForHead(u)
+	}
+	return p.try(x, u)
 }
 
 // retry notes that the request is sent again.
@@ -93,7 +75,8 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 }
 
 // try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
-func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry) {
+func (p *Proxy) try(x *Exchange, u *Upstream) (f Fault, s step) {
+	pool := x.pool
 	x.begin(u, pool)
 	x.Upstream = u
 	defer func() {
@@ -101,15 +84,15 @@ func (p *Proxy) try(x *Exchange, pool *Pool, u *Upstream) (f Fault, again Retry)
 			pool.release(x.upstream) // that of the hedge, if it was faster
 		}
 	}()
-	if f, again = p.roundTrip(x); x.taken {
-		return f, again // Receive tells
+	if f, s = p.roundTrip(x); x.taken {
+		return f, s // Receive tells
 	}
 	x.attempted(f)
 	p.observe(x, f)
-	if f != None && again != RetryReused {
+	if f != None && s.why != RetryReused && !x.hurried {
 		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
-	return f, again
+	return f, s
 }
 
 // connect gives x a connection that is fit for a request: one that is open and silent, or a new one. The client is watched
@@ -143,50 +126,42 @@ type interrupt context.CancelFunc
 // Interrupt ends the attempt.
 func (i interrupt) Interrupt() { i() }
 
-// roundTrip sends the request over one connection and passes the response on. again tells that no upstream has seen the request, or
-// that the connection, used before, broke under it before a byte of a response, and that nothing of the request was written
-// or it is idempotent.
-func (p *Proxy) roundTrip(x *Exchange) (f Fault, again Retry) {
-	switch f = p.connect(x); f {
+// roundTrip sends the request over one connection and passes the response on, unless the law has it sent again.
+func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
+	switch f := p.connect(x); f {
 	case None:
 	case Unreachable, TimeoutConnect, TLSFailed:
-		return f, RetryConnect
+		return f, p.consult(x, unreached)
 	default:
-		return f, NoRetry
+		return f, step{}
 	}
 	defer p.abandon(x)
 	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
-	f, unsent := x.send(x.message())
+	f, nothing := x.send(x.message())
 	switch {
 	case x.Gone():
-		return ClientGone, NoRetry
-	case f != None && x.used && unsent:
-		return f, RetryReused
+		return ClientGone, step{}
+	case f != None && x.used && nothing:
+		return f, p.consult(x, unsent)
 	case f != None:
-		return f, NoRetry
+		return f, p.consult(x, x.eventOf(f))
 	}
 	if !x.hold.whole || len(x.hold.more) > 0 {
 		p.startPump(x)
-	} else if !x.repeatable() {
+	} else if !x.resendable() {
 		x.hold.release() // a generation may take a minute
 	}
 	if f = p.await(x); x.hedge != nil {
 		f = p.settle(x, f)
 	}
-	switch {
-	case f != None && x.outdated(f) && x.repeatable():
-		return f, RetryReused
-	case f != None:
-		return f, NoRetry
-	case x.declined():
-		return Unavailable, NoRetry
+	if f != None {
+		return f, p.consult(x, x.eventOf(f))
 	}
-	return p.relay(x), NoRetry
-}
-
-// declined tells whether the response is one that the fallback may better, of which the client has seen nothing: a
-// 502, 503 or 504 to a request that may be repeated.
-func (x *Exchange) declined() bool {
-	return x.failing && unavailable(x.response.Status) && x.repeatable() && x.pool.budget.spend()
+	if what := x.verdict(); what != settled {
+		if s := p.consult(x, what); s.action != giveUp {
+			return Unavailable, s
+		}
+	}
+	return p.relay(x), step{}
 }

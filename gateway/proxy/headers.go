@@ -121,6 +121,9 @@ func appendReplyHead(dst []byte, x *Exchange, length int64) []byte {
 	dst = wire.AppendVia(dst, a.Minor)
 	dst = wire.AppendField(dst, "X-Request-ID: ", x.RequestID)
 	dst = append(append(dst, x.Fields...), x.target().Fields...)
+	if x.Attempts > 1 {
+		dst = wire.AppendInt(dst, "X-Upstream-Attempts: ", int64(x.Attempts))
+	}
 	dst = appendTiming(dst, x)
 	switch {
 	case length == wire.ChunkedBody:

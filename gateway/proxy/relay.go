@@ -8,6 +8,9 @@ import (
 
 // relay passes the response on, whose head and perhaps more of it is in x.down.
 func (p *Proxy) relay(x *Exchange) Fault {
+	if x.pump == nil {
+		x.hold.release() // a generation may take a minute
+	}
 	length := x.response.BodyLength(x.Head.Method)
 	if length == 0 && (x.toHEAD() || x.response.Status == 204 || x.response.Status == 304) {
 		// Some upstreams send a body here all the same, and late; no other request must get it.

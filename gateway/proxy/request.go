@@ -48,6 +48,7 @@ type Request struct {
 	Filter      Filter   // takes something out of an event stream; nil: nothing
 	Identity    bool     // the response is to be read here: it must not come coded
 	Turn
+	Policy  Policy     // whether the request may be sent again
 	Targets []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
 	Span    Span       // what targets replace
 	Reader  BodyReader // sees the body; nil: nobody
@@ -78,6 +79,7 @@ type Result struct {
 	Upstream     *Upstream     // the last one asked
 	Queued       bool          // it had to wait for a place at an upstream
 	Retried      Retry         // why this request was sent again, the last time
+	Attempts     int           // at upstreams, without a hedge
 	RetryAfter   time.Duration // with NoUpstream and Busy: when there may be a place; 0: unknown
 	HeadAt       time.Duration // when the head of the response was there, as wire.Now; 0 if it never was
 	UpstreamTime time.Duration // of all attempts together, and of waiting for a place

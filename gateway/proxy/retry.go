@@ -41,20 +41,29 @@ func (b *budget) refund() { b.fifths.Add(retryCost) }
 // A Retry is why a request is sent again.
 type Retry uint8
 
-// The reasons for sending a request again. Nothing else is one: not a time-out once something was written,
-// and not a broken response on a new connection. RFC 9110 §9.2.2, RFC 9112 §9.3.1.
+// The reasons for sending a request again: the rules of the law, and a hedge.
 const (
 	NoRetry          Retry = iota
 	RetryConnect           // no connection came about: no upstream has seen the request
 	RetryReused            // a connection used before broke before the first byte of a response
-	RetryUnavailable       // the pool answered an idempotent request with 502, 503 or 504: its fallback is asked
+	RetryRefused           // a response said that nothing was executed
+	RetryLate              // no head, or no content, came in time: somebody else is asked
+	RetryUnavailable       // the response to a request that may be repeated was 500, 502, 503 or 504
+	RetryBroken            // what came in place of a response was none, and the request may be repeated
+	RetryContext           // the request does not fit into the model's context: one with a larger context is asked
 	RetryHedge             // the response to a GET or HEAD takes long: another upstream is asked as well
+	retries
+
+	LastRetry = retries - 1
 )
 
-var retries = [...]string{NoRetry: "", RetryConnect: "connect", RetryReused: "reused_connection", RetryUnavailable: "unavailable", RetryHedge: "hedge"}
+var retryNames = [retries]string{
+	RetryConnect: "connect", RetryReused: "reused_connection", RetryRefused: "refused", RetryLate: "timeout", RetryUnavailable: "unavailable",
+	RetryBroken: "broken", RetryContext: "context_length", RetryHedge: "hedge",
+}
 
 // String is the reason's name in metrics.
-func (r Retry) String() string { return retries[r] }
+func (r Retry) String() string { return retryNames[r] }
 
 // idempotent tells whether a request of that method may be repeated: RFC 9110 §9.2.2.
 func idempotent(method []byte) bool {

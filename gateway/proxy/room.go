@@ -68,8 +68,8 @@ func (p *Proxy) outwait(x *Exchange, f Fault) Fault {
 		if now >= x.since(now)+pool.settings.WaitingRoom.Wait {
 			return f
 		}
-		x.at, x.failing, x.wait.outlast = at, false, true
-		f = p.offer(x, pool)
+		x.wait.outlast = true
+		f = p.carry(x, at)
 	}
 	return f
 }

@@ -39,22 +39,10 @@ type BodyReader interface {
 // target is the one that is asked.
 func (r *Request) target() *Target { return &r.Targets[r.at] }
 
-// start is where to begin: at the first target, or if that one's upstreams are known to be sick, at one that is well.
-func (x *Exchange) start() int {
-	if len(x.Targets) > 1 && x.Targets[0].Pool.Sick() {
-		if i := x.well(0); i > 0 {
-			return i
-		}
+// well tells whether somebody of the target is.
+func (t *Target) well() bool {
+	if t.Model == nil {
+		return t.Pool.Healthy()
 	}
-	return 0
-}
-
-// well is the first target behind that one of which an upstream is well, 0 if there is none.
-func (x *Exchange) well(behind int) int {
-	for i := behind + 1; i < len(x.Targets); i++ {
-		if x.Targets[i].Pool.Healthy() {
-			return i
-		}
-	}
-	return 0
+	return t.Pool.Serves(t.Model)
 }

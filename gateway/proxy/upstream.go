@@ -274,6 +274,6 @@ type spec struct {
 func specOf(u config.Upstream, pool config.Pool) spec {
 	pool.Upstreams, pool.Balance, pool.Hash, pool.Fallback, pool.Explicit = nil, "", config.Hash{}, "", false
 	pool.Queue, pool.WaitingRoom = config.Queue{}, config.WaitingRoom{}
-	pool.Hedge, pool.Credential, pool.Engine = 0, config.Credential{}, ""
+	pool.Hedge, pool.Credential, pool.Engine, pool.Refusals = 0, config.Credential{}, "", nil
 	return spec{u, pool}
 }

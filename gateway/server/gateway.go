@@ -101,10 +101,11 @@ type route struct {
 	rewrite  string         // replaces the path, or the prefix; "" leaves the target as it came
 	targets  []proxy.Target // the route's pool, and the one that stands in for it; none: see missing
 	room     int            // bytes by which a request may be longer upstream than as it came
-	byClient bool           // a pool wants to know who asks
-	limit    limit          // of one client and of all; nil: none
-	policy   []byte         // the RateLimit-Policy field
-	cost     int            // tokens a request costs
+	retry    proxy.Policy
+	byClient bool   // a pool wants to know who asks
+	limit    limit  // of one client and of all; nil: none
+	policy   []byte // the RateLimit-Policy field
+	cost     int    // tokens a request costs
 	cors     *cors
 	maxBody  int64 // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool

@@ -225,7 +225,7 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 	if x.asked != nil && x.asked.dialect != inference.Other {
 		x.aim(f)
 	}
-	f.Tap = (*tap)(x)
+	f.Policy, f.Tap = r.retry, (*tap)(x)
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began
 	}

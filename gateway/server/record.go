@@ -33,7 +33,7 @@ func (g *Gateway) makeMetrics(version string) {
 		o.QueueClasses = append(o.QueueClasses, c.String())
 	}
 	o.AuthReasons = keys.Reasons()
-	for r := proxy.NoRetry + 1; r <= proxy.RetryHedge; r++ {
+	for r := proxy.NoRetry + 1; r <= proxy.LastRetry; r++ {
 		o.RetryReasons = append(o.RetryReasons, r.String())
 	}
 	o.Routes, o.Pools = measured(g.settings)

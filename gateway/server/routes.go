@@ -45,6 +45,7 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 		if r.openAI {
 			r.model(p)
 		}
+		r.retry = policies[c.Retry]
 	}
 	return r
 }
@@ -84,6 +85,11 @@ func (r *route) aim(longer int, targets []proxy.Target) {
 		r.room = max(r.room, longer+t.Pool.CredentialRoom()+len(t.With))
 		r.byClient = r.byClient || t.Pool.ByClient()
 	}
+}
+
+// policies are what the proxy calls the ways to send again.
+var policies = map[config.Retry]proxy.Policy{
+	"": proxy.Usual, config.RetryNever: proxy.Never, config.RetrySafe: proxy.Safe, config.RetryReattempt: proxy.Reattempt,
 }
 
 // fallback is the pool that stands in for a route's own: the route's choice, or else the pool's.

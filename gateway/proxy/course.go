@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"slices"
+	"time"
+
+	"aigateway/gateway/wire"
+
+	"github.com/valyala/fasthttp"
+)
+
+// allAttempts is how many times the time that the first upstream has for a head all attempts and waits may take together.
+const allAttempts = 2
+
+// A course is where a request is on its way from attempt to attempt.
+type course struct {
+	asked    uint32        // a bit for each target that has been
+	first    time.Duration // when the first attempt began, without what it had waited for a place, as wire.Now
+	deadline time.Duration // of all attempts, as wire.Now; waiting for a place comes on top
+	reused   bool          // a connection that broke has led to another attempt in this pool
+	repeated bool          // something else has, a connection that did not come about aside
+	told     bool          // the client has got an interim response
+}
+
+// nextTarget is the first target that has not been asked; one that is known to be sick only if no other one is well.
+func (x *Exchange) nextTarget() int {
+	first := -1
+	for i := range x.Targets {
+		if x.asked&(1<<i) != 0 {
+			continue
+		}
+		t := &x.Targets[i]
+		if first < 0 {
+			if first = i; !t.Pool.Sick() {
+				return i
+			}
+		} else if !t.Pool.Sick() && t.well() {
+			return i
+		}
+	}
+	return first
+}
+
+// largerTarget is the first target that has not been asked, is well and has a larger context than this one; -1: there is none.
+func (x *Exchange) largerTarget() int { return -1 }
+
+// move goes on to a target.
+func (x *Exchange) move(to int) {
+	x.at, x.asked = to, x.asked|1<<to
+	x.attempt.pool = x.Targets[to].Pool
+	x.tried, x.reused, x.repeated = x.tried[:0], false, false
+	x.attempt.pool.budget.earn()
+}
+
+// consult asks the law what to do next, and pays what that costs.
+func (p *Proxy) consult(x *Exchange, what event) step {
+	if what == settled || x.Gone() {
+		return step{}
+	}
+	s := situation{what: what, policy: x.Policy, whole: x.hold.whole, idempotent: idempotent(x.Head.Method), left: 1, budget: true}
+	s.seen = x.told || x.Client != nil && x.Client.Replied()
+	if x.Attempts > 0 {
+		s.left = x.left()
+	}
+	pool := x.attempt.pool
+	if what != nobody {
+		s.trial = x.trial
+		s.peer = pool.another(x)
+		s.itself = !s.peer
+	}
+	if s.repeated = x.repeated; what == unsent || what == unread || what == dropped {
+		s.repeated = x.reused
+	}
+	for i := range x.Targets {
+		if x.asked&(1<<i) == 0 {
+			s.next = true
+			s.well = s.well || x.Targets[i].well()
+		}
+	}
+	if what == refused {
+		s.after = statedWait(&x.response, time.Now)
+	}
+	next := decide(s)
+	if next.costs && !pool.budget.spend() {
+		s.budget = false
+		next = decide(s)
+	}
+	x.follow(next)
+	return next
+}
+
+// left is what is left of the time for all attempts.
+func (x *Exchange) left() time.Duration {
+	now := wire.Now()
+	by := x.deadline + x.QueueTime
+	if patience := x.patience(); patience > 0 {
+		by = min(by, x.first+patience)
+	}
+	return by - now
+}
+
+// follow notes what has been decided.
+func (x *Exchange) follow(s step) {
+	switch {
+	case s.action != askAgain && s.action != waitAsk:
+		return
+	case s.why == RetryReused:
+		x.reused = true
+	case s.why != RetryConnect:
+		x.repeated = true
+	}
+	if s.action == askAgain {
+		if s.why == RetryReused && !x.attempt.pool.another(x) {
+			x.Upstream.conns.dropAll() // what broke one idle connection broke the rest
+			return
+		}
+		x.tried = append(x.tried, x.Upstream)
+	}
+}
+
+// resendable tells whether the request may have to be sent again, and can be.
+func (x *Exchange) resendable() bool {
+	switch {
+	case !x.hold.whole || x.Policy == Never:
+		return false
+	case x.Policy == Usual:
+		return idempotent(x.Head.Method)
+	}
+	return len(x.hold.more) == 0 || len(x.Targets) > 1 || len(x.pool.Upstreams) > 1 || idempotent(x.Head.Method)
+}
+
+// eventOf is what an attempt has come to that ended so before there was a response.
+func (x *Exchange) eventOf(f Fault) event {
+	switch {
+	case x.Gone():
+		return settled
+	case x.outdated(f):
+		return dropped
+	case f == TimeoutResponse:
+		return late
+	case f == BrokenResponse:
+		return broken
+	}
+	return settled
+}
+
+// verdict is what the response means whose head has come.
+func (x *Exchange) verdict() event {
+	status := x.response.Status
+	switch {
+	case status < 400 || x.Policy == Never:
+	case x.Policy != Usual && x.attempt.pool.refuses(status):
+		return refused
+	case unavailable(status), status == 500 && x.Policy != Usual:
+		return failed
+	}
+	return settled
+}
+
+// refuses tells whether a status says that nothing was executed.
+func (p *Pool) refuses(status int) bool {
+	return slices.Contains(p.settings.Refusals, status)
+}
+
+// another tells whether an upstream of the pool is well, has a place, and is neither the one that x has asked last nor one it
+// has tried.
+func (p *Pool) another(x *Exchange) bool {
+	r := p.pickerFor(x.target().Model)
+	for i := range r.candidates {
+		u := r.candidates[i].Upstream
+		if u != x.Upstream && u.Healthy() && u.inflight.Load() < u.limit.Load() && !slices.Contains(x.tried, u) {
+			return true
+		}
+	}
+	return false
+}
+
+// statedWait is the time that a response asks to wait, 0 if none. RFC 9110 §10.2.3.
+func statedWait(h *wire.ResponseHead, now func() time.Time) time.Duration {
+	v, ok := h.Field("retry-after")
+	if !ok || len(v) == 0 {
+		return 0
+	}
+	n := 0
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			at, err := fasthttp.ParseHTTPDate(v)
+			if err != nil {
+				return 0
+			}
+			return max(time.Millisecond, at.Sub(now()))
+		}
+		if n = n*10 + int(c-'0'); n > 1<<20 {
+			return time.Hour
+		}
+	}
+	return max(time.Millisecond, time.Duration(n)*time.Second)
+}
+
+// pause waits as long as a refusal asks, unless the client leaves.
+func (p *Proxy) pause(x *Exchange, d time.Duration) {
+	w := waiters.Get().(*waiter)
+	p.watch.Add(&x.watched, x.Client, w, stayer(x.Taker))
+	w.timer.Reset(d)
+	for done := false; !done && !x.Gone(); {
+		select {
+		case <-w.woken:
+		case <-w.timer.C:
+			done = true
+		}
+	}
+	p.watch.Remove(&x.watched)
+	w.free()
+}
