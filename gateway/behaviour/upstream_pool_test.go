@@ -109,7 +109,7 @@ func TestWhichAnswersAreStrikes(t *testing.T) {
 			testkit.Eventually(t, "both were probed", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= 2 })
 			c = g.Dial()
 			open := func() bool {
-				c.Send("%s", testkit.Ask("GET", "x"))
+				c.Send("%s", testkit.Ask("POST", "x")) // a GET would be sent again
 				c.ReadResponse()
 				page := g.Do("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").Body
 				return strings.Contains(page, `"state":"open","reason":"upstream_unavailable, while others of the pool answer"`)

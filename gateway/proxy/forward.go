@@ -89,8 +89,11 @@ func (p *Proxy) try(x *Exchange, u *Upstream) (f Fault, s step) {
 	}
 	x.attempted(f)
 	p.observe(x, f)
-	if f != None && s.why != RetryReused && !x.hurried {
-		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
+	switch owner := x.upstream.owner.Load(); {
+	case f == Unavailable:
+		owner.judgeHead(x.upstream, x.response.Status, x.began, wire.Now())
+	case f != None && s.why != RetryReused && !x.hurried:
+		owner.judge(x.upstream, f, x.response.Status, x.began)
 	}
 	return f, s
 }
