@@ -14,6 +14,7 @@ type attempt struct {
 	pool       *Pool              // that the place at upstream was taken for
 	conn       *wire.UpstreamConn // nil: none yet, or none any more
 	began      time.Duration      // as wire.Now
+	contentBy  time.Duration      // when its first content is to be there, as wire.Now; 0: there is no such time
 	switchedAt time.Duration      // when it became a tunnel, as wire.Now; 0: it is none
 	response   wire.ResponseHead
 	down       *wire.Buffer // what the upstream has sent; nil: nothing
@@ -30,6 +31,7 @@ type attempt struct {
 // begin readies a for a try at an upstream that has a place for it.
 func (a *attempt) begin(u *Upstream, pool *Pool) {
 	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
+	a.contentBy = 0
 	a.trial = u.breaker.State() == HalfOpen
 	a.used, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, 0
 }
@@ -84,6 +86,8 @@ type headWait struct {
 	looked  int           // bytes behind from in which no head ends
 	interim int           // bytes of interim heads
 	hedges  bool          // wait ends when a hedge may begin, and not with by
+	content time.Duration // to the first content of a stream; 0: there is no such time
+	first   bool          // and by is when it is to be there
 }
 
 // waitForHead begins to wait for a response.

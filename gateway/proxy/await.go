@@ -16,6 +16,12 @@ func (p *Proxy) await(x *Exchange) Fault {
 	if after := x.hedgeAfter(); after > 0 {
 		w.hedges, w.wait = true, min(w.wait, after)
 	}
+	if first := x.contentTime(); first > 0 && first < w.within {
+		x.contentBy, w.content = wire.Now()+first, first
+		if w.first = x.Dialect.Streams(); w.first {
+			w.by, w.wait = x.contentBy, first
+		}
+	}
 	for {
 		f, err := x.readHead(&w)
 		switch {
@@ -45,10 +51,23 @@ func (p *Proxy) waitOn(x *Exchange, w *headWait) bool {
 	}
 	// The time for the response begins when the request is sent, all of it.
 	if x.pump != nil && x.end == x.from {
-		if w.wait = x.pump.remains(w.within); w.wait > 0 {
+		within := w.within
+		if w.first {
+			within = w.content
+		}
+		if w.wait = x.pump.remains(within); w.wait > 0 {
 			w.by = wire.Now() + w.wait
+			if w.content > 0 {
+				x.contentBy = w.by - within + w.content
+			}
 			return true
 		}
+	}
+	if w.first && !x.heard && !x.elsewhere() { // who could have been asked is not well any more
+		w.first = false
+		w.by = x.contentBy - w.content + w.within
+		x.contentBy, w.wait = 0, w.by-wire.Now()
+		return w.wait > 0
 	}
 	return false
 }

@@ -42,7 +42,14 @@ func (x *Exchange) nextTarget() int {
 }
 
 // largerTarget is the first target that has not been asked, is well and has a larger context than this one; -1: there is none.
-func (x *Exchange) largerTarget() int { return -1 }
+func (x *Exchange) largerTarget() int {
+	for i := range x.Targets {
+		if t := &x.Targets[i]; x.asked&(1<<i) == 0 && t.ContextMax > x.target().ContextMax && t.well() {
+			return i
+		}
+	}
+	return -1
+}
 
 // move goes on to a target.
 func (x *Exchange) move(to int) {
@@ -77,6 +84,7 @@ func (p *Proxy) consult(x *Exchange, what event) step {
 			s.well = s.well || x.Targets[i].well()
 		}
 	}
+	s.larger = what == tooLong && x.largerTarget() >= 0
 	if what == refused {
 		s.after = statedWait(&x.response, time.Now)
 	}
@@ -144,17 +152,21 @@ func (x *Exchange) eventOf(f Fault) event {
 	return settled
 }
 
-// verdict is what the response means whose head has come.
-func (x *Exchange) verdict() event {
+// verdict is what the response means whose head has come; or a fault, if it broke while it was read for that.
+func (x *Exchange) verdict() (event, Fault) {
 	status := x.response.Status
 	switch {
 	case status < 400 || x.Policy == Never:
 	case x.Policy != Usual && x.attempt.pool.refuses(status):
-		return refused
+		return refused, None
 	case unavailable(status), status == 500 && x.Policy != Usual:
-		return failed
+		return failed, None
+	case status == 400:
+		if is, f := x.tooLong(); is || f != None {
+			return tooLong, f
+		}
 	}
-	return settled
+	return settled, None
 }
 
 // refuses tells whether a status says that nothing was executed.

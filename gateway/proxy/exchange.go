@@ -19,12 +19,13 @@ type Exchange struct {
 
 	Result
 
-	attempt         // the one under way, or the last one
-	collected bool  // Collect has read the body
-	taken     bool  // Taker has the response, and Receive is still to come
-	length    int64 // of the response's body, if it is taken
-	tapped    bool  // Tap sees the body of the response
-	course          // of its attempts
+	attempt          // the one under way, or the last one
+	collected bool   // Collect has read the body
+	taken     bool   // Taker has the response, and Receive is still to come
+	length    int64  // of the response's body, if it is taken
+	tapped    bool   // Tap sees the body of the response
+	course           // of its attempts
+	flow      stream // the response's body
 	watched   wire.Watched
 	head      []byte       // scratch: a head being written
 	hold      hold         // the request's body, or the first part of it

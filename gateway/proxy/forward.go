@@ -78,7 +78,7 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 func (p *Proxy) try(x *Exchange, u *Upstream) (f Fault, s step) {
 	pool := x.pool
 	x.begin(u, pool)
-	x.Upstream = u
+	x.Upstream, x.flow.ahead = u, false
 	defer func() {
 		if !x.taken {
 			pool.release(x.upstream) // that of the hedge, if it was faster
@@ -161,9 +161,18 @@ func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
 	if f != None {
 		return f, p.consult(x, x.eventOf(f))
 	}
-	if what := x.verdict(); what != settled {
+	what, f := x.verdict()
+	if f != None {
+		return f, step{}
+	}
+	if what != settled {
 		if s := p.consult(x, what); s.action != giveUp {
 			return Unavailable, s
+		}
+	}
+	if x.contentBy > 0 {
+		if f, s := p.holdBack(x); f != None || s.action != giveUp {
+			return f, s
 		}
 	}
 	return p.relay(x), step{}

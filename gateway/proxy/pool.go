@@ -62,6 +62,9 @@ func (p *Pool) ByClient() bool {
 // ByPrefix tells whether the pool goes by [Request.Prefix].
 func (p *Pool) ByPrefix() bool { return p != nil && p.load.prefixes != nil }
 
+// Clocks tells whether the first content of a stream has a time there.
+func (p *Pool) Clocks() bool { return p.settings.Timeouts.FirstToken > 0 }
+
 // Healthy tells whether any upstream of the pool is.
 func (p *Pool) Healthy() bool {
 	for _, u := range p.Upstreams {

@@ -57,11 +57,18 @@ func (x *Exchange) filteredEnd() []byte {
 }
 
 func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
-	s := stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
+	s := &x.flow
+	if !s.ahead {
+		*s = stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
+	}
 	x.dirty = x.dirty || x.length == wire.UntilClose
 	from, to := x.body, x.end
 	for {
-		data, ok := s.take(&x.attempt, from, to)
+		data, ok := s.held, true
+		if !s.ahead {
+			data, ok = s.take(&x.attempt, from, to)
+		}
+		s.ahead = false
 		if !ok {
 			return BrokenResponse
 		}

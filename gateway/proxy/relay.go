@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"io"
+	"time"
 
 	"aigateway/gateway/wire"
 )
@@ -81,7 +83,11 @@ func (p *Proxy) endClient(x *Exchange) {
 
 // relayStream passes the response on as it arrives: a read is a write, so a slow client slows the upstream.
 func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
-	s := stream{length: length, left: max(0, length), rechunk: length < 0 && x.Head.Minor > 0}
+	s := &x.flow
+	if !s.ahead {
+		*s = stream{length: length, left: max(0, length)}
+	}
+	s.rechunk = length < 0 && x.Head.Minor > 0
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
 	outLength := length
 	switch {
@@ -100,8 +106,8 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	if untilClose {
 		x.Client.Reset() // until the end is there, a close must not look like it
 	}
-	for !s.ended {
-		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], x.upstream.timeouts.Idle)
+	for silence := x.silence(); !s.ended; {
+		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], silence)
 		// While the request is still being sent, its reset may have been reported to the sender already, and
 		// what looks like an end here is none.
 		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() {
@@ -110,13 +116,15 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 			return x.cut(x.readFault(err, TimeoutIdle))
 		}
 		data, ok := s.take(&x.attempt, x.from, x.from+n)
-		if !ok {
-			return x.cut(BrokenResponse)
-		}
-		x.tapBody(x.down.B[x.from : x.from+data])
+		piece := x.down.B[x.from : x.from+data]
+		x.tapBody(piece)
+		s.pass(piece)
 		a, b := s.frame(x.down.B, x.from, data)
 		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
 			return x.clientGone()
+		}
+		if !ok {
+			return x.cut(BrokenResponse)
 		}
 	}
 	if untilClose {
@@ -126,14 +134,26 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	return None
 }
 
+// silence is how long nothing may come of the response's body.
+func (x *Exchange) silence() time.Duration {
+	if !x.response.EventStream() {
+		return x.upstream.timeouts.Idle
+	}
+	return cmp.Or(x.target().InterToken, x.upstream.timeouts.InterToken, x.upstream.timeouts.Idle)
+}
+
 // first sends the head, with what has come behind it: headers do not wait for the first event.
 func (s *stream) first(x *Exchange) Fault {
-	data, ok := s.take(&x.attempt, x.body, x.end)
+	data, ok := s.held, true
+	if !s.ahead {
+		data, ok = s.take(&x.attempt, x.body, x.end)
+	}
 	if !ok {
 		return BrokenResponse // the client has not got a byte: a clear error
 	}
 	to := x.body + data
 	x.tapBody(x.down.B[x.body:to])
+	s.pass(x.down.B[x.body:to])
 	if s.rechunk && data > 0 {
 		x.head = wire.AppendChunkSize(x.head, data)
 		to += copy(x.down.B[to:], "\r\n")
@@ -144,11 +164,27 @@ func (s *stream) first(x *Exchange) Fault {
 	return x.sendBehindHead(x.down.B, x.body, to)
 }
 
-// cut ends a response that has no end: the client's connection is reset, so that the client does not take it for whole.
+// cutTaken is how long a client may take to get the event that tells of a cut.
+const cutTaken = time.Second
+
+// cut ends a response that has no end: the client's connection is reset, so that the client does not take it for whole. Of a stream of
+// events that has come to the end of one, a last event says why, and the reset waits until the client's side has it.
 func (x *Exchange) cut(f Fault) Fault {
-	x.Client.Reset()
 	if f == ClientGone {
+		x.Client.Reset()
 		return f
 	}
+	if s := &x.flow; x.Dialect != nil && s.length < 0 && s.ends() && x.response.EventStream() && !x.coded() && x.Dialect.Known() {
+		b := x.Dialect.AppendCut(x.down.B[:0], f)
+		if x.head = x.head[:0]; s.rechunk {
+			x.head = append(append(wire.AppendChunkSize(x.head, len(b)), b...), "\r\n"...)
+		} else {
+			x.head = append(x.head, b...)
+		}
+		if x.Client.Send(x.head) == nil {
+			x.Client.AwaitTaken(cutTaken)
+		}
+	}
+	x.Client.Reset()
 	return Truncated
 }

@@ -49,6 +49,7 @@ type Request struct {
 	Identity    bool     // the response is to be read here: it must not come coded
 	Turn
 	Policy  Policy     // whether the request may be sent again
+	Dialect Dialect    // what is spoken; nil: not known
 	Targets []Target   // whom to ask, at least one: the next when no upstream of the one before takes the request
 	Span    Span       // what targets replace
 	Reader  BodyReader // sees the body; nil: nobody

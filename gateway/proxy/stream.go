@@ -11,6 +11,9 @@ type stream struct {
 	rechunk bool  // the client gets chunks
 	in      wire.Chunked
 	ended   bool
+	ahead   bool   // some of it has been read before the client gets a byte
+	held    int    // bytes of the body that have, decoded
+	tail    uint32 // the last bytes that have passed
 }
 
 // take decodes what arrived in a.down.B[from:to], moves the body's bytes to from and returns how many.

@@ -1,10 +1,16 @@
 package proxy
 
+import "time"
+
 // A Target is a pool that may be asked, and what the request is to say there.
 type Target struct {
-	Pool   *Pool
-	Model  []byte // as upstreams list it: if any of Pool's does, only those that do are asked; nil: all may be
-	With   []byte // stands in Request.Span upstream in place of what the client wrote; nil: that stays
+	Pool       *Pool
+	Model      []byte        // as upstreams list it: if any of Pool's does, only those that do are asked; nil: all may be
+	With       []byte        // stands in Request.Span upstream in place of what the client wrote; nil: that stays
+	ContextMax int64         // tokens; 0: not known
+	FirstToken time.Duration // to the first content of a stream, if somebody else can be asked; 0: what the upstream has
+	InterToken time.Duration // of silence in a stream; 0: what the upstream has
+
 	Fields []byte // lines for a response from there, CRLF after each; nil: none
 }
 

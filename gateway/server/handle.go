@@ -226,6 +226,9 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 		x.aim(f)
 	}
 	f.Policy, f.Tap = r.retry, (*tap)(x)
+	if r.openAI {
+		f.Dialect = (*dialect)(x)
+	}
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began
 	}

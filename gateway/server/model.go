@@ -13,6 +13,7 @@ import (
 type models struct {
 	table *inference.Table // nil: there are none in the settings
 	pool  *proxy.Pool      // the route's own; nil: none
+	clock bool             // it matters whether a stream is asked for
 	ways  map[*config.Model][]way
 
 	prompts bool // a pool goes by how prompts begin
@@ -75,7 +76,7 @@ func (m *models) of(pool *proxy.Pool) *models {
 func (m *models) lists() bool { return m.table != nil || m.pool.Discovers() }
 
 // decide tells whether the model of a request decides about it.
-func (m *models) decide() bool { return m.table != nil || m.pool.Narrows() }
+func (m *models) decide() bool { return m.table != nil || m.clock || m.pool.Narrows() }
 
 // An asked is what a request asks of a model, as far as its body has been read.
 type asked struct {
@@ -349,6 +350,9 @@ func (x *exchange) aim(f *proxy.Exchange) {
 	for i := range a.ways {
 		w := &a.ways[i]
 		t := proxy.Target{Pool: w.pool, Model: w.plain}
+		if m := w.model.Model; m != nil {
+			t.ContextMax, t.FirstToken, t.InterToken = m.ContextMax, m.Timeouts.FirstToken, m.Timeouts.InterToken
+		}
 		if a.name != nil && !bytes.Equal(a.name, w.plain) {
 			t.Fields, renamed = w.fields, true
 		}

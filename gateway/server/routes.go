@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"aigateway/gateway/config"
@@ -56,8 +57,11 @@ func (r *route) model(p *plan) {
 	if len(r.targets) > 0 {
 		own = r.targets[0].Pool
 	}
-	if r.models = p.models.of(own); r.models == nil && p.keys.Limits() { // whose models are looked at
-		r.models = &models{pool: own}
+	r.models = p.models.of(own)
+	if clocked := r.clocked(); r.models == nil && (clocked || p.keys.Limits()) { // what the request says of itself is looked at
+		r.models = &models{pool: own, clock: clocked}
+	} else if clocked {
+		r.models.clock = true
 	}
 	if p.models == nil {
 		return
@@ -68,6 +72,11 @@ func (r *route) model(p *plan) {
 			r.aim(len(r.rewrite)+p.models.table.Longest(), []proxy.Target{{Pool: w.pool}})
 		}
 	}
+}
+
+// clocked tells whether the first content of a stream has a time, after which another pool is asked.
+func (r *route) clocked() bool {
+	return len(r.targets) > 1 && slices.ContainsFunc(r.targets[:len(r.targets)-1], func(t proxy.Target) bool { return t.Pool.Clocks() })
 }
 
 // targetsOf are a pool and the one that stands in for it, if there is one.

@@ -1,6 +1,9 @@
 package wire
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // How a connection ends, when not by a plain close.
 const (
@@ -19,6 +22,16 @@ func (c *ClientConn) Linger() {
 
 // Reset makes Close reset the connection: what was sent is not whole and must not look so.
 func (c *ClientConn) Reset() { c.ending.Store(endReset) }
+
+// AwaitTaken waits until the client's side has all that was sent, as far as the kernel tells, the client has left, or the time is over.
+func (c *ClientConn) AwaitTaken(within time.Duration) {
+	for end := Now() + within; unsent(c.fd) > 0 && Now() < end && !c.interrupted.Load() && !c.HungUp(); {
+		time.Sleep(takenEvery)
+	}
+}
+
+// takenEvery is the time between two looks at what has been taken.
+const takenEvery = 2 * time.Millisecond
 
 // EndAfter tells that the connection ends with the current reply, by the gateway's or the client's wish.
 func (c *ClientConn) EndAfter() { c.ending.CompareAndSwap(endPlain, endLast) }

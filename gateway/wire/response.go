@@ -87,6 +87,8 @@ func (h *ResponseHead) Scan(head []byte) Violation {
 	return None
 }
 
+const ofUpstream = "x-upstream-"
+
 // responseSeen marks the fields that decide the framing, and the protocol.
 type responseSeen struct{ length, encoding, webSocket bool }
 
@@ -118,6 +120,9 @@ func (h *ResponseHead) scanStatus(line []byte) bool {
 }
 
 func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepAlive bool, v Violation) {
+	if len(name) > len(ofUpstream) && name[1] == '-' && is(name[:len(ofUpstream)], ofUpstream) {
+		return false, false, None // what tells of upstreams is the gateway's to say
+	}
 	switch len(name) {
 	case 2:
 		return !is(name, "te"), false, None
@@ -128,7 +133,7 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 			seen.webSocket = isWebSocket(value)
 			return false, false, None
 		}
-		return !is(name, "trailer"), false, None
+		return !is(name, "trailer") && !is(name, "x-cache"), false, None // of another cache
 	case 8:
 		h.Refers = h.Refers || is(name, "location")
 	case 10:
@@ -145,6 +150,7 @@ func (h *ResponseHead) take(name, value []byte, seen *responseSeen) (keep, keepA
 		if is(name, "content-type") {
 			h.ContentType = value
 		}
+		return !is(name, "cache-status"), false, None
 	case 14:
 		if is(name, "content-length") {
 			return false, false, h.takeLength(value, seen)
