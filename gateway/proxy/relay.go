@@ -88,6 +88,9 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 		*s = stream{length: length, left: max(0, length)}
 	}
 	s.rechunk = length < 0 && x.Head.Minor > 0
+	if s.events = x.response.EventStream(); s.events { // now: the head is gone when the client has it
+		s.telling = length < 0 && x.Dialect != nil && !x.coded()
+	}
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
 	outLength := length
 	switch {
@@ -136,7 +139,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 
 // silence is how long nothing may come of the response's body.
 func (x *Exchange) silence() time.Duration {
-	if !x.response.EventStream() {
+	if !x.flow.events {
 		return x.upstream.timeouts.Idle
 	}
 	return cmp.Or(x.target().InterToken, x.upstream.timeouts.InterToken, x.upstream.timeouts.Idle)
@@ -174,7 +177,7 @@ func (x *Exchange) cut(f Fault) Fault {
 		x.Client.Reset()
 		return f
 	}
-	if s := &x.flow; x.Dialect != nil && s.length < 0 && s.ends() && x.response.EventStream() && !x.coded() && x.Dialect.Known() {
+	if s := &x.flow; s.telling && s.ends() && x.Dialect.Known() {
 		b := x.Dialect.AppendCut(x.down.B[:0], f)
 		if x.head = x.head[:0]; s.rechunk {
 			x.head = append(append(wire.AppendChunkSize(x.head, len(b)), b...), "\r\n"...)

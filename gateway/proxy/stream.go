@@ -11,6 +11,8 @@ type stream struct {
 	rechunk bool  // the client gets chunks
 	in      wire.Chunked
 	ended   bool
+	events  bool   // server-sent
+	telling bool   // and the client can be told in one of them why it ends
 	ahead   bool   // some of it has been read before the client gets a byte
 	held    int    // bytes of the body that have, decoded
 	tail    uint32 // the last bytes that have passed
