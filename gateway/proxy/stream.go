@@ -19,7 +19,7 @@ type stream struct {
 }
 
 // take decodes what arrived in a.down.B[from:to], moves the body's bytes to from and returns how many.
-// ok is false if the upstream's framing is broken.
+// ok is false if the framing is broken behind them.
 func (s *stream) take(a *attempt, from, to int) (data int, ok bool) {
 	switch s.length {
 	case wire.UntilClose:
@@ -36,7 +36,7 @@ func (s *stream) take(a *attempt, from, to int) (data int, ok bool) {
 	for at := from; at < to && !s.in.Done(); {
 		piece, used, v := s.in.Next(b[at:to])
 		if v != wire.None {
-			return 0, false
+			return data, false
 		}
 		data += copy(b[from+data:], piece)
 		if at += used; s.in.Done() {
