@@ -105,7 +105,7 @@ func TestWhichAnswersAreStrikes(t *testing.T) {
 			if page := g.Do("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").Body; !strings.Contains(page, `breaker_state{pool="p",upstream="`+sick.URL+`"} 0`) {
 				t.Error("alone: breaker_state is not 0")
 			}
-			g = startGatewayFile(t, fileOfPool("    balance: round_robin", sick.URL, well.URL))
+			g = startGatewayFile(t, fileOfPool("    balance: round_robin\n    refusals: [429]", sick.URL, well.URL)) // who refuses is left alone before
 			testkit.Eventually(t, "both were probed", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= 2 })
 			c = g.Dial()
 			open := func() bool {

@@ -12,6 +12,9 @@ func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
 	if q := pool.queue; q.length.Load() == 0 || q.stands.Load() && !x.stays(pool) { // else who is in the queue goes first
 		u, f = pool.pickFor(&x.Request, x.tried)
 	}
+	if u != nil && u.inDoubt() {
+		return p.spare(x, pool, u)
+	}
 	if f == Busy || f == NoUpstream && x.stays(pool) {
 		u, f = p.waitFor(x, pool, f)
 	}

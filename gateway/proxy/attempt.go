@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -21,7 +22,9 @@ type attempt struct {
 	from       int          // first byte of the response head in down
 	body       int          // first byte after the head
 	end        int          // first free byte of down
+	sent       int          // bytes of the head and the first part of the body
 	used       bool         // conn has carried another request before
+	over       bool         // the upstream has ended the connection in order, before a head
 	heard      bool         // a byte of the response has come
 	dirty      bool         // conn must not be used again
 	trial      bool         // of a breaker that is half open
@@ -33,7 +36,7 @@ func (a *attempt) begin(u *Upstream, pool *Pool) {
 	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
 	a.contentBy = 0
 	a.trial = u.breaker.State() == HalfOpen
-	a.used, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, 0
+	a.used, a.over, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, false, 0
 }
 
 // outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.
@@ -41,6 +44,7 @@ func (a *attempt) outdated(f Fault) bool { return f == BrokenResponse && a.used 
 
 // send writes the request, or the beginning of it. unsent tells that the upstream has got nothing.
 func (a *attempt) send(message []byte) (f Fault, unsent bool) {
+	a.sent = len(message)
 	n, err := a.conn.Send(message, a.upstream.timeouts.Idle)
 	if err == nil {
 		return None, false
@@ -127,6 +131,7 @@ func (a *attempt) readHead(w *headWait) (Fault, error) {
 		a.end += n
 		a.heard = a.heard || n > 0
 		if err != nil {
+			a.over = err == io.EOF
 			return None, err
 		}
 	}

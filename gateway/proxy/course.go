@@ -15,6 +15,7 @@ const allAttempts = 2
 // A course is where a request is on its way from attempt to attempt.
 type course struct {
 	asked    uint32        // a bit for each target that has been
+	spared   uint32        // and for each that was passed by, because it was in doubt and somebody else was not
 	first    time.Duration // when the first attempt began, without what it had waited for a place, as wire.Now
 	deadline time.Duration // of all attempts, as wire.Now; waiting for a place comes on top
 	reused   bool          // a connection that broke has led to another attempt in this pool
@@ -30,12 +31,11 @@ func (x *Exchange) nextTarget() int {
 			continue
 		}
 		t := &x.Targets[i]
-		if first < 0 {
-			if first = i; !t.Pool.Sick() {
-				return i
-			}
-		} else if !t.Pool.Sick() && t.well() {
+		if x.spared&(1<<i) == 0 && !t.Pool.Sick() && (first < 0 || t.well()) {
 			return i
+		}
+		if first < 0 {
+			first = i
 		}
 	}
 	return first
@@ -87,13 +87,18 @@ func (p *Proxy) consult(x *Exchange, what event) step {
 	s.larger = what == tooLong && x.largerTarget() >= 0
 	if what == refused {
 		s.after = statedWait(&x.response, time.Now)
+		if x.response.Status != 429 || pool.credential != nil { // a client's own limit says nothing to others
+			x.upstream.rest(x.began, s.after)
+		}
 	}
 	next := decide(s)
 	if next.costs && !pool.budget.spend() {
 		s.budget = false
 		next = decide(s)
 	}
-	x.follow(next)
+	if x.follow(next); what == refused && next.action != giveUp {
+		x.RetryAfter = max(x.RetryAfter, s.after)
+	}
 	return next
 }
 
@@ -142,6 +147,8 @@ func (x *Exchange) eventOf(f Fault) event {
 	switch {
 	case x.Gone():
 		return settled
+	case x.outdated(f) && x.over && x.pump == nil && x.conn.Untaken(x.sent):
+		return unread
 	case x.outdated(f):
 		return dropped
 	case f == TimeoutResponse:

@@ -28,6 +28,9 @@ func (p *Pool) judgeHead(u *Upstream, status int, began, now time.Duration) {
 		p.judge(u, Unavailable, status, began)
 		return
 	}
+	if status < 400 {
+		u.awake()
+	}
 	if u.breaker.success(now) {
 		u.recoveredAt.Store(int64(now))
 		p.refresh(now)

@@ -51,6 +51,8 @@ type Upstream struct {
 	models      discovery     // of what it lists
 	engine      reading       // of its engine
 	lastFailure atomic.Uint32 // a Fault: of the last probe, with the page's status above it; or of a request, with foundByRequest
+	restsUntil  atomic.Int64  // after a refusal, as wire.Now; 0: it does not rest
+	rests       atomic.Int32  // one after the other
 	recoveredAt atomic.Int64  // when it recovered, as wire.Now; 0: long ago, or it was never sick
 	probeTook   atomic.Int64  // the time of the last probe that was answered
 	breaker     breaker
@@ -121,6 +123,8 @@ func (u *Upstream) Condition() (state, reason string) {
 		reason = "not_probed_yet"
 	case !u.healthy.Load():
 		reason = u.failureText()
+	case time.Duration(u.restsUntil.Load()) > wire.Now():
+		return s.String(), "refuses requests"
 	case u.ramping(wire.Now()):
 		return "slow_start", ""
 	}

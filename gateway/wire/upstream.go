@@ -69,6 +69,10 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	return c.receive(p, wait)
 }
 
+// Untaken tells, when the peer has ended the connection in order, whether it had done so before it got a byte of the last n that were
+// sent: its end would have acknowledged them. (A reset acknowledges nothing.) It is not known under TLS, nor everywhere.
+func (c *UpstreamConn) Untaken(n int) bool { return c.quiet == nil && n > 0 && unsent(c.fd) >= n }
+
 // CloseWrite ends what is sent to the upstream, and leaves open what comes from it.
 func (c *UpstreamConn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
