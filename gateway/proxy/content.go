@@ -60,7 +60,7 @@ func (x *Exchange) elsewhere() bool {
 // holdBack reads a stream to its first content before the client gets a byte of it, so that somebody else can be asked if there is
 // none in time. What it has read is in x.flow then, and the stream goes on. A fault, or a step but giveUp, ends the attempt.
 func (p *Proxy) holdBack(x *Exchange) (Fault, step) {
-	if x.response.Status != 200 || !x.response.EventStream() || x.coded() {
+	if x.response.Status != 200 || !x.response.EventStream() || x.response.Coded {
 		return None, step{}
 	}
 	looked := 0
@@ -102,7 +102,7 @@ func (x *Exchange) content(b []byte) (found bool, n int) {
 // tooLong tells whether the response says that the request does not fit into the model's context, where somebody with a larger one
 // can be asked. A fault means that it broke meanwhile.
 func (x *Exchange) tooLong() (bool, Fault) {
-	if x.Dialect == nil || x.Policy < Safe || x.largerTarget() < 0 || x.coded() {
+	if x.Dialect == nil || x.Policy < Safe || x.largerTarget() < 0 || x.response.Coded {
 		return false, None
 	}
 	f := x.readAhead(wire.Now()+x.upstream.timeouts.Idle, func([]byte) bool { return false })
@@ -148,14 +148,6 @@ func (x *Exchange) readAhead(until time.Duration, enough func(held []byte) bool)
 		}
 	}
 }
-
-// coded tells whether the response's body has a coding, so that nothing can be seen in it.
-func (x *Exchange) coded() bool {
-	v, ok := x.response.Field("content-encoding")
-	return ok && !bytes.EqualFold(v, identity)
-}
-
-var identity = []byte("identity")
 
 // cutEvent cuts the first event off b, with the empty line that ends it. (HTML standard, server-sent events; lines that end by CR
 // alone are not looked for.)

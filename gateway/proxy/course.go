@@ -60,7 +60,7 @@ func (x *Exchange) move(to int) {
 }
 
 // consult asks the law what to do next, and pays what that costs.
-func (p *Proxy) consult(x *Exchange, what event) step {
+func (p *Proxy) consult(x *Exchange, what finding) step {
 	if what == settled || x.Gone() {
 		return step{}
 	}
@@ -143,7 +143,7 @@ func (x *Exchange) resendable() bool {
 }
 
 // eventOf is what an attempt has come to that ended so before there was a response.
-func (x *Exchange) eventOf(f Fault) event {
+func (x *Exchange) eventOf(f Fault) finding {
 	switch {
 	case x.Gone():
 		return settled
@@ -160,7 +160,7 @@ func (x *Exchange) eventOf(f Fault) event {
 }
 
 // verdict is what the response means whose head has come; or a fault, if it broke while it was read for that.
-func (x *Exchange) verdict() (event, Fault) {
+func (x *Exchange) verdict() (finding, Fault) {
 	status := x.response.Status
 	switch {
 	case status < 400 || x.Policy == Never:

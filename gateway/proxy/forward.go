@@ -77,7 +77,7 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 // try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
 func (p *Proxy) try(x *Exchange, u *Upstream) (f Fault, s step) {
 	pool := x.pool
-	x.begin(u, pool)
+	x.attempt.begin(u, pool)
 	x.Upstream, x.flow.ahead = u, false
 	defer func() {
 		if !x.taken {

@@ -18,22 +18,22 @@ const (
 	Reattempt               // also what may have been executed, once the attempt before has ended
 )
 
-// An event is what an attempt has come to, or the search for somebody to ask, as far as the law makes a difference.
-type event uint8
+// A finding is what an attempt has come to, or the search for somebody to ask, as far as the law makes a difference.
+type finding uint8
 
 const (
-	settled   event = iota // the response is passed on, whatever it is; or the client is gone, or its request is at fault
-	nobody                 // nobody of the pool may be asked, or has a place
-	unreached              // no connection
-	unsent                 // a connection used before broke before anything was written to it
-	unread                 // it broke before a byte of a response came, and its peer has not taken a byte of the request
-	dropped                // the same, but the request may have been read
-	refused                // a response that says that nothing was executed: a status of the pool's refusals
-	late                   // no head, or no content, within the time for it
-	failed                 // 500, 502, 503 or 504
-	broken                 // an end or garbage in place of a response, after the request was written
-	tooLong                // the request does not fit into the model's context
-	events
+	settled   finding = iota // the response is passed on, whatever it is; or the client is gone, or its request is at fault
+	nobody                   // nobody of the pool may be asked, or has a place
+	unreached                // no connection
+	unsent                   // a connection used before broke before anything was written to it
+	unread                   // it broke before a byte of a response came, and its peer has not taken a byte of the request
+	dropped                  // the same, but the request may have been read
+	refused                  // a response that says that nothing was executed: a status of the pool's refusals
+	late                     // no head, or no content, within the time for it
+	failed                   // 500, 502, 503 or 504
+	broken                   // an end or garbage in place of a response, after the request was written
+	tooLong                  // the request does not fit into the model's context
+	findings
 )
 
 // A leave is whether a request may be sent again.
@@ -47,7 +47,7 @@ const (
 	larger           // to a model with a larger context
 )
 
-// A rule is what follows from an event: in the same pool, and else at the next target.
+// A rule is what follows from an finding: in the same pool, and else at the next target.
 type rule struct {
 	again, onward leave
 	why           Retry
@@ -55,17 +55,17 @@ type rule struct {
 
 // usual, never and safe are the law as tables. Reattempt has the rules of Safe, with other requests repeatable.
 var (
-	usual = [events]rule{
+	usual = [findings]rule{
 		nobody: {no, yes, NoRetry}, unreached: {yes, yes, RetryConnect}, unsent: {once, no, RetryReused}, unread: {once, no, RetryReused},
 		dropped: {repeatable, no, RetryReused}, failed: {no, repeatable, RetryUnavailable},
 	}
-	never = [events]rule{nobody: {no, yes, NoRetry}}
-	safe  = [events]rule{
+	never = [findings]rule{nobody: {no, yes, NoRetry}}
+	safe  = [findings]rule{
 		nobody: {no, yes, NoRetry}, unreached: {yes, yes, RetryConnect}, unsent: {once, yes, RetryReused}, unread: {once, yes, RetryReused},
 		dropped: {repeatable, repeatable, RetryReused}, refused: {once, yes, RetryRefused}, late: {no, yes, RetryLate},
 		failed: {repeatable, repeatable, RetryUnavailable}, broken: {repeatable, repeatable, RetryBroken}, tooLong: {no, larger, RetryContext},
 	}
-	laws = [...]*[events]rule{Usual: &usual, Never: &never, Safe: &safe, Reattempt: &safe}
+	laws = [...]*[findings]rule{Usual: &usual, Never: &never, Safe: &safe, Reattempt: &safe}
 )
 
 // maxRefusalWait is the longest Retry-After that a request waits for.
@@ -73,7 +73,7 @@ const maxRefusalWait = 2 * time.Second
 
 // A situation is all that the law goes by.
 type situation struct {
-	what       event
+	what       finding
 	policy     Policy
 	whole      bool // the request is held, all of it, and can be sent again
 	idempotent bool // its method says so
@@ -126,7 +126,7 @@ func decide(s situation) step {
 }
 
 // again is the step in the same pool, giveUp if there is none. A trial that fails is no loss of its request as long as there
-// is somebody else, whatever its event would come to otherwise.
+// is somebody else, whatever its finding would come to otherwise.
 func (s *situation) again(r rule, repeats bool) step {
 	allowed := r.again == yes || r.again == once && !s.repeated || r.again == repeatable && repeats && !s.repeated
 	allowed = allowed || s.trial && repeats && r.onward != no && r.onward != larger

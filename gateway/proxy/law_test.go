@@ -7,7 +7,7 @@ import (
 )
 
 // sure is a situation in which everybody else can be asked and everything is left, of a POST.
-func sure(what event, p Policy) situation {
+func sure(what finding, p Policy) situation {
 	return situation{what: what, policy: p, whole: true, peer: true, next: true, well: true, larger: true, left: time.Minute, budget: true}
 }
 
@@ -82,7 +82,7 @@ func TestLaw(t *testing.T) {
 
 // What ends every row: a byte at the client, a body that is not held, a deadline.
 func TestLawEnds(t *testing.T) {
-	for what := range events {
+	for what := range findings {
 		for p := Usual; p <= Reattempt; p++ {
 			for name, end := range map[string]func(*situation){
 				"seen":     func(s *situation) { s.seen = true },
@@ -132,7 +132,7 @@ func TestLawOfRefusals(t *testing.T) {
 
 // What has a response is given up for somebody who is well only, and what may have been executed costs the budget.
 func TestLawGoesOn(t *testing.T) {
-	for _, what := range []event{late, failed, broken} {
+	for _, what := range []finding{late, failed, broken} {
 		for _, c := range []struct {
 			well, budget, trial bool
 			want                action
@@ -146,7 +146,7 @@ func TestLawGoesOn(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []event{nobody, unreached, unsent, unread} {
+	for _, what := range []finding{nobody, unreached, unsent, unread} {
 		s := only(sure(what, Safe))
 		s.well, s.budget, s.itself, s.repeated = false, false, false, true
 		if got := decide(s); got.action != askNext || got.costs {
@@ -157,7 +157,7 @@ func TestLawGoesOn(t *testing.T) {
 
 // A trial is nobody's loss: its request goes on in the pool whatever came of it, if it may be executed twice.
 func TestLawOfTrials(t *testing.T) {
-	for _, what := range []event{refused, late, failed, broken, dropped} {
+	for _, what := range []finding{refused, late, failed, broken, dropped} {
 		s := sure(what, Reattempt)
 		s.trial, s.budget, s.repeated = true, false, true
 		if got := decide(s); got.action != askAgain || got.costs {
@@ -170,7 +170,7 @@ func TestLawOfTrials(t *testing.T) {
 func TestLawIsSound(t *testing.T) {
 	bit := func(n *int) bool { b := *n&1 == 1; *n >>= 1; return b }
 	for n := range 1 << 11 {
-		for what := range events {
+		for what := range findings {
 			for p := Usual; p <= Reattempt; p++ {
 				m := n
 				s := situation{what: what, policy: p, whole: bit(&m), idempotent: bit(&m), seen: bit(&m), trial: bit(&m), repeated: bit(&m),

@@ -68,7 +68,7 @@ func (x *Exchange) filters() bool {
 
 // relayFiltered is relayStream for a response out of which something is taken: what goes on is copied, in chunks of its own.
 func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
-	s := stream{length: length, left: max(0, length), rechunk: x.Head.Minor > 0}
+	s := x.begin(length, true)
 	outLength := int64(wire.ChunkedBody)
 	if !s.rechunk {
 		outLength = wire.UntilClose
@@ -86,21 +86,26 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 	}
 	out := wire.GetBuffer(wire.LargeBuffer)
 	defer out.Put()
+	silence := x.silence()
 	for from, to := x.body, x.end; ; {
-		data, ok := s.take(&x.attempt, from, to)
-		if !ok {
-			return x.cut(BrokenResponse)
+		data, ok := s.held, true
+		if !s.ahead {
+			data, ok = s.take(&x.attempt, from, to)
 		}
+		s.ahead = false
 		piece := x.down.B[from : from+data]
 		x.tapBody(piece)
-		if !p.sendFiltered(x, &s, out, piece) {
+		if !p.sendFiltered(x, s, out, piece) {
 			return x.clientGone()
+		}
+		if !ok {
+			return x.cut(BrokenResponse)
 		}
 		if s.ended {
 			break
 		}
 		from = x.from
-		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
+		n, err := x.receive(x.down.B[from:], silence)
 		to = from + n
 		if err == nil {
 			continue
@@ -124,6 +129,7 @@ func (p *Proxy) sendFiltered(x *Exchange, s *stream, out *wire.Buffer, piece []b
 		b = x.Filter.End(b)
 	}
 	from, to := wire.ChunkRoom, len(b)
+	s.pass(b[from:to])
 	if s.rechunk {
 		b = append(b, make([]byte, wire.ChunkTail)...)
 		if from, to = wire.FrameChunk(b, from, to); s.ended {

@@ -83,14 +83,7 @@ func (p *Proxy) endClient(x *Exchange) {
 
 // relayStream passes the response on as it arrives: a read is a write, so a slow client slows the upstream.
 func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
-	s := &x.flow
-	if !s.ahead {
-		*s = stream{length: length, left: max(0, length)}
-	}
-	s.rechunk = length < 0 && x.Head.Minor > 0
-	if s.events = x.response.EventStream(); s.events { // now: the head is gone when the client has it
-		s.telling = length < 0 && x.Dialect != nil && !x.coded()
-	}
+	s := x.begin(length, length < 0)
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
 	outLength := length
 	switch {
@@ -135,6 +128,20 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	}
 	p.finish(x)
 	return None
+}
+
+// begin readies x.flow for the response's body, unless some of it has been read ahead. open tells that the client's has no length.
+// What is to be known of the head is noted now: it is gone when the client has it.
+func (x *Exchange) begin(length int64, open bool) *stream {
+	s := &x.flow
+	if !s.ahead {
+		*s = stream{length: length, left: max(0, length)}
+	}
+	s.rechunk = open && x.Head.Minor > 0
+	if s.events = x.response.EventStream(); s.events {
+		s.telling = open && x.Dialect != nil && !x.response.Coded
+	}
+	return s
 }
 
 // silence is how long nothing may come of the response's body.
