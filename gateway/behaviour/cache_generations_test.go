@@ -491,3 +491,53 @@ func TestGenerationOfAKey(t *testing.T) {
 		t.Errorf("%s %s", m.First, m.Body)
 	}
 }
+
+// With Redis a generation is made once for all gateways, outlives them, and is gone everywhere when one of them purges it.
+func TestGenerationInRedis(t *testing.T) {
+	t.Parallel()
+	o := startOrigin(t, func(r testkit.Message, n int) string {
+		if strings.Contains(r.Body, `"input"`) {
+			return with(`{"data":[{"index":0,"embedding":[1]}],"model":"m","usage":{"prompt_tokens":1}}`)
+		}
+		return chunkedOf(chatEvents(5), eventStream)
+	})
+	r := testkit.StartRedis(t)
+	start := func() *testGateway {
+		g := startKeeping(t, o.URL, "", "CACHE_BACKEND=redis", "REDIS_ADDR="+r.Addr, "ADMIN_TOKEN=secret")
+		testkit.Eventually(t, "the cache has found Redis", func() bool {
+			return strings.Contains(g.Do("GET /cachez HTTP/1.1\r\nHost: a\r\n\r\n").Body, `"memory_trusted":true`)
+		})
+		return g
+	}
+	one, two := start(), start()
+	embed, want := askModel("embeddings", `{"input":"a","model":"m"}`), strings.Join(chatEvents(5), "")
+	ask := func(g *testGateway, request string) string { return g.Do(request).Field("X-Cache") }
+	only := func(request string) string {
+		return strings.Replace(request, "Host: a\r\n", "Host: a\r\nCache-Control: only-if-cached\r\n", 1)
+	}
+	wantCached(t, one.Do(askModel(chatPath, asked0s)), "MISS", 200, want)
+	one.Do(embed)
+	for _, request := range []string{askModel(chatPath, asked0s), embed} {
+		testkit.Eventually(t, "the other gateway has it", func() bool { return two.Do(only(request)).Status() == 200 })
+		if got := ask(two, request) + ask(one, request); got != "HITHIT" {
+			t.Errorf("it is %s", got)
+		}
+	}
+	wantCached(t, two.Do(askModel(chatPath, asked0s)), "HIT", 200, want)
+	again := start() // which has nothing in its memory
+	wantCached(t, again.Do(askModel(chatPath, asked0s)), "HIT", 200, want)
+	if got := ask(again, embed); got != "HIT" {
+		t.Errorf("it is %s", got)
+	}
+	if n := len(o.asked()); n != 2 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+	if m := again.Do("DELETE /cachez?model=m HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n"); !strings.Contains(m.Body, `"purged":2}`) {
+		t.Errorf("%s %s", m.First, m.Body)
+	}
+	for _, g := range []*testGateway{one, two, again} {
+		for _, request := range []string{askModel(chatPath, asked0s), embed} {
+			testkit.Eventually(t, "it is gone", func() bool { return g.Do(only(request)).Status() == 504 })
+		}
+	}
+}
