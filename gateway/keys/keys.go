@@ -48,6 +48,9 @@ func (k *Key) AllowsName(model []byte) bool { return !k.Limited() || allows(k.mo
 // Limited tells whether there are models that the tenant may not ask.
 func (k *Key) Limited() bool { return k != nil && k.limited }
 
+// LimitsRequests tells whether the tenant has a limit of requests of its own.
+func (k *Key) LimitsRequests() bool { return k != nil && (k.Limits.RPS > 0 || k.Limits.RPM > 0) }
+
 func allows[T string | []byte](globs []string, model T) bool {
 	for _, glob := range globs {
 		if matches(glob, model) {

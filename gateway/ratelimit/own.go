@@ -52,3 +52,30 @@ func (c *SharedClass) RefundClient(client []byte, cost int) {
 	}
 	c.shared.leases.refund(c.shared.hash(client, c.id), int64(cost))
 }
+
+// AdmitGlobal is Admit as far as the global bucket goes, for who has a limit of its own elsewhere.
+func (c *Class) AdmitGlobal(now time.Duration, cost int) Verdict {
+	if c == nil {
+		return Verdict{OK: true}
+	}
+	l := c.limiter
+	if all := l.global.take(&l.all, now, cost); !all.ok {
+		l.dropped[Global].Add(1)
+		return refusal(Global, all)
+	}
+	return Verdict{OK: true}
+}
+
+// AdmitGlobal is that of Class. It may wait for Redis, as Admit may.
+func (c *SharedClass) AdmitGlobal(now time.Duration, cost int) Verdict {
+	if c == nil {
+		return Verdict{OK: true}
+	}
+	s := c.shared
+	r := request{s: s, now: now, cost: int64(max(cost, 0))}
+	if all := r.takeAll(); !all.ok {
+		s.dropped[Global].Add(1)
+		return refusal(Global, all)
+	}
+	return Verdict{OK: true}
+}

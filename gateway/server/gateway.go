@@ -124,6 +124,7 @@ type route struct {
 type limit interface {
 	Admit(now time.Duration, client []byte, cost int) ratelimit.Verdict
 	AdmitClient(now time.Duration, client []byte, cost int) ratelimit.Verdict // as far as the client's own limit goes
+	AdmitGlobal(now time.Duration, cost int) ratelimit.Verdict                // as far as the limit of all goes
 	RefundClient(client []byte, cost int)                                     // what AdmitClient has spent
 	AppendPolicy(dst []byte) []byte
 	AppendLimit(dst []byte, v ratelimit.Verdict) []byte

@@ -134,6 +134,10 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 		return false
 	}
 	x.key = x.clientKey()
+	if x.tenant.Key.LimitsRequests() { // by its own rate, and not by that of clients
+		v := l.AdmitGlobal(x.began, x.route.cost)
+		return !v.OK && g.refused(x, l, v)
+	}
 	return g.refused(x, l, l.Admit(x.began, x.key, x.route.cost))
 }
 
