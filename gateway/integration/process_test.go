@@ -5,6 +5,7 @@ package integration
 import (
 	"aigateway/gateway/testkit"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type command struct {
 	env  []string
 
 	files []*os.File // that the program gets, from descriptor 3 on
+
+	within time.Duration // that a run may take; 0: patience
 }
 
 func (c command) prepare(ctx context.Context) *exec.Cmd {
@@ -43,7 +46,7 @@ func (c command) prepare(ctx context.Context) *exec.Cmd {
 // run runs a program to its end.
 func (c command) run(t *testing.T) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.within, patience))
 	defer cancel()
 	cmd := c.prepare(ctx)
 	var stdout, stderr bytes.Buffer

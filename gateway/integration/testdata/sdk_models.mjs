@@ -21,7 +21,7 @@ function load(name) {
 const OpenAI = load('openai').default;
 const { OpenAIRealtimeWS } = load('openai/realtime/ws');
 
-const client = new OpenAI({ baseURL: `${origin}/v1`, apiKey: 'none', maxRetries: 0, timeout: 20_000 });
+const client = new OpenAI({ baseURL: `${origin}/v1`, apiKey: 'none', maxRetries: 0, timeout: 60_000 });
 const CHATS = ['small', 'gpt-4o-mini', 'large'];
 const said = (content) => [{ role: 'user', content }];
 const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };

@@ -147,7 +147,7 @@ def converses(origin):
 
 
 def many(origin):
-    """Sixty streams at once over all models, each its own."""
+    """Thirty streams at once over all models, each its own."""
 
     async def one(client, n):
         model = CHATS[n % len(CHATS)]
@@ -159,7 +159,7 @@ def many(origin):
 
     async def every():
         async with openai.AsyncOpenAI(base_url=f"{origin}/v1", api_key="none", max_retries=0) as client:
-            await asyncio.gather(*(one(client, n) for n in range(60)))
+            await asyncio.gather(*(one(client, n) for n in range(30)))
 
     asyncio.run(every())
 
@@ -224,7 +224,7 @@ def claude(origin):
 
 
 def chain(origin):
-    about = {"base_url": f"{origin}/v1", "api_key": "none", "max_retries": 0}
+    about = {"base_url": f"{origin}/v1", "api_key": "none", "max_retries": 0, "timeout": 60}
     for model in CHATS:
         chat = ChatOpenAI(model=model, stream_usage=True, **about)
         answer = chat.invoke("hi there")
@@ -255,7 +255,7 @@ def main(origin, package):
 
     match package:
         case "openai":
-            about = {"base_url": f"{origin}/v1", "api_key": "none", "max_retries": 0, "timeout": 20}
+            about = {"base_url": f"{origin}/v1", "api_key": "none", "max_retries": 0, "timeout": 60}
             with openai.OpenAI(**about) as client:
                 for what in (lists, chats, reached, embeds, tools, unknown, bad):
                     do(what.__name__, what, client)
