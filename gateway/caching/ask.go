@@ -82,7 +82,7 @@ func (r *Request) ask() step {
 	switch {
 	case outcome == proxy.Taken:
 		return r.fill.next
-	case r.phase == asking && r.Fault != proxy.None && r.Fault != proxy.ClientGone && r.mayServeOnError():
+	case r.phase == asking && r.Fault != proxy.None && r.Fault != proxy.ClientGone && r.Fault != proxy.OverBudget && r.mayServeOnError():
 		return (*Request).serveOnError
 	}
 	r.Status = f.Status

@@ -210,7 +210,7 @@ func (l *fill) note(length int) {
 
 // saved counts what the model did not have to read and write.
 func (r *Request) saved(tokens int64) {
-	if tokens > 0 {
+	if r.SavedTokens = max(tokens, 0); tokens > 0 {
 		r.caching.metrics.Saved(uint64(tokens))
 	}
 }

@@ -63,6 +63,7 @@ func (y *refresh) copy(r *Request) {
 	r.Client.Prepare(r.Forward)
 	q := r.Forward.Request
 	q.Head, q.TraceStates = &y.head, nil
+	q.Meter = nil // it is nobody's request
 	q.Target, q.RequestID, q.TraceParent = slices.Clone(q.Target), slices.Clone(q.RequestID), slices.Clone(q.TraceParent)
 	q.Targets = append([]proxy.Target(nil), q.Targets...)
 	q.Peer, q.ClientKey = slices.Clone(q.Peer), slices.Clone(q.ClientKey)

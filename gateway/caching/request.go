@@ -30,6 +30,8 @@ type Request struct {
 	Fault  proxy.Fault   // why there is no whole reply
 	Waited time.Duration // for another request's fetch, or for a local response
 
+	SavedTokens int64 // of a model's answer that it did not have to make again
+
 	caching  *Caching
 	reader   reader
 	request  cache.Request
@@ -113,7 +115,7 @@ func (r *Request) Reset() {
 	}
 	r.watched.Reset()
 	r.Rule, r.Conn, r.Origin = nil, nil, cache.Origin{}
-	r.Status, r.Fault, r.Waited = 0, proxy.None, 0
+	r.Status, r.Fault, r.Waited, r.SavedTokens = 0, proxy.None, 0, 0
 	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
 	r.unsuitable, r.listed = false, false

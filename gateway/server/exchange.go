@@ -42,6 +42,10 @@ type exchange struct {
 	// authenticate
 	tenant tenant
 
+	// limitTenant, reserve
+	account *ratelimit.Account // the tenant's; nil: it has no limits
+	charge  *charge            // nil: nothing is charged
+
 	// limit
 	key       []byte // what the limiter knows the client by
 	rateLimit []byte // the RateLimit field, if the route is limited
@@ -81,6 +85,7 @@ func (x *exchange) reset() {
 	x.rateLimit = x.rateLimit[:0]
 	x.cached.Reset()
 	x.worked = 0
+	x.account, x.charge = nil, nil
 	x.observed = observation{}
 	x.asked.reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None
@@ -90,6 +95,7 @@ func (x *exchange) reset() {
 // observation is what is noted of a request while it is on its way, part of its exchange.
 type observation struct {
 	refused ratelimit.Scope // whose limit refused it
+	budget  string          // the name of the budget that refused it
 
 	sampled  bool // it has spans
 	trace    [16]byte

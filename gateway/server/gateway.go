@@ -11,6 +11,7 @@ import (
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/config"
+	"aigateway/gateway/inference"
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
@@ -51,6 +52,12 @@ type Gateway struct {
 	store   *cache.Store // nil: there is no cache
 	caching *caching.Caching
 
+	accounts   *ratelimit.Accounts // of budgets; nil: there are none yet. Of who makes plans
+	accountsIn config.Backend
+	estimator  *inference.Estimator
+	ledger     *telemetry.Ledger
+	charges    sync.Pool
+
 	noRoute *telemetry.Route // what found no route
 
 	revoking sync.WaitGroup // requests whose keys were taken back are being ended
@@ -86,6 +93,7 @@ type plan struct {
 	limits   map[config.Rate]limit
 	limiter  limiter
 	models   *models   // of the settings; nil: there are none
+	budgets  *budgets  // nil: nothing is counted
 	keys     *keys.Set // nil: nobody needs a key
 
 	lookAtAll bool // a path that is plain may be one of them too

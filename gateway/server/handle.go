@@ -20,7 +20,7 @@ import (
 // ends with the reply.
 func (g *Gateway) handle(x *exchange) (ended bool) {
 	defer func() { ended = g.end(x, recover()) }()
-	if g.check(x) || g.resolve(x) || g.loop(x) || g.authenticate(x) || g.limit(x) || g.measure(x) || g.ask(x) || g.recall(x) || g.replyItself(x) {
+	if g.check(x) || g.resolve(x) || g.loop(x) || g.authenticate(x) || g.limitTenant(x) || g.limit(x) || g.measure(x) || g.ask(x) || g.reserve(x) || g.recall(x) || g.replyItself(x) {
 		return false
 	}
 	g.fetch(x)
@@ -249,10 +249,11 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 		x.key = x.clientKey()
 		f.ClientKey = x.key
 	} // else a queue knows the client well enough by its address
-	f.Fields = x.appendCORS(x.appendLimits(f.Fields[:0]))
+	f.Fields = x.appendCORS(x.appendRates(f.Fields[:0]))
 	if r.cors != nil {
 		f.Drop = corsFields
 	}
+	x.meter(f)
 }
 
 // conclude ends what the cache or the proxy has begun: a reply of that status has gone out, at least a part of it, or there
@@ -266,6 +267,8 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault, status int) {
 	case fault == proxy.ClientGone:
 		x.status = statusClientGone
 		x.drop()
+	case fault == proxy.OverBudget:
+		g.replyOverBudget(x)
 	case fault == proxy.BodyRefused:
 		g.replyError(x, x.asked.refused())
 	default:
@@ -293,6 +296,7 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 		}
 	}
 	g.record(x)
+	x.endCharge()
 	if x.tenant.Key != nil {
 		x.conn.Hold(nil)
 	}

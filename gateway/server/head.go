@@ -13,8 +13,10 @@ func (x *exchange) AppendOwn(dst []byte) []byte {
 	return x.conn.AppendConnection(dst, x.head.Minor)
 }
 
-// appendLimits appends what the client may still ask, if its route is limited.
-func (x *exchange) appendLimits(dst []byte) []byte {
+// appendLimits appends what the client may still ask, if its route is limited, or it is.
+func (x *exchange) appendLimits(dst []byte) []byte { return x.appendRates(x.appendBudgets(dst)) }
+
+func (x *exchange) appendRates(dst []byte) []byte {
 	if len(x.rateLimit) == 0 {
 		return dst
 	}

@@ -17,6 +17,7 @@ type models struct {
 	ways  map[*config.Model][]way
 
 	prompts bool // a pool goes by how prompts begin
+	counts  bool // what requests ask for is read where tokens are limited, whether or not the model decides
 }
 
 // A way is where a request for a model may go, and what it is to say there.
@@ -61,15 +62,16 @@ func (g *Gateway) waysOf(s *config.Settings, r inference.Result) []way {
 	return ways
 }
 
-// of is the same for a route with a pool of its own, or nil if models decide nothing there.
-func (m *models) of(pool *proxy.Pool) *models {
-	switch {
-	case m != nil:
-		return &models{table: m.table, ways: m.ways, pool: pool, prompts: m.prompts || pool.ByPrefix()}
-	case pool.Discovers(), pool.ByPrefix():
-		return &models{pool: pool, prompts: pool.ByPrefix()}
+// modelsOf is what a route with a pool of its own does with models; nil if it does not look for them.
+func (p *plan) modelsOf(pool *proxy.Pool) *models {
+	m := models{pool: pool, counts: p.budgets != nil, prompts: pool.ByPrefix()}
+	if p.models != nil {
+		m.table, m.ways, m.prompts = p.models.table, p.models.ways, m.prompts || p.models.prompts
 	}
-	return nil
+	if m.table == nil && !m.counts && !m.prompts && !pool.Discovers() {
+		return nil
+	}
+	return &m
 }
 
 // lists tells whether the gateway knows which models there are.
@@ -87,6 +89,10 @@ type asked struct {
 	query   inference.QueryModel
 	buffer  [inference.MaxName + 1]byte // of a name in a query or a path
 	refusal inference.Refusal           // of the body
+
+	measures bool
+	measure  inference.Measurer
+	read     int64 // bytes of the body until now, if it is measured
 
 	name  []byte           // as the client says it; nil: it says none
 	found inference.Result // zero, or Unknown, if the settings have no such model
@@ -113,10 +119,15 @@ func (a *asked) reset() {
 	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
 	a.name, a.found, a.ways = nil, inference.Result{}, nil
 	a.prompt.reset()
+	a.measure, a.read = inference.Measurer{}, 0
 }
 
 // Read implements [proxy.BodyReader].
 func (a *asked) Read(piece []byte) proxy.Fault {
+	if a.measures {
+		a.measure.Scan(piece)
+		a.read += int64(len(piece))
+	}
 	if a.place == inForm {
 		return a.judge(a.form.Scan(piece))
 	}
@@ -180,7 +191,7 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	switch d := inference.DialectOf(path); {
 	case d == inference.Models && m.lists():
 		return g.listModels(x, path)
-	case !m.decide() && !limited:
+	case !m.decide() && !limited && !x.countsTokens():
 		return m.prompts && g.askPrompt(x, d)
 	case limited && d == inference.Other && x.head.HasBody(): // which may name a model all the same
 		return g.askBody(x, d)
@@ -263,7 +274,7 @@ func (x *exchange) asks(d inference.Dialect) *asked {
 	if x.asked == nil {
 		x.asked = new(asked)
 	}
-	x.asked.dialect = d
+	x.asked.dialect, x.asked.measures = d, x.plan.budgets != nil
 	return x.asked
 }
 

@@ -57,10 +57,14 @@ func (r *route) model(p *plan) {
 	if len(r.targets) > 0 {
 		own = r.targets[0].Pool
 	}
-	r.models = p.models.of(own)
-	if clocked := r.clocked(); r.models == nil && (clocked || p.keys.Limits()) { // what the request says of itself is looked at
-		r.models = &models{pool: own, clock: clocked}
-	} else if clocked {
+	if p.budgets != nil {
+		r.room += roomToInject
+	}
+	clocked := r.clocked()
+	if r.models = p.modelsOf(own); r.models == nil && (clocked || p.keys.Limits()) { // what the request says of itself is looked at
+		r.models = &models{pool: own}
+	}
+	if clocked {
 		r.models.clock = true
 	}
 	if p.models == nil {

@@ -17,6 +17,7 @@ import (
 	"aigateway/gateway/inference"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
@@ -34,6 +35,8 @@ const (
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken(), bodyWindow: o.BodyWindow}
 	g.exchanges.New = func() any { return newExchange(g) }
+	g.charges.New = func() any { return new(charge) }
+	g.estimator = inference.NewEstimator()
 	limits, l, err := g.limitsOf(s, nil)
 	if err != nil {
 		return nil, err
@@ -43,6 +46,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	}
 	if !o.Blind {
 		g.makeMetrics(o.Version)
+		g.ledger = telemetry.NewLedger(g.metrics)
 	}
 	g.proxy, err = proxy.New(s.Pools, proxy.Options{
 		MaxHeadBytes: s.MaxHeaderBytes,
@@ -302,6 +306,7 @@ func (g *Gateway) Close() {
 	g.store.Close()
 	g.closeTelemetry()
 	g.plan.Load().limiter.closeUnless(limiter{})
+	g.accounts.Close()
 }
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator. Of what a client

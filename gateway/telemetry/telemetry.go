@@ -68,6 +68,9 @@ type Metrics struct {
 
 	queueDepth, queueWait, queueShed *family
 
+	overBudget   *family
+	usageUnknown *metrics.Counter
+
 	past    past
 	streams streams
 	genAI   *GenAI
@@ -107,6 +110,7 @@ func New(o Options) *Metrics {
 	m.upstreamFamilies()
 	m.addUpstreams(o.Pools)
 	m.addStreams()
+	m.addBudgets()
 	m.addGenAI(o.Models)
 	if len(o.CacheTiers) > 0 {
 		m.addCache(o)

@@ -1,0 +1,192 @@
+package behaviour
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"aigateway/gateway/server"
+	"aigateway/gateway/testkit"
+)
+
+// A counter is an upstream that answers chats, whole or as a stream, and keeps the last request.
+type counter struct {
+	*testkit.Upstream
+	last  atomic.Value  // the body of the last request
+	head  atomic.Value  // and its head
+	wait  chan struct{} // not nil: streams stop before their last events until it is closed
+	usage string        // of answers
+}
+
+func startCounter(t *testing.T, usage string) *counter {
+	u := &counter{usage: usage}
+	u.Upstream = testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for {
+			r := c.ReadRequest()
+			if r.Err != nil {
+				return
+			}
+			u.last.Store(r.Body)
+			u.head.Store(strings.ToLower(r.Head))
+			switch body := r.Body; {
+			case strings.Contains(body, `"fail"`):
+				c.Send("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
+			case strings.Contains(body, `"stream":true`):
+				chunk := `data: {"choices":[{"delta":{"content":"a"}}]}` + "\n\n"
+				c.Send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nX-RateLimit-Limit-Requests: 7\r\n\r\n")
+				c.Send("%x\r\n%s\r\n", len(chunk), chunk)
+				if u.wait != nil {
+					<-u.wait
+				}
+				end := "data: [DONE]\n\n"
+				if strings.Contains(body, "include_usage") {
+					end = `data: {"choices":[],"usage":` + u.usage + "}\n\n" + end
+				}
+				c.Send("%x\r\n%s\r\n0\r\n\r\n", len(end), end)
+			default:
+				c.Send("%s", testkit.Answer(`{"choices":[{"message":{"content":"x"}}],"usage":`+u.usage+`}`))
+			}
+		}
+	})
+	return u
+}
+
+func usageOf(in, out int) string {
+	return fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d}`, in, out)
+}
+
+func chatWith(key, body string) string {
+	return fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", withKey(key), len(body), body)
+}
+
+// budgeted is a gateway with keys in front of such an upstream.
+func budgeted(t *testing.T, up *counter, keys, file string) *testGateway {
+	return serve(t, keyed(t, keys, file, "LLM_SERVICE_URL="+up.URL, "RATE_LIMIT_ENABLED=false"), server.Options{})
+}
+
+// left is what a response says remains of a limit.
+func left(r testkit.Message, of string) string { return r.Field("x-ratelimit-remaining-" + of) }
+
+// Tokens are reserved by an estimate and settled by what the upstream counts; what fails costs nothing; a refusal names the bucket.
+func TestTokensAreSettledByUsage(t *testing.T) {
+	up := startCounter(t, usageOf(100, 50))
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 1000}", "sk-b , limits: {tpm: 1000, rpm: 2}", "sk-c , limits: {tpm: 600}"), "")
+	r := g.Do(chatWith("sk-a", `{"model":"m","max_tokens":60}`))
+	if r.Status() != 200 || r.Field("x-ratelimit-limit-tokens") != "1000" {
+		t.Fatalf("%s", r.Head)
+	}
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	if r = g.Do(chatWith("sk-a", `{"model":"m","max_tokens":60}`)); left(r, "tokens") < "780" || left(r, "tokens") > "800" { // 1000 - 150 - about 68 - what has come in
+		t.Errorf("%s of 1000 are left", left(r, "tokens"))
+	}
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	g.Do(chatWith("sk-c", `{"model":"m","max_tokens":60}`))
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	if r = g.Do(chatWith("sk-c", `{"fail":1,"max_tokens":600}`)); r.Status() != 429 {
+		t.Errorf("600 of 450: %d", r.Status())
+	} else if r.Field("RateLimit-Scope") != "key-tpm" || r.Field("Retry-After") == "" || !strings.Contains(r.Body, `"rate_limit_exceeded"`) {
+		t.Errorf("%s%s", r.Head, r.Body)
+	}
+	for range 3 {
+		if r = g.Do(chatWith("sk-a", `{"fail":1,"max_tokens":600}`)); r.Status() != 400 {
+			t.Errorf("what fails costs: %d", r.Status())
+		}
+		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+	if r = g.Do(chatWith("sk-a", `{"model":"m","max_tokens":1001}`)); r.Status() != 400 || !strings.Contains(r.Body, "tokens_exceed_limit") {
+		t.Errorf("more than the bucket: %d %s", r.Status(), r.Body)
+	}
+	for i, want := range []int{200, 200, 429} {
+		if r = g.Do(chatWith("sk-b", `{"model":"m","max_tokens":1}`)); r.Status() != want {
+			t.Errorf("request %d: %d", i, r.Status())
+		}
+	}
+	if r.Field("RateLimit-Scope") != "key-rpm" {
+		t.Errorf("%s", r.Head)
+	}
+	if text := g.Do("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"); text.Status() == 200 && !strings.Contains(text.Body, `gateway_tokens_total{key="a"`) {
+		t.Error("no series of tokens")
+	}
+}
+
+// A stream that would not tell its usage is asked to, and what was asked for is taken out again, byte for byte.
+func TestUsageIsInjected(t *testing.T) {
+	up := startCounter(t, usageOf(100, 400))
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 3000}", "sk-free"), "")
+	const plain = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n"
+	r := g.Do("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n" + withKey("sk-a") + "\r\nContent-Length: 30\r\n\r\n" + `{"stream":true,"max_tokens":9}`)
+	if r.Body != plain {
+		t.Errorf("the client gets %q", r.Body)
+	}
+	if r.Field("X-RateLimit-Limit-Requests") != "" {
+		t.Error("an upstream's limits go on")
+	}
+	if got := up.last.Load(); got != `{"stream":true,"stream_options":{"include_usage":true},"max_tokens":9}` {
+		t.Errorf("the upstream gets %s", got)
+	}
+	if head := up.head.Load().(string); !strings.Contains(head, "accept-encoding: identity\r\n") || strings.Contains(head, "gzip") {
+		t.Errorf("the upstream gets %s", head)
+	}
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	if r = g.Do(chatWith("sk-a", `{"max_tokens":1}`)); left(r, "tokens") > "2520" || left(r, "tokens") < "2400" {
+		t.Errorf("%s are left after 500 of 3000", left(r, "tokens"))
+	}
+	// Who asked for usage gets it, and who has no limit is not touched.
+	r = g.Do(chatWith("sk-a", `{"stream":true,"stream_options":{"include_usage":true},"max_tokens":1}`))
+	if !strings.Contains(r.Body, `"usage":{"prompt_tokens":100`) {
+		t.Errorf("%q", r.Body)
+	}
+	g.Do(chatWith("sk-free", `{"stream":true}`))
+	if got := up.last.Load(); got != `{"stream":true}` {
+		t.Errorf("the upstream gets %s", got)
+	}
+}
+
+// Who leaves pays for what has passed, and the permit is free again.
+func TestPermitsComeBack(t *testing.T) {
+	up := startCounter(t, usageOf(10, 10))
+	up.wait = make(chan struct{})
+	g := budgeted(t, up, keyFile("sk-a , limits: {concurrency: 1, tpm: 10000}"), "")
+	c := g.client(false)
+	c.Send("%s", chatWith("sk-a", `{"stream":true,"max_tokens":5000}`))
+	testkit.Eventually(t, "the stream is under way", func() bool { return up.last.Load() != nil })
+	if r := g.Do(chatWith("sk-a", `{"max_tokens":1}`)); r.Status() != 429 || r.Field("RateLimit-Scope") != "key-concurrency" {
+		t.Errorf("a second one: %s", r.Head)
+	}
+	c.Abort()
+	testkit.Eventually(t, "the permit is back", func() bool { return g.Do(chatWith("sk-a", `{"max_tokens":1}`)).Status() == 200 })
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	if r := g.Do(chatWith("sk-a", `{"max_tokens":1}`)); len(left(r, "tokens")) != 4 || left(r, "tokens") < "9500" {
+		t.Errorf("%s are left of 10000 after a stream that was cut", left(r, "tokens"))
+	}
+	close(up.wait)
+}
+
+// Limits of a model and of all hold for whoever asks.
+func TestLimitsOfModels(t *testing.T) {
+	up := startCounter(t, usageOf(1, 1))
+	g := serve(t, testkit.Settings(t, `
+pools: {p: {upstreams: [{url: "`+up.URL+`"}]}}
+models: [{name: small, pool: p, limits: {rpm: 1}}, {name: big, pool: p, limits: {tpm: 500}}]
+global_tpm: 2000
+rate_limit_enabled: false
+`, nil), server.Options{})
+	ask := func(body string) testkit.Message {
+		return g.Do(fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	}
+	for _, c := range []struct {
+		body   string
+		status int
+		scope  string
+	}{
+		{`{"model":"small","max_tokens":1}`, 200, ""}, {`{"model":"small","max_tokens":1}`, 429, "model-rpm"},
+		{`{"model":"big","max_tokens":501}`, 400, ""}, {`{"model":"big","max_tokens":400}`, 200, ""},
+	} {
+		r := ask(c.body)
+		if r.Status() != c.status || r.Field("RateLimit-Scope") != c.scope {
+			t.Errorf("%s: %d %s", c.body, r.Status(), r.Field("RateLimit-Scope"))
+		}
+		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+}
