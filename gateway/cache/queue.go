@@ -42,17 +42,17 @@ func (q *queue) init() {
 
 func (q *queue) wakeUp() { wake(q.wake) }
 
-// put takes a copy of rec. It refuses when there is no room.
-func (q *queue) put(st Stamp, rec []byte, replaces bool) bool {
+// put takes w with a copy of its record. It refuses when there is no room.
+func (q *queue) put(w write) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.order) >= queueRecords || q.bytes+len(rec) > queueBytes {
+	if len(q.order) >= queueRecords || q.bytes+len(w.rec) > queueBytes {
 		return false
 	}
-	w := &write{st: st, rec: slices.Clone(rec), replaces: replaces}
-	q.order = append(q.order, w)
-	q.writes[st.key] = w
-	q.bytes += len(rec)
+	w.rec = slices.Clone(w.rec)
+	q.order = append(q.order, &w)
+	q.writes[w.st.key] = &w
+	q.bytes += len(w.rec)
 	q.busy.Add(1)
 	q.wakeUp()
 	return true

@@ -12,7 +12,7 @@ func (r *remote) put(st Stamp, rec []byte, now int64) bool {
 		r.unwritten.Add(1)
 		return false
 	}
-	if !r.queue.put(st, rec, r.memory.holds(&st.key)) {
+	if !r.queue.put(write{st: st, rec: rec, replaces: r.memory.holds(&st.key)}) {
 		r.unwritten.Add(1)
 		return r.putAlone(&st, rec)
 	}
