@@ -126,7 +126,7 @@ func TestConversationsStayWithTheirEngine(t *testing.T) {
 			}
 		}
 		for _, e := range engines {
-			if len(e.asked) > 0 {
+			if e.times("") > 0 {
 				busy++
 			}
 		}
@@ -250,8 +250,8 @@ func TestHostilePages(t *testing.T) {
 					t.Errorf("%q", got.Body)
 				}
 			}
-			if len(bad.asked) == 0 || len(good.asked) == 0 {
-				t.Errorf("%d and %d requests", len(bad.asked), len(good.asked))
+			if a, b := bad.times(""), good.times(""); a == 0 || b == 0 {
+				t.Errorf("%d and %d requests", a, b)
 			}
 			if n := bad.most.Load(); n > 1 {
 				t.Errorf("%d readings at once", n)

@@ -146,8 +146,8 @@ func TestEnginesAreAskedInTurn(t *testing.T) {
 		e.status.Store(404)
 		time.Sleep(20 * time.Second)
 		f("no such page", time.Minute, 5, 8)
-		if e.paths["/metrics"] == 0 || e.paths["/prometheus/metrics"] == 0 {
-			t.Errorf("asked for %v", e.paths)
+		if a, b := e.times("/metrics"), e.times("/prometheus/metrics"); a == 0 || b == 0 {
+			t.Errorf("asked %d times for the one page and %d for the other", a, b)
 		}
 		e.status.Store(200)
 		time.Sleep(15 * time.Second)

@@ -89,3 +89,10 @@ func (e *pipeEngine) serve(c net.Conn) {
 		}
 	}
 }
+
+// times is how often a page was asked for.
+func (e *pipeEngine) times(path string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.paths[path]
+}
