@@ -261,6 +261,8 @@ func pieces(path string) (p [][]byte) {
 		for _, s := range strings.SplitAfter(response(n, eventSize), "\n\n\r\n") {
 			p = append(p, []byte(s))
 		}
+	case strings.Contains(path, "/chat/2048"):
+		p = [][]byte{[]byte(completion(n))}
 	case strings.HasPrefix(path, "/fresh/"):
 		p = [][]byte{[]byte(undated(response(0, n)))}
 	case strings.Contains(path, "/cached/"):
@@ -352,7 +354,7 @@ func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net
 	case "httputil":
 		return serveHTTPUtil(ln, upstream, dial)
 	}
-	for _, known := range []map[string]look{looks, asks} {
+	for _, known := range []map[string]look{looks, asks, keeps} {
 		if l, ok := known[as]; ok {
 			return l.serve(ln, upstream, dial)
 		}
