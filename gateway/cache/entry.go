@@ -3,6 +3,7 @@ package cache
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 // An Entry is a record, taken apart. What it points to is borrowed from the record.
@@ -43,6 +44,7 @@ const MaxKeyText = 64 << 10
 // AppendEntry appends e as a record. Its Start is not looked at.
 func AppendEntry(dst []byte, e *Entry) []byte {
 	base := len(dst)
+	dst = slices.Grow(dst, fixedSize+len(e.Key)+len(e.Variant)+len(e.ETag)+len(e.Head)+len(e.Body))
 	le := binary.LittleEndian
 	dst = append(append(dst, recordMagic...), 0, 0, 0, 0)
 	for _, text := range [...][]byte{e.Key, e.Variant, e.ETag, e.Head, e.Body} {

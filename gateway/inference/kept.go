@@ -151,27 +151,92 @@ func (r *Reading) readWhole(answer []byte) {
 		r.doubt(NotWhole)
 		return
 	}
-	answer = answer[i:end]
-	if says(member(answer, "error")) || isString(member(answer, "type"), "error") || isString(member(answer, "object"), "error") {
+	p := partsOf(answer[i:end])
+	if p.fails() || isString(p.object, "error") {
 		r.doubt(Failing)
 		return
 	}
 	switch r.dialect {
 	case Chat, Completions:
-		r.readChoices(member(answer, "choices"))
+		r.readChoices(p.choices)
 	case Messages:
-		r.stop(text(member(answer, "stop_reason")))
-		r.readItems(member(answer, "content"))
+		r.stop(text(p.stopReason))
+		r.readItems(p.content)
 	case Responses:
-		r.readResponse(answer)
+		r.readResponse(&p)
 	case Embeddings, Score:
-		r.finished = says(member(answer, "data"))
+		r.finished = says(p.data)
 	case Rerank:
-		r.finished = says(member(answer, "results"))
+		r.finished = says(p.results)
 	}
-	r.Usage.Read(r.dialect, answer)
+	r.readUsage(p.usage)
 	if !r.finished {
 		r.doubt(Unfinished)
+	}
+}
+
+// parts are the members of an answer, or of an event, that say something about it. Of two with one name the first counts, as for member.
+type parts struct {
+	kind, fault, object, usage, choices, stopReason, content, status, output, data, results []byte
+	delta, block, item, response, message                                                   []byte
+}
+
+// partsOf finds them in one walk.
+func partsOf(object []byte) (p parts) {
+	for w := walkOf(object); ; {
+		name, v, ok := w.next()
+		if !ok {
+			return p
+		}
+		var to *[]byte
+		switch string(name) {
+		case "type":
+			to = &p.kind
+		case "error":
+			to = &p.fault
+		case "object":
+			to = &p.object
+		case "usage":
+			to = &p.usage
+		case "choices":
+			to = &p.choices
+		case "stop_reason":
+			to = &p.stopReason
+		case "content":
+			to = &p.content
+		case "status":
+			to = &p.status
+		case "output":
+			to = &p.output
+		case "data":
+			to = &p.data
+		case "results":
+			to = &p.results
+		case "delta":
+			to = &p.delta
+		case "content_block":
+			to = &p.block
+		case "item":
+			to = &p.item
+		case "response":
+			to = &p.response
+		case "message":
+			to = &p.message
+		}
+		if to != nil && *to == nil {
+			*to = v
+		}
+	}
+}
+
+// fails is Dialect.Fails of what was taken apart.
+func (p *parts) fails() bool {
+	return isString(p.kind, "error") || isString(p.kind, "response.failed") || says(p.fault)
+}
+
+func (r *Reading) readUsage(usage []byte) {
+	if len(usage) > 0 && usage[0] == '{' {
+		r.Usage.take(r.dialect, usage)
 	}
 }
 
@@ -204,42 +269,53 @@ var dataField, oneSpace = []byte("data:"), []byte(" ")
 
 // cutLine cuts a stream behind its first line, which ends as the lines of event streams may: by CRLF, LF or CR.
 func cutLine(stream []byte) (line, rest []byte) {
-	i := bytes.IndexAny(stream, "\r\n")
-	switch {
-	case i < 0:
-		return stream, nil
-	case stream[i] == '\r' && i+1 < len(stream) && stream[i+1] == '\n':
-		return stream[:i], stream[i+2:]
+	end := bytes.IndexByte(stream, '\n')
+	if end < 0 {
+		end = len(stream)
 	}
-	return stream[:i], stream[i+1:]
+	if i := bytes.IndexByte(stream[:end], '\r'); i >= 0 && i != end-1 || i >= 0 && end == len(stream) {
+		return stream[:i], stream[i+1:]
+	} else if i >= 0 {
+		return stream[:i], stream[end+1:]
+	}
+	return stream[:end], stream[min(end+1, len(stream)):]
 }
 
 func (r *Reading) readEvent(data []byte) {
-	d := r.dialect
-	switch {
-	case r.ended:
+	if r.ended {
 		r.doubt(OtherAnswer) // something behind the end
-		return
-	case d.Fails(data):
-		r.doubt(Failing)
 		return
 	}
 	event := object(data)
-	r.Usage.Read(d, data)
-	r.ended = d.Ends(data)
-	if event == nil && !r.ended {
-		r.doubt(OtherAnswer)
+	if event == nil {
+		if r.ended = r.dialect.Ends(data); !r.ended {
+			r.doubt(OtherAnswer)
+		}
+		return
 	}
-	switch d {
+	p := partsOf(event)
+	if p.fails() {
+		r.doubt(Failing)
+		return
+	}
+	r.readUsage(p.usage)
+	switch r.dialect {
 	case Chat, Completions:
-		r.readChoices(member(event, "choices"))
+		r.readChoices(p.choices)
 	case Messages:
-		r.stop(text(member(member(event, "delta"), "stop_reason")))
-		r.readItem(member(event, "content_block"))
+		r.ended = isString(p.kind, "message_stop")
+		if p.message != nil { // message_start
+			r.readUsage(member(p.message, "usage"))
+		}
+		r.stop(text(member(p.delta, "stop_reason")))
+		r.readItem(p.block)
 	case Responses:
-		r.readItem(member(event, "item"))
+		r.ended = isString(p.kind, "response.completed") || isString(p.kind, "response.incomplete")
+		r.readItem(p.item)
 		if r.ended {
-			r.readResponse(member(event, "response"))
+			response := partsOf(p.response)
+			r.readUsage(response.usage)
+			r.readResponse(&response)
 		}
 	}
 }
@@ -260,16 +336,29 @@ func (r *Reading) readChoices(choices []byte) {
 			case "finish_reason":
 				r.stop(text(v))
 			case "delta", "message":
-				r.Calls = r.Calls || says(member(v, "tool_calls")) || says(member(v, "function_call"))
+				r.readMessage(v)
 			}
 		}
 	}
 }
 
+// readMessage reads a message of a choice, or what a chunk adds to it.
+func (r *Reading) readMessage(message []byte) {
+	for w := walkOf(message); ; {
+		name, v, ok := w.next()
+		if !ok {
+			return
+		}
+		if string(name) == "tool_calls" || string(name) == "function_call" {
+			r.Calls = r.Calls || says(v)
+		}
+	}
+}
+
 // readResponse reads the response of Responses as it is at its end.
-func (r *Reading) readResponse(response []byte) {
-	r.finished = isString(member(response, "status"), "completed")
-	r.readItems(member(response, "output"))
+func (r *Reading) readResponse(response *parts) {
+	r.finished = isString(response.status, "completed")
+	r.readItems(response.output)
 }
 
 // readItems reads the parts of an answer.

@@ -164,3 +164,20 @@ func FuzzReadAnswer(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkReadAnswer(b *testing.B) {
+	whole := []byte(`{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("word ", 400) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":99}}`)
+	stream := []byte(strings.Repeat("data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"},\"finish_reason\":null}]}\n\n", 100) +
+		"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
+	for name, answer := range map[string][]byte{"whole": whole, "stream": stream} {
+		b.Run("answer="+name, func(b *testing.B) {
+			b.SetBytes(int64(len(answer)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if r := Chat.ReadAnswer(answer, name == "stream"); r.Doubt != NoDoubt {
+					b.Fatal(r.Doubt)
+				}
+			}
+		})
+	}
+}
