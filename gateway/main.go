@@ -58,7 +58,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		_, _ = stdout.Write(config.Schema())
 		return 0
 	}
-	in := config.Input{Environ: environ, File: f.config}
+	in := config.Input{Environ: environ, File: f.config, Keys: new(config.KeyReader)}
 	var sims simulators
 	if f.healthcheck {
 		return healthcheck(in, stderr)

@@ -92,7 +92,7 @@ func (r *reloader) keysFile() []string {
 // reloadKeys reads KEYS_FILE alone again: a fault in another file must not keep a key alive that was taken back.
 func (r *reloader) reloadKeys() {
 	s := r.settings.Load()
-	keys, warnings, err := config.ReadKeys(s.KeysFile, r.in.ReadFile)
+	keys, warnings, err := r.in.Keys.Read(s.KeysFile, r.in.ReadFile)
 	if err != nil {
 		r.refused(err)
 		return

@@ -42,7 +42,7 @@ func TestReloadKeys(t *testing.T) {
 	if err := os.WriteFile(gateway, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	in := config.Input{File: gateway, Environ: []string{"KEYS_FILE=" + path, "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false",
+	in := config.Input{File: gateway, Keys: new(config.KeyReader), Environ: []string{"KEYS_FILE=" + path, "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false",
 		"PY_SERVICE_URL=http://127.0.0.1:1", "NODE_SERVICE_URL=http://127.0.0.1:1"}}
 	s, _, err := config.Load(in)
 	if err != nil {

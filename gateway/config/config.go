@@ -342,6 +342,7 @@ type Input struct {
 	Environ  []string                          // as from os.Environ
 	File     string                            // path of the YAML file, or ""
 	ReadFile func(name string) ([]byte, error) // nil: os.ReadFile
+	Keys     *KeyReader                        // what reads KEYS_FILE and remembers it; nil: nothing is remembered
 	Demo     map[string]string                 // defaults that -demo replaces, by variable name
 }
 

@@ -74,31 +74,35 @@ const (
 
 // ReadKeys reads KEYS_FILE. It returns what is odd as warnings, and everything that is wrong as *Faults.
 func ReadKeys(name string, read func(name string) ([]byte, error)) (*Keys, []string, error) {
+	return new(KeyReader).Read(name, read)
+}
+
+func newKeyDraft(name string, read func(name string) ([]byte, error)) *draft {
 	d := &draft{settings: &Settings{given: given{values: map[string]value{}}}, read: read}
 	if d.read == nil {
 		d.read = os.ReadFile
 		d.warnOpen(name)
 	}
+	return d
+}
+
+func (d *draft) readKeyFile(name string) ([]byte, error) {
 	text, err := d.read(name)
 	if why := (*fs.PathError)(nil); errors.As(err, &why) {
 		err = why.Err // without the path a second time
 	}
 	if err != nil {
-		return nil, nil, &Faults{List: []string{fmt.Sprintf("KEYS_FILE: cannot read %q: %v", name, err)}}
+		return nil, &Faults{List: []string{fmt.Sprintf("KEYS_FILE: cannot read %q: %v", name, err)}}
 	}
-	keys := d.parseKeys(name, text)
-	if len(d.faults) > 0 {
-		return nil, nil, &Faults{List: d.faults}
-	}
-	return keys, d.warnings, nil
+	return text, nil
 }
 
 // readKeys reads the file of keys, if one is named.
-func (d *draft) readKeys(read func(name string) ([]byte, error)) {
+func (d *draft) readKeys(in Input) {
 	if d.settings.KeysFile == "" {
 		return
 	}
-	keys, warnings, err := ReadKeys(d.settings.KeysFile, read)
+	keys, warnings, err := in.Keys.Read(d.settings.KeysFile, in.ReadFile)
 	if faults := (*Faults)(nil); errors.As(err, &faults) {
 		d.faults = append(d.faults, faults.List...)
 	}

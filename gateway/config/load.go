@@ -75,7 +75,7 @@ func Load(in Input) (*Settings, []string, error) {
 	d.check()
 	d.checkTLS(in.ReadFile)
 	d.checkRedis(in.ReadFile)
-	d.readKeys(in.ReadFile)
+	d.readKeys(in)
 	if len(d.faults) > 0 {
 		return nil, nil, &Faults{List: d.faults}
 	}
