@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh [guidellm | aiperf ...]: install load generators that others have made and run each against the gateway, with the checks
-# they make by default. Both without arguments. The exit code is 0 when every request of each was answered.
+# they make by default. Both without arguments. The exit code is 0 when no request of either failed.
 #
 #   BASE_URL     the gateway to load; without it, one is built and started with simulated engines
 #   MODEL        whom to ask; without it guidellm takes the first that is listed, as it does, and aiperf, which must be told, sim-llm

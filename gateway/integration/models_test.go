@@ -3,7 +3,9 @@
 package integration
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -73,4 +75,26 @@ func does(t *testing.T, c command, want string) {
 	if err := json.Unmarshal([]byte(r.stdout), &did); err != nil || r.code != 0 || strings.Join(did, " ") != want {
 		t.Errorf("code %d, did %q, want %q, %v\n%s%s", r.code, did, want, err, r.stdout, r.stderr)
 	}
+}
+
+// What SDKs see of keys: who may ask, for what, and how often.
+func TestSDKsWithKeys(t *testing.T) {
+	t.Parallel()
+	b := python.start(t, 0, "INFER_LATENCY_MS=0", "TOKEN_LATENCY_MS=0", "MODELS=small,large")
+	var keys strings.Builder
+	keys.WriteString("keys:\n")
+	for id, more := range map[string]string{"all": "", "small": "models: [small]", "slow": "limits: {rps: 0.5, burst: 1}", "over": "expires: 2020-01-01"} {
+		fmt.Fprintf(&keys, "  - {id: %s, sha256: [%x], %s}\n", id, sha256.Sum256([]byte("sk-"+id)), more)
+	}
+	g := startGateway(t, options{env: []string{"KEYS_FILE=" + writeFile(t, keys.String())}, file: `
+pools:
+  p: {upstreams: [{url: "` + b.url + `"}], ` + probeOften + `}
+models: [{name: small, pool: p}, {name: large, pool: p}]
+`})
+	g.awaitReady(t)
+	script, err := filepath.Abs("testdata/sdk_keys.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	does(t, command{name: "sdk_keys.py", path: pythonPath(t), args: []string{script, g.url}}, "opens lists unauthorized forbidden limited")
 }
