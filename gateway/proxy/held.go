@@ -41,6 +41,14 @@ func (x *Exchange) AppendHeld(dst []byte) []byte {
 // TargetFields are the lines for a response from the target that answered.
 func (x *Exchange) TargetFields() []byte { return x.target().Fields }
 
+// ModelAsked is what the last target that was asked calls the model; nil: there was none.
+func (x *Exchange) ModelAsked() []byte {
+	if len(x.Targets) == 0 {
+		return nil
+	}
+	return x.target().Model
+}
+
 // OtherModel tells whether the target that answered has another model than the first one.
 func (x *Exchange) OtherModel() bool {
 	return !bytes.Equal(x.target().Model, x.Targets[0].Model)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"aigateway/gateway/caching"
+	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
@@ -86,7 +87,7 @@ func (x *exchange) reset() {
 	x.cached.Reset()
 	x.worked = 0
 	x.account, x.charge = nil, nil
-	x.observed = observation{}
+	x.observed.reset()
 	x.asked.reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None
 	x.tenant = tenant{}
@@ -106,4 +107,13 @@ type observation struct {
 	stream     bool // its reply is an event stream
 	events     telemetry.Events
 	generation telemetry.Generation
+	dialect    inference.Dialect // of the reply, if it is a stream of one
+	content    firstContent
+}
+
+// reset readies o for another request; it keeps its memory.
+func (o *observation) reset() {
+	content := o.content
+	content.reset()
+	*o = observation{content: content}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
@@ -101,7 +102,11 @@ func (t *tap) Response(h *wire.ResponseHead) (body bool) {
 		x.gateway.metrics.BeginStream()
 	}
 	if x.route.openAI {
-		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(pathOf(x.head.Target)), x.began)
+		path := pathOf(x.head.Target)
+		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(path), x.began, x.modelName())
+		if s.stream {
+			s.dialect = inference.DialectOf(path)
+		}
 	}
 	return s.stream || s.generation.Active()
 }
@@ -112,9 +117,20 @@ func (t *tap) Body(piece []byte) {
 	if s.stream {
 		s.events.Pass(piece)
 	}
-	if s.generation.Active() {
-		t.gateway.genAI.Pass(&s.generation, piece, wire.Now())
+	if s.dialect.Streams() && !s.content.over {
+		s.content.pass(s.dialect, piece, wire.Now())
 	}
+	if s.generation.Active() {
+		t.gateway.genAI.Pass(&s.generation, piece)
+	}
+}
+
+// modelName is the model of the settings that the request is for, by its own name; "": none that is known.
+func (x *exchange) modelName() string {
+	if x.asked == nil || x.asked.found.Model == nil {
+		return ""
+	}
+	return x.asked.found.Model.Name
 }
 
 // observeEnd is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
@@ -128,10 +144,12 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 	if code >= 400 || x.fault != proxy.None {
 		how = telemetry.Failed
 	}
-	g.genAI.End(&s.generation, how, now)
+	ended := telemetry.Ended{How: how, At: now, First: s.content.at}
+	g.genAI.End(&s.generation, &ended)
 	if g.access.Wants(x.plan.settings.LogLevel, code, x.fault.String()) {
 		a := g.accessOf(x, code)
 		a.Total, a.Gateway = total, own
+		a.TokensIn, a.TokensOut = ended.Input, ended.Output
 		g.access.Log(&a)
 	}
 	if s.sampled {
@@ -151,8 +169,15 @@ func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	if k := x.tenant.Key; k != nil {
 		a.Key = k.ID
 	}
-	if u := x.cached.Forward.Upstream; u != nil {
-		a.Pool, a.URL = u.Pool, u.URL
+	f := x.cached.Forward
+	if a.Attempts = f.Attempts; f.Upstream != nil {
+		a.Pool, a.URL = f.Upstream.Pool, f.Upstream.URL
+	}
+	if a.Model = x.modelName(); a.Model != "" && f.Upstream != nil {
+		a.UpstreamModel = f.ModelAsked()
+	}
+	if at := x.observed.content.at; at > 0 {
+		a.FirstContent = at - x.began
 	}
 	return a
 }

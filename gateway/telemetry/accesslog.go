@@ -32,6 +32,13 @@ type Access struct {
 	Cache string // what the cache did; "" if it had no part
 	Limit string // what the limiter said; "" if the request is not limited
 	Fault string // why there is no whole answer; "" if there is
+
+	Model         string        // of the settings, that was asked for; "": none
+	UpstreamModel []byte        // what it is called where the answer comes from; empty: as here
+	Attempts      int           // at upstreams
+	FirstContent  time.Duration // from the first byte of the request to the first content of a stream; 0: there was none
+	TokensIn      int64         // by the usage that the answer tells
+	TokensOut     int64
 }
 
 // failed tells whether the line is one that sampling must not lose.
@@ -155,5 +162,27 @@ func appendAccess(b []byte, a *Access, second string) []byte {
 	if a.Fault != "" {
 		b = appendString(append(b, `,"fault":`...), a.Fault)
 	}
+	b = appendGeneration(b, a)
 	return append(b, "}\n"...)
+}
+
+// appendGeneration appends what only a request to a model has.
+func appendGeneration(b []byte, a *Access) []byte {
+	if a.Model != "" {
+		b = appendString(append(b, `,"model":`...), a.Model)
+	}
+	if len(a.UpstreamModel) > 0 {
+		b = appendString(append(b, `,"upstream_model":`...), a.UpstreamModel)
+	}
+	if a.TokensIn > 0 || a.TokensOut > 0 {
+		b = strconv.AppendInt(append(b, `,"tokens_in":`...), a.TokensIn, 10)
+		b = strconv.AppendInt(append(b, `,"tokens_out":`...), a.TokensOut, 10)
+	}
+	if a.FirstContent > 0 {
+		b = appendSeconds(append(b, `,"ttft":`...), a.FirstContent)
+	}
+	if a.Attempts > 1 {
+		b = strconv.AppendInt(append(b, `,"attempts":`...), int64(a.Attempts), 10)
+	}
+	return b
 }

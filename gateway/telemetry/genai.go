@@ -89,7 +89,7 @@ func (m *Metrics) addGenAI(models []string) {
 	g.readers.New = func() any { return new(answerReader) }
 	g.usage = m.histograms("gen_ai_client_token_usage", "Tokens of a request, by the usage that its answer tells.")
 	g.whole = m.histograms("gen_ai_server_request_duration", "Seconds from a request for a generation to the end of its answer.")
-	g.first = m.histograms("gen_ai_server_time_to_first_token", "Seconds from a request to the first bytes of its answer's event stream.")
+	g.first = m.histograms("gen_ai_server_time_to_first_token", "Seconds from a request to the first content of its answer's event stream.")
 	g.perToken = m.histograms("gen_ai_server_time_per_output_token", "Seconds for each token of an event stream after the first.")
 	for _, f := range g.families() {
 		f.sparse = true
@@ -190,14 +190,14 @@ func (m *Metrics) GenAI() *GenAI {
 type Generation struct {
 	operation Operation
 	began     time.Duration
-	first     time.Duration // when the first piece of an event stream came
+	model     string // by which it is counted; "": the one that the answer says
 	reader    *answerReader
 }
 
-// Begin readies t for the answer to a request that began then. With NoOperation nothing will be counted.
-func (g *GenAI) Begin(t *Generation, o Operation, began time.Duration) {
+// Begin readies t for the answer to a request for a model that began then. With NoOperation nothing will be counted.
+func (g *GenAI) Begin(t *Generation, o Operation, began time.Duration, model string) {
 	if g != nil && o != NoOperation {
-		t.operation, t.began = o, began
+		t.operation, t.began, t.model = o, began, model
 		g.active.Add(1)
 	}
 }
@@ -206,12 +206,12 @@ func (g *GenAI) Begin(t *Generation, o Operation, began time.Duration) {
 func (t *Generation) Active() bool { return t.operation != NoOperation }
 
 // Pass reads a piece of the answer's body. The piece is borrowed.
-func (g *GenAI) Pass(t *Generation, piece []byte, now time.Duration) {
+func (g *GenAI) Pass(t *Generation, piece []byte) {
 	if !t.Active() || len(piece) == 0 {
 		return
 	}
 	if t.reader == nil {
-		t.reader, t.first = g.readers.Get().(*answerReader), now
+		t.reader = g.readers.Get().(*answerReader)
 		t.reader.reset()
 	}
 	t.reader.pass(piece)
@@ -227,37 +227,56 @@ const (
 	Failed                    // with a status of 400 and above, or before its end
 )
 
-// End counts the generation, which has ended now.
-func (g *GenAI) End(t *Generation, how Ending, now time.Duration) {
+// Ended is how and when a generation ended, and what it cost.
+type Ended struct {
+	How   Ending
+	At    time.Duration // as the times of Begin
+	First time.Duration // when the first content of a stream came; 0: it had none
+
+	Input, Output int64 // tokens, set by End; told: the answer says so
+	told          bool
+}
+
+// End counts the generation, which has ended.
+func (g *GenAI) End(t *Generation, e *Ended) {
 	if !t.Active() {
 		return
 	}
 	g.active.Add(-1)
-	of, input, output, told := g.other, int64(0), int64(0), false
+	of := g.other
+	if t.model != "" {
+		of = g.seriesOf([]byte(t.model))
+	}
 	if r := t.reader; r != nil {
-		input, output, told = r.usage.tokens()
-		of = g.seriesOf(r.model[:r.modelLen])
+		e.Input, e.Output, e.told = r.usage.tokens()
+		if t.model == "" {
+			of = g.seriesOf(r.model[:r.modelLen])
+		}
 		g.readers.Put(r)
 	}
-	s := &of.by[t.operation]
-	if how == Failed {
-		s.failed.observe(now - t.began)
-	} else {
-		s.whole.observe(now - t.began)
-	}
-	if told {
-		s.input.observe(time.Duration(input))
-		if t.operation != Embeddings {
-			s.output.observe(time.Duration(output))
-		}
-	}
-	if how == WholeStream && t.first > 0 {
-		s.first.observe(t.first - t.began)
-		if output > 1 {
-			s.perToken.observe((now - t.first) / time.Duration(output-1))
-		}
-	}
+	of.by[t.operation].count(t, e)
 	*t = Generation{}
+}
+
+// count counts a generation that has ended.
+func (s *generationSeries) count(t *Generation, e *Ended) {
+	if e.How == Failed {
+		s.failed.observe(e.At - t.began)
+	} else {
+		s.whole.observe(e.At - t.began)
+	}
+	if e.told {
+		s.input.observe(time.Duration(e.Input))
+		if t.operation != Embeddings {
+			s.output.observe(time.Duration(e.Output))
+		}
+	}
+	if e.How == WholeStream && e.First > 0 {
+		s.first.observe(e.First - t.began)
+		if e.Output > 1 {
+			s.perToken.observe((e.At - e.First) / time.Duration(e.Output-1))
+		}
+	}
 }
 
 // snapshot adds the series up, over operations, and the times over models.

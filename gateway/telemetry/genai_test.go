@@ -28,17 +28,16 @@ func TestOperationOf(t *testing.T) {
 	f("", NoOperation)
 }
 
-// generate passes an answer in pieces of the given size, that end a second apart from the first.
+// generate passes an answer in pieces of the given size. Its first content comes after a second.
 func generate(g *GenAI, op Operation, body string, size int, how Ending) {
 	var gen Generation
-	g.Begin(&gen, op, 10*time.Second)
-	now := 11 * time.Second
+	g.Begin(&gen, op, 10*time.Second, "")
 	for len(body) > 0 {
 		n := min(size, len(body))
-		g.Pass(&gen, []byte(body[:n]), now)
-		body, now = body[n:], 12*time.Second
+		g.Pass(&gen, []byte(body[:n]))
+		body = body[n:]
 	}
-	g.End(&gen, how, 15*time.Second)
+	g.End(&gen, &Ended{How: how, At: 15 * time.Second, First: 11 * time.Second})
 }
 
 // However an answer is cut into pieces, and however long it is, its usage is found, and its model.
@@ -116,12 +115,12 @@ func TestAllocGenerations(t *testing.T) {
 	if allocs := testing.AllocsPerRun(1000, func() {
 		var e Events
 		m.BeginStream()
-		g.Begin(&gen, OperationOf([]byte("/v1/chat/completions")), 0)
+		g.Begin(&gen, OperationOf([]byte("/v1/chat/completions")), 0, "")
 		for range 50 {
 			e.Pass(piece)
-			g.Pass(&gen, piece, 1)
+			g.Pass(&gen, piece)
 		}
-		g.End(&gen, WholeStream, 2)
+		g.End(&gen, &Ended{How: WholeStream, At: 2, First: 1})
 		m.EndStream(2, e.N)
 	}); allocs >= 1 { // the collector may empty the pool of readers
 		t.Errorf("%v allocations", allocs)

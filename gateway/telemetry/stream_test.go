@@ -50,7 +50,7 @@ func TestStreams(t *testing.T) {
 	off.BeginStream()
 	off.EndStream(1, 1)
 	var gen Generation
-	off.GenAI().Begin(&gen, Chat, 1)
-	off.GenAI().Pass(&gen, []byte("x"), 1)
-	off.GenAI().End(&gen, Failed, 1)
+	off.GenAI().Begin(&gen, Chat, 1, "")
+	off.GenAI().Pass(&gen, []byte("x"))
+	off.GenAI().End(&gen, &Ended{How: Failed, At: 1, First: 1})
 }

@@ -215,13 +215,13 @@ func BenchmarkPass(b *testing.B) {
 			for b.Loop() {
 				var gen Generation
 				var e Events
-				g.Begin(&gen, Chat, 0)
+				g.Begin(&gen, Chat, 0, "")
 				for range 20 {
 					e.Pass(piece)
-					g.Pass(&gen, piece, 1)
+					g.Pass(&gen, piece)
 				}
-				g.Pass(&gen, last, 2)
-				g.End(&gen, WholeStream, 3)
+				g.Pass(&gen, last)
+				g.End(&gen, &Ended{How: WholeStream, At: 3, First: 1})
 			}
 		})
 	}
@@ -237,11 +237,11 @@ func BenchmarkPass(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var gen Generation
-				g.Begin(&gen, Chat, 0)
+				g.Begin(&gen, Chat, 0, "")
 				for at := 0; at < len(body); at += 16 << 10 {
-					g.Pass(&gen, body[at:min(at+16<<10, len(body))], 1)
+					g.Pass(&gen, body[at:min(at+16<<10, len(body))])
 				}
-				g.End(&gen, Whole, 3)
+				g.End(&gen, &Ended{How: Whole, At: 3, First: 1})
 			}
 		})
 	}
