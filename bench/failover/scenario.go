@@ -186,7 +186,8 @@ const maxProbes = 4
 func (b *bed) flap() (verdict, string) {
 	up, down := whole(0), script(func(g *generation) bool { return g.fail(503, "", "down") })
 	began := time.Now()
-	served, probes, was, hits := 0, [2]int64{}, -1, int64(0)
+	served, was := 0, -1
+	var probes [2][]string // when, in seconds of the outage
 	for i := range b.timing.calls {
 		time.Sleep(time.Until(began.Add(time.Duration(i) * 3 * b.outage / time.Duration(b.timing.calls))))
 		phase := min(2, int(time.Since(began)/b.outage))
@@ -198,16 +199,18 @@ func (b *bed) flap() (verdict, string) {
 			b.first.script.Store(&s)
 			was = phase
 		}
-		hits = b.first.hits.Load()
+		hits, at := b.first.hits.Load(), time.Since(began)
 		if r := b.call("small", b.most()); r.whole() {
 			served++
 		}
-		if phase != 1 {
-			probes[phase/2] += b.first.hits.Load() - hits
+		for range b.first.hits.Load() - hits {
+			if phase != 1 {
+				probes[phase/2] = append(probes[phase/2], fmt.Sprintf("%.1f", (at-time.Duration(phase)*b.outage).Seconds()))
+			}
 		}
 	}
-	note := fmt.Sprintf("%d of %d served, probes %d and %d", served, b.timing.calls, probes[0], probes[1])
-	if served < b.timing.calls || max(probes[0], probes[1]) > maxProbes {
+	note := fmt.Sprintf("%d of %d served, probes after %s s and %s s", served, b.timing.calls, strings.Join(probes[0], ", "), strings.Join(probes[1], ", "))
+	if served < b.timing.calls || max(len(probes[0]), len(probes[1])) > maxProbes {
 		return fail, note
 	}
 	return pass, note
