@@ -254,7 +254,7 @@ func fixed(d time.Duration) func(*rand.Rand, int64) time.Duration {
 
 // A floods with a hundred times what B asks for, which waits until whoever has a place is done with it: where there is one place, and
 // times are exponential, that is 4.6 of them in one case of a hundred, with any queue.
-func TestFloodWaitsForItself(t *testing.T) {
+func TestAdmissionFloods(t *testing.T) {
 	for _, places := range []int{1, 8} {
 		for name, service := range map[string]func(*rand.Rand, int64) time.Duration{"fixed": fixed(time.Second), "exponential": exponential(time.Second)} {
 			b := 0.05 * float64(places)
@@ -282,7 +282,7 @@ func jain(of []float64) float64 {
 	return sum * sum / (float64(len(of)) * squares)
 }
 
-func TestSharesAreFair(t *testing.T) {
+func TestAdmissionShares(t *testing.T) {
 	f := func(name string, weights []float64, cost func(r *rand.Rand) int64) {
 		t.Helper()
 		a := &admission{places: 8, service: func(r *rand.Rand, cost int64) time.Duration {
@@ -317,7 +317,7 @@ func TestSharesAreFair(t *testing.T) {
 }
 
 // Urgent requests come faster than they can be served, for hours.
-func TestNoClassWaitsBeyondTheBound(t *testing.T) {
+func TestAdmissionClasses(t *testing.T) {
 	urgent := &crowd{weight: 1, class: ClassInteractive, rate: always(9.6), most: 9.6}
 	usual := &crowd{weight: 1, class: ClassDefault, rate: always(0.4), most: 0.4}
 	batch := &crowd{weight: 1, class: ClassBatch, rate: always(0.4), most: 0.4}
@@ -339,7 +339,7 @@ func TestNoClassWaitsBeyondTheBound(t *testing.T) {
 }
 
 // Load comes in waves, and clients have very different patience.
-func TestDeadlines(t *testing.T) {
+func TestAdmissionDeadlines(t *testing.T) {
 	waves := func(high, low float64) func(float64) float64 {
 		return func(at float64) float64 {
 			if math.Mod(at, 60) < 20 {
@@ -393,7 +393,7 @@ func TestDeadlines(t *testing.T) {
 
 // Where all are of the same patience, and too many all the time, the queue is always as long as they bear: each of them is on the edge,
 // and nobody can know whether he would have his turn. But no place is idle, and who goes without mostly knows at once.
-func TestDeadlinesOnTheEdge(t *testing.T) {
+func TestAdmissionDeadlinesOnTheEdge(t *testing.T) {
 	c := &crowd{weight: 1, rate: always(40), most: 40, patience: func(*rand.Rand) time.Duration { return 5 * time.Second }}
 	a := &admission{places: 16, service: exponential(500 * time.Millisecond), crowds: []*crowd{c}}
 	a.run(5000, 30*time.Second, 30*time.Minute)
