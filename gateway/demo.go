@@ -98,14 +98,18 @@ func welcome(s *config.Settings, port int, engines []finding) string {
 			model = f.models[0]
 		}
 	}
+	ask, key := "curl ", ""
+	if s.Keys != nil {
+		ask, key = `curl -H "x-api-key: $KEY" `, "Who asks needs a key of KEYS_FILE: export KEY=sk-…\n\n  "
+	}
 	taken := ""
 	if port != s.Port {
 		taken = fmt.Sprintf(" (port %d is taken; PORT sets another)", s.Port)
 	}
-	return strings.NewReplacer("http:", scheme+":", "PORTTAKEN", strconv.Itoa(port)+taken, "PORT", strconv.Itoa(port), "LIMITS", limits, "BACKENDS", backends, "MODEL", model).Replace(`
+	return strings.NewReplacer("http:", scheme+":", "PORTTAKEN", strconv.Itoa(port)+taken, "PORT", strconv.Itoa(port), "LIMITS", limits, "BACKENDS", backends, "MODEL", model, "KEY", key, "curl ", ask).Replace(`
 aigateway is listening on http://localhost:PORTTAKEN, BACKENDS
 
-  curl http://localhost:PORT/healthz
+  KEYcurl http://localhost:PORT/healthz
   curl -d '{"prompt":"hello"}' http://localhost:PORT/infer/python
   curl 'http://localhost:PORT/infer?prompt=hello'
   curl http://localhost:PORT/v1/models

@@ -46,3 +46,20 @@ func TestKeygen(t *testing.T) {
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+// Where keys are needed, the commands of the welcome show one.
+func TestWelcomeWithKeys(t *testing.T) {
+	s, _, err := config.Load(config.Input{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keyed := range []bool{false, true} {
+		if keyed {
+			s = s.WithKeys(&config.Keys{})
+		}
+		said := welcome(s, s.Port, nil)
+		if n := strings.Count(said, `curl -H "x-api-key: $KEY" `); keyed != (n == strings.Count(said, "curl ") && n > 3) || keyed != strings.Contains(said, "export KEY=") {
+			t.Errorf("keys: %v\n%s", keyed, said)
+		}
+	}
+}
