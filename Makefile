@@ -117,6 +117,9 @@ k6-mixed: ## 80 % GET of prompts that repeat as they do in life (Zipf), 20 % POS
 k6-stream: ## streamed chat completions
 	@scripts/k6.sh $@
 
+k6-generations: ## chat completions that repeat, whole and streamed
+	@scripts/k6.sh $@
+
 k6-spike: ## bursts of 200 to 250 posts a second
 	@scripts/k6.sh $@
 
@@ -133,6 +136,9 @@ perf\:redis: ## the same with memory in front of Redis
 	@scripts/perf.sh $@
 
 perf\:report: ## the three compared: PerfReport_CacheV1.md, PerfReport_v2.md, JSON, CSV and a chart in bench/reports
+	@scripts/perf.sh $@
+
+perf\:generations: ## chat completions without a cache for generations and with it: Perf_Generations.md, JSON and a chart
 	@scripts/perf.sh $@
 
 perf\:all: ## the three runs, four minutes, and the report
@@ -209,6 +215,6 @@ help:
 
 .PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
         test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install load failover \
-        k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-spike k6-soak \
-        perf\:baseline perf\:cached perf\:redis perf\:report perf\:all \
+        k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
+        perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

@@ -52,6 +52,10 @@ if [ -z "${BASE_URL:-}" ]; then
 		;;
 	*) die "K6_BACKENDS=$backends: want real or demo" ;;
 	esac
+	if [ "$profile" = generations ]; then
+		gateway_config=$stack_logs/generations.yaml
+		echo 'routes: [{path: "/v1/*", pool: llm, cache: {post: true, ttl: 10m}}]' >"$gateway_config"
+	fi
 	start_gateway "${limits[@]}" "${services[@]}"
 	export BASE_URL=$gateway
 	if [ "$profile" = ratelimit ]; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # perf.sh baseline|cached|redis|report|all: the profile mixed with the cache off, in memory, and in Redis.
+# perf.sh generations: the profile generations without a cache for models' answers and with it.
 #
 # Each run has a gateway, a FastAPI service and, if asked for, a Redis of its own, started for it and empty. Raw results are
 # bench/reports/perf/<none|memory|redis>.json; `report` writes what is made of them into bench/reports. RATE, DURATION, SEED
@@ -45,6 +46,22 @@ run_redis() {
 	redis=
 }
 
+# generate MODE: one run of the profile generations, recorded as $raw/generations-MODE.json.
+generate() {
+	local code=0 notes=$PWD/.bin/log/perf-generations
+	echo "== perf generations, $1: starting a gateway and FastAPI"
+	mkdir -p "$notes"
+	gateway_config=$notes/gateway.yaml
+	printf 'routes: [{path: "/v1/*", pool: llm, cache: %s}]\n' "$2" >"$gateway_config"
+	start_python
+	start_gateway GLOBAL_RPS=1000000 GLOBAL_BURST=1000000 CLIENT_RPS=1000000 CLIENT_BURST=1000000 LLM_SERVICE_URL="$python"
+	follow env BASE_URL="$gateway" K6_SUMMARY_OUT="$raw/generations-$1.json" EXPECT_CACHE="$3" scripts/k6.sh generations || code=$?
+	[ $code = 0 ] || [ $code = 99 ] || exit $code
+	stop_all
+	gateway_config=
+	[ $code = 0 ] || missed=$code
+}
+
 report() { python3 scripts/perf_report.py "$1" "$raw" bench/reports; }
 
 "${MAKE:-make}" -s build
@@ -62,6 +79,11 @@ all)
 	run_redis
 	report report
 	;;
-*) die "usage: scripts/perf.sh baseline|cached|redis|report|all" ;;
+generations)
+	generate without '{enabled: false}' no
+	generate with '{post: true, ttl: 10m}' yes
+	python3 scripts/generations_report.py "$raw/generations-without.json" "$raw/generations-with.json" bench/reports
+	;;
+*) die "usage: scripts/perf.sh baseline|cached|redis|report|all|generations" ;;
 esac
 exit $missed

@@ -1,7 +1,8 @@
 # stack.sh, sourced: start and end what a load test needs. Every process is this shell's own and is ended by its id, the last
 # one first, when the shell ends. Logs are in .bin/log/stack-<name>.log. The caller runs under set -euo pipefail, at the root.
 #
-#   start_gateway [NAME=VALUE ...]   sets gateway (URL) and gateway_pid; what the settings do not name is simulated in the process
+#   start_gateway [NAME=VALUE ...]   sets gateway (URL) and gateway_pid; what the settings do not name is simulated in the process.
+#                                    gateway_config is its configuration file, if there is one
 #   start_python                     sets python (URL): the real FastAPI service
 #   start_node                       sets node (URL): the real Express service
 #   start_redis                      sets redis (host:port): an empty Redis that writes nothing to disk
@@ -73,7 +74,7 @@ free_port() {
 start_gateway() {
 	[ -x .bin/gateway ] || die ".bin/gateway is missing: make build"
 	free_port
-	spawn gateway env PORT="$port" "$@" .bin/gateway -demo
+	spawn gateway env PORT="$port" "$@" .bin/gateway -demo ${gateway_config:+-config "$gateway_config"}
 	gateway=http://127.0.0.1:$port
 	gateway_pid=$spawned
 	eventually gateway "$gateway_pid" curl -fsS -o "$stack_logs/stack-ready" "$gateway/readyz"
