@@ -87,6 +87,12 @@ func TestAllocExchange(t *testing.T) {
 	f("no such model", ask("p", 100), "HTTP/1.1 200 OK\r\n\r\nfound\"}}\n")
 	file = ""
 
+	// With a stream that is held back to its first content.
+	file = "pools: {llm: {discover: false, fallback: python, timeouts: {first_token: 30s, inter_token: 30s}}}"
+	words := sseHead + chunk(role) + chunk(word("a")) + chunk(word("b")) + chunk(done) + "0\r\n\r\n"
+	f("first content", generate("x"), words)
+	file = ""
+
 	// With keys, whose models are looked at; and where the key is not one.
 	keys = keyFile("x", "y , models: [m*]")
 	withY := strings.NewReplacer("Bearer x", "Bearer y", strings.Repeat("x", 200), `{"messages":"`+strings.Repeat("x", 200-27)+`","model":"m"}`)
