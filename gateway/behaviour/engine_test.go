@@ -229,7 +229,7 @@ func TestHostilePages(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, "vllm:")
 		},
-		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/metrics?again", 302) },
+		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/metrics?again", http.StatusFound) },
 		"broken":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"absurd": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "vllm:num_requests_running NaN\nvllm:num_requests_waiting -1\nvllm:kv_cache_usage_perc 1e9\n")

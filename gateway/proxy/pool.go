@@ -221,14 +221,6 @@ func (p *Pool) countHealthy() (n int) {
 	return n
 }
 
-// served is how many requests the pool's upstreams have been through with, since the gateway began.
-func (p *Pool) served() (n int64) {
-	for _, u := range p.Upstreams {
-		n += u.served.Load()
-	}
-	return n
-}
-
 // untilReopen is how long it takes until the first open breaker of the pool lets something through again.
 func (p *Pool) untilReopen(now time.Duration) time.Duration {
 	wait := time.Duration(0)

@@ -272,15 +272,6 @@ func (r *picker) all() (sum int64) {
 	return sum
 }
 
-// lessBusyUnvetoed is the less busy of two candidates, and of two more if its engine takes no more.
-func (r *picker) lessBusyUnvetoed() *candidate {
-	s := r.lessBusyOfTwo()
-	if s.told.Load().vetoes(s.inflight.Load()) {
-		s = r.lessBusyOfTwo()
-	}
-	return s
-}
-
 const (
 	spareGuess = 1 // is spareLoad for an upstream that nothing speaks for but a hash
 	guesses    = 6 // how many winners are looked at, one after the other
