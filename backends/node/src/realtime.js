@@ -90,17 +90,30 @@ class Session {
    */
   async run(head) {
     /** @type {Promise<void>} */
-    let answered = this.#say('session.created', { session: this.#session() });
+    let answered = this.#endOnFault(this.#say('session.created', { session: this.#session() }));
     let waiting = 0;
     for await (const text of texts(this.#socket, head)) {
       waiting += 1;
-      const before = answered;
-      answered = before.then(() => this.#hearEvent(text)).finally(() => (waiting -= 1));
-      answered.catch(() => {}); // A client that has left is nobody's fault.
-      if (waiting >= MOST_WAITING) await answered.catch(() => {});
+      answered = answered.then(() => this.#endOnFault(this.#hearEvent(text)));
+      answered = answered.finally(() => (waiting -= 1));
+      if (waiting >= MOST_WAITING) await answered;
     }
     this.#left.abort(new ClientGone());
     this.#socket.end();
+  }
+
+  /**
+   * Whatever goes wrong, which may be that the client has left, ends the session.
+   *
+   * @param {Promise<void>} work
+   * @returns {Promise<void>} never rejected
+   */
+  async #endOnFault(work) {
+    try {
+      await work;
+    } catch {
+      this.#socket.destroy();
+    }
   }
 
   #session() {

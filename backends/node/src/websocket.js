@@ -8,6 +8,7 @@ const TEXT = 0x1;
 const CLOSE = 0x8;
 const PING = 0x9;
 const PONG = 0xa;
+const MOST_PARTS = 1024;
 const LONGEST_CONTROL = 125; // RFC 6455 §5.5
 
 /** Why a connection ends: a status of RFC 6455 §7.4.1. */
@@ -85,6 +86,7 @@ class Frames {
   /** @type {Buffer[]} */
   #parts = [];
   #size = 0;
+  #begun = false;
 
   /**
    * @param {Buffer} bytes
@@ -97,11 +99,13 @@ class Frames {
         yield one;
         continue;
       }
-      const begun = this.#parts.length > 0;
-      if ((one.code === TEXT && begun) || (one.code === 0 && !begun)) throw new Closing(1002);
+      if ((one.code === TEXT) === this.#begun && one.code <= TEXT) throw new Closing(1002);
       if (one.code > TEXT) throw new Closing(1003);
+      this.#begun = !one.last;
       this.#parts.push(one.payload);
       this.#size += one.payload.length;
+      // Fragments may be a byte long, or empty.
+      if (this.#parts.length === MOST_PARTS) this.#parts = [Buffer.concat(this.#parts)];
       if (!one.last) continue;
       yield { code: TEXT, payload: Buffer.concat(this.#parts) };
       this.#parts = [];

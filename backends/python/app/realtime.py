@@ -14,9 +14,9 @@ from app.chat import message_text
 from app.members import echo, invalid, max_tokens, member, read_object, split
 from app.reply import ApiError, encode, refusal
 from app.service import Service
+from app.work import ClientGone
 
 _MOST_WAITING = 16  # Messages that are read ahead.
-_GONE = WebSocketDisconnect, RuntimeError  # What sending raises, the latter after our close.
 _BAD_DATA = 1003  # RFC 6455 §7.4.1
 
 
@@ -67,7 +67,7 @@ class _Session:
             await messages.put(message["text"])
 
     async def work(self, messages: asyncio.Queue[str]) -> None:
-        with suppress(*_GONE):  # It is read's to see that the client has left.
+        with suppress(ClientGone):  # It is read's to see that the client has left.
             await self.say("session.created", session=self.describe())
             while True:
                 await self.hear_event(await messages.get())
@@ -87,7 +87,10 @@ class _Session:
     async def say(self, kind: str, **members: Any) -> None:
         self.sent += 1
         event = {"type": kind, "event_id": f"event_{self.sent}", **members}
-        await self.socket.send_text(encode(event).decode())
+        try:
+            await self.socket.send_text(encode(event).decode())
+        except (WebSocketDisconnect, RuntimeError):  # The latter after our close.
+            raise ClientGone from None
 
     def describe(self) -> dict[str, Any]:
         about = {"type": "realtime", "object": "realtime.session", "id": f"sess_{id(self):x}"}
