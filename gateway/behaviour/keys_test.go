@@ -219,6 +219,9 @@ routes: [{path: "/v1/*", pool: bare}, {path: "/own/*", pool: own}, {path: "/plai
 	if got := m.Field("WWW-Authenticate"); got != `Bearer realm="aigateway", error="invalid_token"` {
 		t.Errorf("WWW-Authenticate: %q", got)
 	}
+	if m := g.Do("POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); m.Status() != 401 || !strings.Contains(m.Body, `{"type":"error","error":{"type":"authentication_error"`) {
+		t.Errorf("in Anthropic's shape: %s %s", m.First, m.Body)
+	}
 	testkit.WantFault(t, g.get("/plain/x", "api-key: a", "x-api-key: b"), 400, "two_keys", false)
 	up.Reset()
 	f(200, "Sec-WebSocket-Protocol: realtime , openai-insecure-api-key."+key+" ,openai-beta.realtime-v1", withKey(key))
