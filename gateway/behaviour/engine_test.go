@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/gateway/simulator"
 	"aigateway/gateway/testkit"
 )
 
@@ -257,5 +258,51 @@ func TestHostilePages(t *testing.T) {
 				t.Errorf("%d readings at once", n)
 			}
 		})
+	}
+}
+
+// Engines of all families are recognised, and shown with what they say, on the pages and in the metrics.
+func TestEveryFamilyIsRead(t *testing.T) {
+	t.Parallel()
+	families := []string{"vllm", "sglang", "llamacpp", "trtllm"}
+	var list []string
+	for _, family := range families {
+		s, err := simulator.Start(simulator.Options{Family: family, Engine: simulator.EngineOptions{PerToken: time.Microsecond, PerStep: time.Millisecond}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		list = append(list, fmt.Sprintf("{url: %q}", s.URL()))
+	}
+	g := startGatewayFile(t, fmt.Sprintf("pools: {llm: {upstreams: [%s], balance: prefix}}", strings.Join(list, ", ")), "RATE_LIMIT_ENABLED=false")
+	for turn := range 3 {
+		for c := range 8 {
+			if got := g.post("/v1/chat/completions", "application/json", conversation(itoa(c), turn)); got.First != "HTTP/1.1 200 OK" {
+				t.Fatalf("%s %s", got.First, got.Body)
+			}
+		}
+	}
+	page := ""
+	testkit.Eventually(t, "all engines have spoken", func() bool {
+		page = g.get("/healthz").Body
+		for _, family := range families {
+			if !strings.Contains(page, `"engine":{"kind":"`+family+`","running":0,"waiting":0`) {
+				return false
+			}
+		}
+		return strings.Contains(page, `"prefix_hit_share":0.`)
+	})
+	if !strings.Contains(page, `"prefix":{"matched":16,"guessed":8,"spilled":0,`) {
+		t.Errorf("%s", page)
+	}
+	metrics := g.get("/metrics").Body
+	for _, line := range []string{`upstream_engine_running{pool="llm",upstream="http://127.0.0.1:`, `upstream_engine_kv_usage{`, `upstream_engine_prefix_hit_share{`,
+		`upstream_engine_counts{`, `prefix_choices_total{pool="llm",choice="matched"} 16`, `prefix_choices_total{pool="llm",choice="guessed"} 8`, `prefix_blocks_total{pool="llm",known="yes"} `} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("metrics lack %s", line)
+		}
+	}
+	if data := g.get("/dashboard/data").Body; !strings.Contains(data, `"kind":"trtllm"`) || !strings.Contains(data, `"prefixes":[{"pool":"llm","matched":16`) {
+		t.Errorf("the dashboard lacks engines: %s", data)
 	}
 }

@@ -31,7 +31,7 @@ func (s *Simulator) transcribe(w http.ResponseWriter, r *http.Request) error {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what is behind the form; see readBody
 		return formFault(err)
 	}
-	g, err := s.work(r, u.model)
+	g, err := s.work(r, u.model, nil)
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,14 @@ func (e *Engine) Submit(now time.Duration, j *Job) bool {
 	return true
 }
 
+// Finish ends a job that has all the tokens it wants; what it has is known from then on. One that is done already is left alone.
+func (e *Engine) Finish(j *Job) {
+	if j.Done == 0 && j.left == 0 && j.written > 0 {
+		e.keep(j, j.Prompt+j.written)
+	}
+	e.Cancel(j)
+}
+
 // Cancel takes a job out whose client has left.
 func (e *Engine) Cancel(j *Job) {
 	if i := slices.Index(e.waiting, j); i >= 0 {

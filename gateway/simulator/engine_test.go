@@ -2,8 +2,11 @@ package simulator
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -174,5 +177,52 @@ func TestEngineAtRandom(t *testing.T) {
 		if a, b := play(seed), play(seed); a != b {
 			t.Fatalf("seed %d makes two runs", seed)
 		}
+	}
+}
+
+// An engine in real time: what was read once is quick the next time, and the page of metrics has the family's names.
+func TestEngineServes(t *testing.T) {
+	for family, names := range families {
+		s, err := Start(Options{Family: family, Engine: EngineOptions{PerToken: 20 * time.Microsecond, PerStep: time.Millisecond}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("word ", 4000) + `"}],"max_tokens":5,"stream":true}`
+		first := func() time.Duration {
+			begun := time.Now()
+			r, err := http.Post(s.URL()+"/v1/chat/completions", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(begun)
+			text, _ := io.ReadAll(r.Body)
+			r.Body.Close()
+			if r.StatusCode != 200 || !strings.HasSuffix(strings.TrimSpace(string(text)), "[DONE]") {
+				t.Fatalf("%d %.200s", r.StatusCode, text)
+			}
+			return took
+		}
+		if cold := first(); cold < 90*time.Millisecond { // 5000 tokens
+			t.Errorf("%s: it read 20 KB in %v", family, cold)
+		}
+		first()
+		r, err := http.Get(s.URL() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		for _, name := range []string{names.running, names.waiting, names.kv, names.hits} {
+			if !strings.Contains(string(page), name) {
+				t.Errorf("%s: no %s in %s", family, name, page)
+			}
+		}
+		if l := s.engine.engine.Load(); l.Hits < 4900 || l.Asked < 10000 {
+			t.Errorf("%s: %+v", family, l)
+		}
+		s.Close()
+	}
+	if _, err := Start(Options{Family: "abacus"}); err == nil {
+		t.Error("an unknown family is taken")
 	}
 }

@@ -18,6 +18,10 @@ type generation struct {
 	tokens  int           // how many to answer with; negative: as many as the echo has
 	status  int           // to fail with; 0: not to fail
 
+	engine *clockwork // nil: none
+	job    *Job       // of engine
+	got    int        // tokens of it that were waited for
+
 	cut      bool
 	cutAfter int     // events or bytes before the cut; negative: cutShare of what there is
 	cutShare float64 // from 0 to below 1
@@ -93,12 +97,12 @@ func accept[Q inquiry](s *Simulator, w http.ResponseWriter, r *http.Request, dec
 	if q, err = decode(body); err != nil {
 		return q, g, err
 	}
-	g, err = s.work(r, q.named())
+	g, err = s.work(r, q.named(), body)
 	return q, g, err
 }
 
-// work is a generation by the model of this name, as the request's switches want it.
-func (s *Simulator) work(r *http.Request, name string) (generation, error) {
+// work is a generation by the model of this name, as the request's switches want it. body is what it has to read; nil: it is none for an engine.
+func (s *Simulator) work(r *http.Request, name string, body []byte) (generation, error) {
 	model, err := s.resolve(name)
 	if err != nil {
 		return generation{}, err
@@ -107,13 +111,13 @@ func (s *Simulator) work(r *http.Request, name string) (generation, error) {
 	if err != nil {
 		return generation{}, err
 	}
-	g, err := s.generate(r.Context(), demanded)
+	g, err := s.generate(r.Context(), demanded, body)
 	g.model = model
 	return g, err
 }
 
 // generate starts a generation and returns when it has its answer, which may be a *fault, or when nobody waits for it.
-func (s *Simulator) generate(ctx context.Context, demanded switches) (generation, error) {
+func (s *Simulator) generate(ctx context.Context, demanded switches, body []byte) (generation, error) {
 	g := s.options.draw(s.generations.Add(1))
 	g.obey(demanded)
 	select {
@@ -121,7 +125,7 @@ func (s *Simulator) generate(ctx context.Context, demanded switches) (generation
 	case <-ctx.Done():
 		return g, context.Cause(ctx)
 	}
-	if err := pause(ctx, g.latency); err != nil {
+	if err := s.begin(ctx, &g, demanded, body); err != nil {
 		return g, err
 	}
 	if g.status != 0 {
@@ -129,6 +133,27 @@ func (s *Simulator) generate(ctx context.Context, demanded switches) (generation
 		return g, &fault{status: g.status, code: "simulated_error", message: "The simulator was asked to fail."}
 	}
 	return g, nil
+}
+
+// begin waits until the answer begins: for the first token of an engine, or else for the latency that was drawn or demanded.
+func (s *Simulator) begin(ctx context.Context, g *generation, demanded switches, body []byte) (err error) {
+	if s.engine == nil || body == nil || demanded.latency >= 0 {
+		return pause(ctx, g.latency)
+	}
+	if g.job, err = s.engine.submit(ctx, body); err != nil {
+		return err
+	}
+	g.engine, g.got = s.engine, 1
+	return g.engine.wait(ctx, g.job, g.got)
+}
+
+// next waits for the next token.
+func (g *generation) next(ctx context.Context) error {
+	if g.engine == nil {
+		return pause(ctx, g.pace)
+	}
+	g.got++
+	return g.engine.wait(ctx, g.job, g.got)
 }
 
 // pause waits, or returns early with the reason why ctx ended.

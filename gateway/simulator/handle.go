@@ -20,7 +20,7 @@ type route struct {
 type answer func(w http.ResponseWriter, r *http.Request) error
 
 func (s *Simulator) table() map[string]route {
-	return map[string]route{
+	routes := map[string]route{
 		"/healthz":                  {get: s.health},
 		"/infer":                    {get: s.inferQuery, post: s.inferBody},
 		"/v1/models":                {get: s.models},
@@ -44,6 +44,10 @@ func (s *Simulator) table() map[string]route {
 		"/v1/realtime":              {get: s.realtime},
 		"/v1/embeddings":            {post: s.embeddings},
 	}
+	if s.engine != nil {
+		routes["/metrics"] = route{get: s.metrics}
+	}
+	return routes
 }
 
 // handle is every request's way: find the answer, give it, and account for one that did not reach its end.

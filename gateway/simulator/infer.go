@@ -59,7 +59,7 @@ func (s *Simulator) infer(w http.ResponseWriter, r *http.Request, prompt string)
 	if prompt == "" {
 		return missingPrompt()
 	}
-	g, err := s.generate(r.Context(), demanded)
+	g, err := s.generate(r.Context(), demanded, nil)
 	if err != nil {
 		return err
 	}

@@ -171,7 +171,7 @@ func (q *question) hearItem(item members) error {
 
 // respond is one generation, from response.created to response.done.
 func (t *talk) respond(ctx context.Context, q question) error {
-	g, err := t.sim.generate(ctx, t.demanded)
+	g, err := t.sim.generate(ctx, t.demanded, nil)
 	a := spoken{question: q, id: g.id}
 	if f, ok := errors.AsType[*fault](err); ok {
 		details := object{"type": "failed", "error": object{"type": f.kind(), "code": f.code}}

@@ -22,6 +22,7 @@
 //	/v1/audio/transcriptions  POST    a multipart form, whole (json, text, srt, verbose_json, vtt) or streamed; translations too
 //	/v1/audio/speech       POST       noise that depends on the text alone, in bytes or as events; wav and pcm can be played
 //	/v1/realtime           GET        a websocket: session.update, conversation.item.create, response.create and what answers them
+//	/metrics               GET        what an engine of Options.Family says of itself; 404 without
 //	/tokenize, /detokenize POST       vLLM's shapes; what is detokenized must have been tokenized here
 //
 // HEAD is answered wherever GET is. Every text contains what was asked ("echo: …"), so that a test can tell one request's
@@ -88,6 +89,14 @@ type Options struct {
 	// TokenPace is the pause between two tokens of a stream. Zero means 20 ms; a negative value means no pause.
 	TokenPace time.Duration
 
+	// Family makes it an engine of that family: "vllm", "sglang", "llamacpp" or "trtllm". It has the page of metrics of one, and an [Engine] takes
+	// the place of Latency and TokenPace for all that has a JSON body: four bytes of it are a token, and a stream gets its tokens as
+	// the engine makes them. A whole answer comes with the first. X-Sim-Latency goes before.
+	Family string
+
+	// Engine says how large and how fast it is then.
+	Engine EngineOptions
+
 	// ErrorRate is the share of generations, 0 to 1, answered 500.
 	ErrorRate float64
 
@@ -114,6 +123,7 @@ type Simulator struct {
 	options Options
 	model   string // the first of those served, which answers where no model is stated
 	words   vocabulary
+	engine  *clockwork // nil: none
 	routes  map[string]route
 
 	url    string
@@ -154,6 +164,9 @@ func serve(listener net.Listener, o Options) *Simulator {
 		end:     end,
 		loaded:  make(chan struct{}),
 		served:  make(chan error, 1),
+	}
+	if o.Family != "" {
+		s.engine = newClockwork(o.Engine)
 	}
 	s.routes = s.table()
 	s.close = sync.OnceValue(s.stop)
@@ -196,6 +209,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Latency[1] > maxLatency {
 		faults = append(faults, fmt.Errorf("latency %v is longer than %v", o.Latency[1], maxLatency))
+	}
+	if _, ok := families[o.Family]; !ok && o.Family != "" {
+		faults = append(faults, fmt.Errorf("family %q is none of vllm, sglang, llamacpp, trtllm", o.Family))
 	}
 	if !isShare(o.ErrorRate) {
 		faults = append(faults, fmt.Errorf("error rate %v is not between 0 and 1", o.ErrorRate))

@@ -36,7 +36,7 @@ func (g generation) stream(w http.ResponseWriter, r *http.Request, p play) error
 	if err != nil {
 		return err
 	}
-	if err := p.perform(func() error { return pause(r.Context(), g.pace) }, out.send); err != nil {
+	if err := p.perform(func() error { return g.next(r.Context()) }, out.send); err != nil {
 		return err
 	}
 	return out.close()
