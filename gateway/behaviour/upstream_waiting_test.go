@@ -304,3 +304,70 @@ func TestTurns(t *testing.T) {
 		t.Error("who did not wait was sent all the same")
 	}
 }
+
+// Who waits while a reload takes the upstream away waits for the ones that come in its stead; whether it waits for a place or for an
+// upstream.
+func TestReloadServesWhoWaits(t *testing.T) {
+	t.Parallel()
+	up := startHolding(t)
+	var arrived atomic.Int64
+	other, _ := startNaming(t, func(*testkit.Peer, testkit.Message) bool { arrived.Add(1); return false })
+	total := func() int { return int(arrived.Load()) }
+	f := func(before string, length int64, urls ...string) {
+		t.Helper()
+		g := startGatewayFile(t, fileOfPool(before, urls...))
+		var all sync.WaitGroup
+		for i := range length + 1 {
+			all.Go(func() {
+				name := fmt.Sprint("hold-", i)
+				if status, body, err := g.askAs(name, "203.0.113.1", ""); status != 200 || body != name {
+					t.Errorf("%s got %d %q, %v", name, status, body, err)
+				}
+			})
+		}
+		testkit.Eventually(t, "all but one wait", func() bool { return g.Parts().Proxy.Pool("p").Queue().Length >= length })
+		had := total()
+		if err := g.Reload(testkit.Settings(t, fileOfPool(before, other.URL), nil)); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "they go to the other one", func() bool { return total() >= had+int(length) })
+		up.free <- struct{}{}
+		all.Wait()
+		pool := g.Parts().Proxy.Pool("p")
+		if q := pool.Queue(); q.Length != 0 || pool.Upstreams[0].Inflight() != 0 {
+			t.Errorf("%+v, %d in flight", q, pool.Upstreams[0].Inflight())
+		}
+	}
+	f("    max_inflight: 1\n    queue: {size: 64, wait: 50s}", 5, up.URL)
+	f("    balance: hash\n    max_inflight: 1\n    queue: {size: 64, wait: 50s}", 5, up.URL)
+	f("    waiting_room: {wait: 50s}", 5, testkit.Refusing(t))
+}
+
+// What an upstream has seen is not sent again out of a waiting room.
+func TestWaitingRoomSendsNothingTwice(t *testing.T) {
+	t.Parallel()
+	var got atomic.Int64
+	silent := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		c.ReadRequest()
+		got.Add(1)
+		c.Closed()
+	})
+	second := newEngine(t, func(http.ResponseWriter, *http.Request) {})
+	second.start()
+	g := startGatewayFile(t, fmt.Sprintf(`
+pools:
+  p: {upstreams: [{url: %q}], fallback: q, waiting_room: {wait: 50s}, timeouts: {response: 200ms}}
+  q: {upstreams: [{url: "http://%s"}], health: {interval: 50s}}
+routes: [{path: /infer/python, pool: p, retry: safe}]
+`, silent.URL, second.addr))
+	testkit.Eventually(t, "both are healthy", func() bool { return g.healthy() && g.Parts().Proxy.Pool("q").Healthy() })
+	second.stop()
+	begun := time.Now()
+	if status, body, _ := g.askAs("x", "203.0.113.1", ""); status < 500 {
+		t.Errorf("got %d %q", status, body)
+	}
+	testkit.WantQuick(t, "the answer", begun, 20*time.Second)
+	if got.Load() != 1 {
+		t.Errorf("it was sent %d times", got.Load())
+	}
+}

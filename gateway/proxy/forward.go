@@ -142,6 +142,7 @@ func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
 	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
 	f, nothing := x.send(x.message())
+	x.wait.sent = x.wait.sent || f == None || !nothing
 	switch {
 	case x.Gone():
 		return ClientGone, step{}

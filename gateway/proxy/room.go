@@ -33,6 +33,7 @@ type waitState struct {
 	arrived time.Duration // when it first had to, as wire.Now; 0: it never had
 	outlast bool          // there is nobody else to ask: it waits while its pool has no upstream
 	inVain  bool          // it did, or might not
+	sent    bool          // an upstream may have seen it, which is for the law to deal with
 }
 
 // since is when x came to wait. Who comes back from an upstream that was not there has come when it went.
@@ -63,7 +64,7 @@ func (p *Proxy) outwait(x *Exchange, f Fault) Fault {
 		return f
 	}
 	pool := x.Targets[at].Pool
-	for f.unseen() && !x.wait.inVain && !x.Gone() {
+	for f.unseen() && !x.wait.sent && !x.wait.inVain && !x.Gone() && (x.Attempts == 0 || x.Policy != Never) {
 		now := wire.Now()
 		if now >= x.since(now)+pool.settings.WaitingRoom.Wait {
 			return f
@@ -74,7 +75,7 @@ func (p *Proxy) outwait(x *Exchange, f Fault) Fault {
 	return f
 }
 
-// unseen tells whether no upstream has seen a request that ended so.
+// unseen tells whether the upstream has not seen an attempt that ended so.
 func (f Fault) unseen() bool { return f == NoUpstream || f.unreachable() }
 
 // An alarm is a URL that is called while requests wait for an upstream to be well: it may start one.
