@@ -62,7 +62,7 @@ func chatWith(key, body string) string {
 
 // budgeted is a gateway with keys in front of such an upstream.
 func budgeted(t *testing.T, up *counter, keys, file string) *testGateway {
-	return serve(t, keyed(t, keys, file, "LLM_SERVICE_URL="+up.URL, "RATE_LIMIT_ENABLED=false"), server.Options{})
+	return serve(t, keyed(t, keys, file, "LLM_SERVICE_URL="+up.URL, "RATE_LIMIT_ENABLED=false", "ADMIN_TOKEN=the-operators"), server.Options{})
 }
 
 // left is what a response says remains of a limit.
@@ -105,8 +105,16 @@ func TestTokensAreSettledByUsage(t *testing.T) {
 	if r.Field("RateLimit-Scope") != "key-rpm" {
 		t.Errorf("%s", r.Head)
 	}
-	if text := g.Do("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"); text.Status() == 200 && !strings.Contains(text.Body, `gateway_tokens_total{key="a"`) {
-		t.Error("no series of tokens")
+	operator := func(path string) string {
+		return g.Do("GET " + path + " HTTP/1.1\r\nHost: a\r\n" + withKey("the-operators") + "\r\n\r\n").Body
+	}
+	if text := operator("/metrics"); !strings.Contains(text, `gateway_tokens_total{key="a",model="other",kind="input"} 200`) ||
+		!strings.Contains(text, `gateway_budget_refused_total{limit="key-rpm"} 1`) {
+		t.Errorf("no series of tokens:\n%s", text)
+	}
+	want := `{"key":"b","model":"","total":{"requests":2,"tokens_in":200,"tokens_out":100,"tokens_cached":0,"tokens_saved":0},"minute":{"requests":2,`
+	if text := operator("/usagez"); !strings.Contains(text, want) {
+		t.Errorf("%s", text)
 	}
 }
 

@@ -87,7 +87,7 @@ func (o *Ops) Doors() []Route { return []Route{get("/health", o.live), get("/pin
 
 // AdminPages are those that ADMIN_ADDR moves to a listener of their own.
 func (o *Ops) AdminPages() []Route {
-	pages := append(o.dashboardPages(), get("/metrics", o.metrics), Route{Path: "/cachez", Methods: []string{"GET", "DELETE"}, Reply: o.cachez})
+	pages := append(o.dashboardPages(), get("/metrics", o.metrics), Route{Path: "/cachez", Methods: []string{"GET", "DELETE"}, Reply: o.cachez}, get("/usagez", o.usagez))
 	for i := range pages {
 		pages[i].Operators = true
 	}

@@ -57,6 +57,7 @@ type Gateway struct {
 	estimator  *inference.Estimator
 	ledger     *telemetry.Ledger
 	charges    sync.Pool
+	usage      usageKeeper
 
 	noRoute *telemetry.Route // what found no route
 

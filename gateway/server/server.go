@@ -77,9 +77,10 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g.openTelemetry(o.Lines, o.Version)
 	g.ops = ops.New(ops.Options{
 		Started: g.started, Version: o.Version, Draining: g.draining.Load, Inflight: g.inflight, Cache: s.Cache, Store: g.store,
-		Metrics: g.metrics, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
+		Metrics: g.metrics, Usage: g.usageOf, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
 	})
 	g.ops.Look(g.view(s))
+	g.keepUsage()
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
@@ -307,6 +308,7 @@ func (g *Gateway) Close() {
 	g.closeTelemetry()
 	g.plan.Load().limiter.closeUnless(limiter{})
 	g.accounts.Close()
+	g.closeUsage()
 }
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator. Of what a client
