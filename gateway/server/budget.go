@@ -206,7 +206,8 @@ type charge struct {
 	key     *ratelimit.Account
 	model   *ratelimit.Account
 	limits  bool // there is a limit of tokens
-	name    string
+	name    string // of the model, if the settings have it
+	learnt  []byte // by which name its tokens are learned
 	context int64 // tokens of the model's context; 0: not known
 	dialect inference.Dialect
 	scan    *inference.Scanner // of the exchange: until Admit has returned
@@ -239,9 +240,12 @@ func newCharge(g *Gateway, x *exchange) *charge {
 		c.dialect = inference.DialectOf(pathOf(x.head.Target))
 	}
 	c.size.Text = max(x.head.ContentLength, 0)
+	c.learnt = c.learnt[:0]
 	if a := x.asked; a != nil && a.dialect != inference.Other {
+		c.learnt = append(c.learnt, a.name...)
 		if m := a.found.Model; m != nil {
 			c.name, c.context, c.model = m.Name, m.ContextMax, c.budgets.models[m]
+			c.learnt = append(c.learnt[:0], m.Name...)
 		}
 		switch a.place {
 		case inJSON:
@@ -283,12 +287,12 @@ func (c *charge) estimate() {
 		return
 	}
 	e := c.gateway.estimator
-	c.input = e.Input([]byte(c.name), c.size)
+	c.input = e.Input(c.learnt, c.size)
 	if c.context > 0 {
 		c.input = min(c.input, c.context)
 	}
 	if c.dialect.Generates() {
-		c.output = e.Output(c.tenant, []byte(c.name), c.stated)
+		c.output = e.Output(c.tenant, c.learnt, c.stated)
 	}
 }
 
@@ -388,10 +392,10 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 func (c *charge) learn(input, output int64) {
 	e := c.gateway.estimator
 	if c.dialect != inference.Audio && c.dialect != inference.Realtime {
-		e.LearnInput([]byte(c.name), c.size, input)
+		e.LearnInput(c.learnt, c.size, input)
 	}
 	if c.dialect.Generates() {
-		e.LearnOutput(c.tenant, []byte(c.name), output)
+		e.LearnOutput(c.tenant, c.learnt, output)
 	}
 }
 
