@@ -65,7 +65,7 @@ func TestSilence(t *testing.T) {
 					ended <- time.Now()
 					return false
 				})
-				g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=200ms", "IDLE_TIMEOUT=200ms")
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=500ms", "IDLE_TIMEOUT=200ms")
 				c := g.client(second)
 				begun := time.Now()
 				c.Send("%s", testkit.Ask(method, "odd"))
