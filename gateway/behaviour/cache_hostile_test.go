@@ -614,7 +614,8 @@ func TestCacheStaleIfRefused(t *testing.T) {
 	}
 }
 
-// Via and Cache-Status tell the way from the origin to the client, in this order, whatever the reply is made of.
+// Via tells the way from the origin to the client, in this order, whatever the reply is made of; what other caches say of themselves
+// stays behind.
 func TestCacheOrderOfIntermediaries(t *testing.T) {
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		lines := []string{fresh, "Via: 1.1 first", "Cache-Status: first; hit", `ETag: "a"`}
@@ -629,7 +630,7 @@ func TestCacheOrderOfIntermediaries(t *testing.T) {
 		m := g.get(target, lines...)
 		via, status9211 := m.Fields("Via"), m.Fields("Cache-Status")
 		if m.Status() != status || m.Field("X-Cache") != outcome || len(via) != 2 || via[0] != "1.1 first" ||
-			len(status9211) != 2 || status9211[0] != "first; hit" {
+			len(status9211) != 1 || !strings.HasPrefix(status9211[0], "aigateway") {
 			t.Errorf("%s %q: %s\n%s", target, lines, m.First, m.Head)
 		}
 	}

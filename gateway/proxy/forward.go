@@ -18,6 +18,7 @@ func (p *Proxy) forward(x *Exchange) Outcome {
 			return Outcome(f)
 		}
 	}
+	x.course, x.Attempts = course{}, 0 // x may have been forwarded before
 	f := p.outwait(x, p.carry(x, x.nextTarget()))
 	if x.taken {
 		return Taken
