@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/gateway/server"
 	"aigateway/gateway/testkit"
 )
 
@@ -369,5 +370,52 @@ routes: [{path: /infer/python, pool: p, retry: safe}]
 	testkit.WantQuick(t, "the answer", begun, 20*time.Second)
 	if got.Load() != 1 {
 		t.Errorf("it was sent %d times", got.Load())
+	}
+}
+
+// With keys, tenants share by the weights of their keys, and classes are those of the keys: a request may be less urgent, not more.
+func TestTurnsOfKeys(t *testing.T) {
+	t.Parallel()
+	up := startHolding(t)
+	keys := keyFile("sk-a , weight: 1", "sk-b , weight: 3", "sk-batch , priority: batch", "sk-urgent , priority: interactive")
+	g := serve(t, keyed(t, keys, fileOfPool("    max_inflight: 1\n    queue: {size: 64, wait: 50s}", up.URL)), server.Options{})
+	var mu sync.Mutex
+	var order []string
+	var all sync.WaitGroup
+	sent := 0
+	ask := func(key, fields string) {
+		t.Helper()
+		name := fmt.Sprint("hold-", sent)
+		all.Go(func() {
+			if status, body, err := g.askAs(name, "203.0.113.1", withKey("sk-"+key)+"\r\n"+fields); status != 200 {
+				t.Errorf("%s got %d %q, %v", key, status, body, err)
+			}
+			mu.Lock()
+			order = append(order, key)
+			mu.Unlock()
+		})
+		n := sent
+		sent++
+		testkit.Eventually(t, "it is there", func() bool {
+			return n == 0 && up.seen.Of(name) == 1 || n > 0 && g.Parts().Proxy.Pool("p").Queue().Length == int64(n)
+		})
+	}
+	ask("a", "") // which finds a free place
+	for range 2 {
+		ask("a", "")
+	}
+	for range 6 {
+		ask("b", "")
+	}
+	ask("batch", "X-Priority: interactive\r\n")
+	ask("urgent", "X-Priority: batch\r\n")
+	ask("urgent", "")
+	for n := range sent {
+		up.free <- struct{}{}
+		testkit.Eventually(t, "it has its turn", func() bool { mu.Lock(); defer mu.Unlock(); return len(order) == n+1 })
+	}
+	all.Wait()
+	if got, want := strings.Join(order, " "), "a urgent a b b b a b b b batch urgent"; got != want {
+		t.Errorf("the turns were\n%s, want\n%s", got, want)
 	}
 }

@@ -294,7 +294,7 @@ func TestAdmissionShares(t *testing.T) {
 			a.crowds = append(a.crowds, &crowd{weight: w, rate: always(rate), most: rate, cost: cost})
 			total += w
 		}
-		a.run(512, time.Minute, 8*time.Minute)
+		a.run(512, time.Minute, 4*time.Minute)
 		all, shares, worst := 0.0, []float64(nil), 0.0
 		for _, c := range a.crowds {
 			all += c.served

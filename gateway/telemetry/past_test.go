@@ -11,8 +11,19 @@ import (
 // What a reload takes away has no series any more, though requests may be under way that count to it; totals stay.
 func TestKeep(t *testing.T) {
 	o := testOptions()
-	o.QueueState = func(string) QueueState { return QueueState{} }
+	o.QueueClasses, o.ShedReasons = []string{"default"}, []string{"full"}
+	o.QueueState = func(string) QueueState { return QueueState{Waiting: []int64{3}, Shed: []int64{4}} }
 	m := New(o)
+	for _, pool := range []string{"llm", "python", "none"} {
+		m.Waited(pool, "default", time.Second)
+		m.Waited(pool, "none", time.Second)
+	}
+	for _, there := range []string{`queue_depth{pool="llm",class="default"} 3`, `queue_wait_seconds_count{pool="llm",class="default"} 1`,
+		`queue_shed_total{pool="llm",reason="full"} 4`} {
+		if !strings.Contains(page(m), there+"\n") {
+			t.Errorf("%s is not there", there)
+		}
+	}
 	routes, pools := []string{"/new"}, map[string][]string{"python": {"http://a:8001"}}
 	count := func(r *Route, u *Upstream, code int) {
 		r.Done([]byte("POST"), code, time.Second, time.Millisecond)
