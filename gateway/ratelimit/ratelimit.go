@@ -5,6 +5,9 @@
 // on the class too, and the global one of all clients together. Both are one atomic word each (limit.go, bucket.go); the
 // clients' lie in a table of fixed size (clients.go, enter.go).
 //
+// Tokens of models are in [Accounts]: a [Reservation] takes an estimate of each account that a request counts for, and settles it at
+// its end (meter.go, token_lease.go); permits are for what is under way (permits.go, permit_lease.go).
+//
 // The package does not know what a client is (it is handed bytes), what time it is (likewise), or HTTP beyond the values of
 // the fields that tell a client about its limit (fields.go).
 package ratelimit
