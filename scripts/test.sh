@@ -51,7 +51,7 @@ soak() {
 test_go() {
 	with_race
 	ready redis || why redis # tests that need it skip by name
-	go_test "${race[@]}" -skip Alloc "${packages[@]}"
+	go_test -timeout 30m "${race[@]}" -skip Alloc "${packages[@]}"
 }
 
 test_alloc() {
@@ -156,7 +156,7 @@ test_integration() {
 	ready redis || why redis
 	if ready python; then export AIGATEWAY_PYTHON=$root/backends/python/.venv/bin/python; else why python; fi
 	if ready node; then export AIGATEWAY_NODE_DIR=$root/backends/node; else why node; fi
-	go_test -count=1 "${race[@]}" -tags=integration ./gateway/integration/...
+	go_test -count=1 -timeout 30m "${race[@]}" -tags=integration ./gateway/integration/...
 }
 
 # ready PART: scripts/setup.sh has PART in place now; if not, `why PART` says so in a line.
