@@ -131,21 +131,31 @@ func (r *picker) readersOf(h uint64) (found readers) {
 }
 
 // longest finds how many blocks of the prompt a candidate has read at most, and which candidates have. Who has read a block has read
-// those before it: so conversations that grow are found from the end, by steps that double, and the place between by halves.
+// those before it. Most conversations have grown by a block, and of what is new nobody has read the first one; so these are looked at before others,
+// which are found from the end by steps that double, and the place between by halves.
 func (r *picker) longest(prompt []uint64) (depth int, found readers) {
-	missing := len(prompt) + 1
-	for at, step := len(prompt), 1; at > 0; step *= 2 {
+	n := len(prompt)
+	for at := n; at > max(0, n-2); at-- {
 		if found = r.readersOf(prompt[at-1]); found.n > 0 {
-			depth = at
-			break
-		}
-		if missing = at; at > 1 {
-			at = max(1, at-step)
-		} else {
-			at = 0
+			return at, found
 		}
 	}
-	for depth > 0 && missing-depth > 1 {
+	if n <= 2 {
+		return 0, found
+	}
+	if found = r.readersOf(prompt[0]); found.n == 0 {
+		return 0, found
+	}
+	depth, missing := 1, n-1
+	for step := 2; missing-step > depth; step *= 2 {
+		some := r.readersOf(prompt[missing-step-1])
+		if some.n > 0 {
+			depth, found = missing-step, some
+			break
+		}
+		missing -= step
+	}
+	for missing-depth > 1 {
 		at := (depth + missing) / 2
 		if some := r.readersOf(prompt[at-1]); some.n > 0 {
 			depth, found = at, some

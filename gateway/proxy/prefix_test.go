@@ -205,32 +205,34 @@ func TestAllocPrefix(t *testing.T) {
 }
 
 // BenchmarkPrefix takes a place at an upstream for a prompt and gives it back, beside the other ways to balance: of a conversation that
-// has grown by a block, and of one that nobody knows. note is what follows a 200.
+// has grown by a block, and of one that nobody knows, among few conversations, which the processor has at hand, and among many, which fill the table.
+// note is what follows a 200.
 func BenchmarkPrefix(b *testing.B) {
-	const conversations = 4096
-	for _, balance := range []string{"p2c", hashed, byPrefix} {
-		for _, known := range []bool{true, false} {
-			for _, blocks := range []int{4, 64} {
-				b.Run(fmt.Sprintf("balance=%s/known=%t/blocks=%d", balance, known, blocks), func(b *testing.B) {
-					p := poolOf(balance, ones(8)...)
-					all := make([]Request, conversations)
-					for i := range all {
-						all[i] = Request{Targets: []Target{{Pool: p}}, Prefix: prompt(i, blocks)}
-						all[i].ClientKey = []byte(fmt.Sprint(i))
-						if balance == byPrefix {
-							p.load.prefixes.note(all[i].Prefix[:blocks-1], uint16(i%8))
-							if !known {
-								all[i].Prefix = prompt(conversations+i, blocks)
-							}
-						}
-					}
-					for i := 0; b.Loop(); i++ {
-						u, _ := p.pickFor(&all[i%conversations], nil)
-						p.release(u)
-					}
-				})
-			}
+	const conversations = 2048
+	for _, blocks := range []int{4, 64} {
+		p := poolOf(byPrefix, ones(8)...)
+		known, unknown := make([][]uint64, conversations), make([][]uint64, conversations)
+		for i := range conversations {
+			known[i], unknown[i] = prompt(i, blocks), prompt(conversations+i, blocks)
+			p.load.prefixes.note(known[i][:blocks-1], uint16(i%8))
 		}
+		run := func(name string, p *Pool, prompts [][]uint64) {
+			b.Run(fmt.Sprintf("%s/blocks=%d", name, blocks), func(b *testing.B) {
+				x := &Request{Targets: []Target{{Pool: p}}, ClientKey: []byte("203.0.113.9")}
+				for i := 0; b.Loop(); i++ {
+					x.Prefix = prompts[i%len(prompts)]
+					u, _ := p.pickFor(x, nil)
+					p.release(u)
+				}
+			})
+		}
+		for _, balance := range []string{"p2c", hashed} {
+			run("balance="+balance, poolOf(balance, ones(8)...), known)
+		}
+		run("balance=prefix/known=true/conversations=32", p, known[:32])
+		run("balance=prefix/known=true/conversations=2048", p, known)
+		run("balance=prefix/known=false/conversations=32", p, unknown[:32])
+		run("balance=prefix/known=false/conversations=2048", p, unknown)
 	}
 	for _, blocks := range []int{4, 64} {
 		b.Run(fmt.Sprintf("note/blocks=%d", blocks), func(b *testing.B) {
