@@ -85,6 +85,11 @@ func TestAllocExchange(t *testing.T) {
 		f(fmt.Sprintf("model renamed, %d bytes", n), ask("n", n), testkit.Answer("{} result!"))
 	}
 	f("no such model", ask("p", 100), "HTTP/1.1 200 OK\r\n\r\nfound\"}}\n")
+	for _, discover := range []string{"true", "false"} {
+		file = "pools: {llm: {balance: prefix, engine: none, discover: " + discover + "}}"
+		f("prompt, discover "+discover, ask("m", 30<<10), testkit.Answer("{} result!"))
+		f("long prompt, discover "+discover, ask("m", 300<<10), testkit.Answer("{} result!"))
+	}
 	file = ""
 
 	// With a stream that is held back to its first content.
