@@ -142,9 +142,10 @@ func TestModelNeverReachesTheOtherEngine(t *testing.T) {
 	ask := func(model string) string {
 		return fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n{\"model\":%q}", len(model)+12, model)
 	}
+	t.Cleanup(g.settle)
 	var all sync.WaitGroup
 	for i := range clients {
-		c := g.client(false)
+		c := g.Dial()
 		all.Go(func() {
 			for n := range each {
 				model := []string{"one", "two", "both"}[(n+i)%3]
