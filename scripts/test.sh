@@ -266,7 +266,7 @@ if [ ${#steps[@]} = 1 ]; then
 else
 	set -m # a group of processes for each lane: it ends with all that it has begun
 	lanes=()
-	trap 'for group in "${lanes[@]}"; do kill -TERM -- "-$group"; done; exit 130' INT TERM
+	trap 'for group in "${lanes[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done; exit 130' INT TERM
 	for ((n = 0; n < ${AT_ONCE:-3}; n++)); do
 		lane &
 		lanes+=($!)
