@@ -23,7 +23,7 @@ func New(o Options) *Caching {
 	if o.Store == nil {
 		return nil
 	}
-	c := &Caching{options: o, store: o.Store, proxy: o.Proxy, metrics: o.Metrics, flights: NewFlights(o.MaxBody)}
+	c := &Caching{options: o, store: o.Store, proxy: o.Proxy, metrics: o.Metrics, flights: NewFlights(o.MaxBody, o.Memory)}
 	c.refreshes.New = func() any { return newRefresh(c) }
 	return c
 }
@@ -33,6 +33,14 @@ func (c *Caching) Wait() {
 	if c != nil {
 		c.behind.Wait()
 	}
+}
+
+// Taken is how many bytes of bodies are under way to those who wait for them and into the cache.
+func (c *Caching) Taken() int64 {
+	if c == nil {
+		return 0
+	}
+	return c.flights.Taken()
 }
 
 // Idle tells whether nothing is being fetched.

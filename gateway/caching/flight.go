@@ -16,6 +16,8 @@ import (
 // The zero value is not ready: see [NewFlights].
 type Flights struct {
 	maxBody int64
+	memory  int64        // bytes that all bodies under way may take, see reserve
+	taken   atomic.Int64 // of it
 	shards  [64]flightShard
 	under   atomic.Int64        // how many fetches are
 	marks   [4096]atomic.Uint64 // see MarkHitForMiss
@@ -32,10 +34,10 @@ type flightShard struct {
 // maxFailures is how many leaders of one flight may fail before those who wait are told so.
 const maxFailures = 3
 
-// NewFlights makes an empty table. A response whose body grows beyond maxBody bytes is still shared by those
-// who are reading it, but found by nobody else.
-func NewFlights(maxBody int64) *Flights {
-	f := &Flights{maxBody: maxBody}
+// NewFlights makes an empty table. A response whose body grows beyond maxBody bytes, or for which there is no memory, is still shared by
+// those who are reading it, but found by nobody else.
+func NewFlights(maxBody, memory int64) *Flights {
+	f := &Flights{maxBody: maxBody, memory: memory}
 	for i := range f.shards {
 		f.shards[i].flights = map[cache.Key]*Flight{}
 	}
@@ -61,6 +63,8 @@ type Flight struct {
 	response Response
 	base     int64 // where in the body response.Body begins: 0 unless the response is too large
 	tooLarge bool
+	window   int64         // how much of one that is too large is held for readers behind
+	taken    int64         // of the table's memory
 	room     chan struct{} // wakes the writer of a response that is too large
 }
 
@@ -302,10 +306,33 @@ func (f *Flight) remove() {
 	}
 }
 
+// reserve takes n bytes of the memory for bodies under way, if there are so many.
+func (t *Flights) reserve(n int64) bool {
+	if t.taken.Add(n) <= t.memory {
+		return true
+	}
+	t.taken.Add(-n)
+	return false
+}
+
+// Taken is how many bytes of bodies are under way.
+func (t *Flights) Taken() int64 { return t.taken.Load() }
+
+// grow takes memory for n bytes more of the body. The lock is held.
+func (f *Flight) grow(n int) bool {
+	if !f.table.reserve(int64(n)) {
+		return false
+	}
+	f.taken += int64(n)
+	return true
+}
+
 // end notes that nothing more comes of the fetch. The lock is held.
 func (f *Flight) end() {
 	if !f.over {
 		f.over = true
+		f.table.taken.Add(-f.taken)
+		f.taken = 0
 		f.table.under.Add(-1)
 	}
 }
@@ -373,13 +400,15 @@ func (f *Flight) Write(p []byte) error {
 			f.mu.Unlock()
 			return ErrNobody
 		}
-		limit := f.table.maxBody
-		if !f.tooLarge && f.base+int64(len(f.response.Body)+len(p)) > limit {
-			f.tooLarge = true
-			f.room = make(chan struct{}, 1)
-			f.remove() // whoever comes now has missed the beginning
+		if !f.tooLarge {
+			switch limit := f.table.maxBody; {
+			case f.base+int64(len(f.response.Body)+len(p)) > limit:
+				f.passOn(limit)
+			case !f.grow(len(p)):
+				f.passOn(min(limit, shortWindow))
+			}
 		}
-		if !f.tooLarge || f.trim(limit) {
+		if !f.tooLarge || f.trim(f.window) {
 			f.response.Body = append(f.response.Body, p...)
 			f.nudgeAll()
 			f.mu.Unlock()
@@ -391,6 +420,16 @@ func (f *Flight) Write(p []byte) error {
 			f.leaveBehind()
 		}
 	}
+}
+
+// shortWindow is what is held of a response for which there is no memory.
+const shortWindow = 64 << 10
+
+// passOn gives up to keep the response: of its body no more is held than that. The lock is held.
+func (f *Flight) passOn(window int64) {
+	f.tooLarge, f.window = true, window
+	f.room = make(chan struct{}, 1)
+	f.remove() // whoever comes now has missed the beginning
 }
 
 // patience is how long a response that is too large to be kept waits for its slowest reader while others have read on.

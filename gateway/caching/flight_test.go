@@ -42,7 +42,7 @@ func crowd(t *Flights, n int, lead func(f *Flight, w *Waiter)) (outcomes map[Rol
 
 func TestFlightOneLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(1 << 20)
+		table := NewFlights(1<<20, 1<<30)
 		got := crowd(table, 1000, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second) // the upstream's; everyone has joined
 			f.Fill(Response{Length: 2})
@@ -60,7 +60,7 @@ func TestFlightOneLeads(t *testing.T) {
 
 func TestFlightOpenSendsEveryoneOnAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+		got := crowd(NewFlights(1<<20, 1<<30), 100, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second)
 			f.Private()
 		})
@@ -72,7 +72,7 @@ func TestFlightOpenSendsEveryoneOnAlone(t *testing.T) {
 
 func TestFlightThreeFailuresAreEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+		got := crowd(NewFlights(1<<20, 1<<30), 100, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second)
 			f.Fail(7)
 		})
@@ -85,7 +85,7 @@ func TestFlightThreeFailuresAreEnough(t *testing.T) {
 func TestFlightSecondLeaderSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var leaders atomic.Int32
-		got := crowd(NewFlights(1<<20), 100, func(f *Flight, _ *Waiter) {
+		got := crowd(NewFlights(1<<20, 1<<30), 100, func(f *Flight, _ *Waiter) {
 			time.Sleep(time.Second)
 			if leaders.Add(1) == 1 {
 				f.Fail(7)
@@ -103,7 +103,7 @@ func TestFlightSecondLeaderSucceeds(t *testing.T) {
 // A leader whose client left goes on while others wait, and is cancelled when the last of them leaves.
 func TestFlightLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(1 << 20)
+		table := NewFlights(1<<20, 1<<30)
 		leader, follower := NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		cancelled := 0
@@ -130,7 +130,7 @@ func TestFlightLeaderLeaves(t *testing.T) {
 // A request whose turn it is to lead may be leaving at that moment: the next one leads.
 func TestFlightTurnIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(1 << 20)
+		table := NewFlights(1<<20, 1<<30)
 		leader, leaving, staying := NewWaiter(), NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		table.Join(flightKey("a"), cache.Stamp{}, leaving)
@@ -151,7 +151,7 @@ func TestFlightTurnIsPassedOn(t *testing.T) {
 
 func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(1 << 20)
+		table := NewFlights(1<<20, 1<<30)
 		leader, follower := NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		table.Join(flightKey("a"), cache.Stamp{}, follower)
@@ -165,7 +165,7 @@ func TestFlightDeadlineIsTheFollowersOwn(t *testing.T) {
 // Readers get the body as it comes, each at its own pace.
 func TestFlightStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(1 << 20)
+		table := NewFlights(1<<20, 1<<30)
 		leader := NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		read := func(pace time.Duration, want string) {
@@ -205,7 +205,7 @@ func TestFlightStream(t *testing.T) {
 // What grows beyond the limit is not kept, takes no more memory than the limit, and waits for its slowest reader.
 func TestFlightTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(100)
+		table := NewFlights(100, 1<<30)
 		w := NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
 		f.Fill(Response{Length: -1})
@@ -236,7 +236,7 @@ func TestFlightTooLarge(t *testing.T) {
 }
 
 func TestFlightBrokenHasNoEnd(t *testing.T) {
-	table := NewFlights(100)
+	table := NewFlights(100, 1<<30)
 	w := NewWaiter()
 	f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
 	f.Fill(Response{Length: 10})
@@ -254,7 +254,7 @@ func TestFlightBrokenHasNoEnd(t *testing.T) {
 // Readers that leave while the writer waits for them let it go on, or end.
 func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(10)
+		table := NewFlights(10, 1<<30)
 		w := NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, w)
 		f.Fill(Response{Length: -1})
@@ -276,7 +276,7 @@ func TestFlightReadersLeaveAStalledWriter(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	table := NewFlights(1)
+	table := NewFlights(1, 1<<30)
 	a, b := flightKey("a"), flightKey("b")
 	if table.HitForMiss(a, 0) {
 		t.Error("marked before Mark")
@@ -290,7 +290,7 @@ func TestMarks(t *testing.T) {
 // What was done to a key ends who may join its flight, but not the flight.
 func TestFlightFromBeforeAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(100)
+		table := NewFlights(100, 1<<30)
 		store, err := cache.Open(cache.Options{MemoryBytes: cache.MinMemoryBytes, MaxEntries: 1, MaxRecord: 1 << 10})
 		if err != nil {
 			t.Fatal(err)
@@ -332,7 +332,7 @@ func TestFlightLatecomers(t *testing.T) {
 		meta cache.Meta
 		join bool
 	}{{cache.Meta{Lifetime: 60}, true}, {cache.Meta{Lifetime: 60, Flags: cache.NoCache}, false}, {cache.Meta{Lifetime: 60, InitialAge: 60}, false}} {
-		table := NewFlights(100)
+		table := NewFlights(100, 1<<30)
 		leader, late := NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		f.Fill(Response{Meta: c.meta, Length: -1})
@@ -345,7 +345,7 @@ func TestFlightLatecomers(t *testing.T) {
 
 // A flight whose leader failed and that nobody wants any more is over.
 func TestFlightAbandoned(t *testing.T) {
-	table := NewFlights(100)
+	table := NewFlights(100, 1<<30)
 	leader, follower := NewWaiter(), NewWaiter()
 	f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 	table.Join(flightKey("a"), cache.Stamp{}, follower)
@@ -368,7 +368,7 @@ func TestFlightAbandoned(t *testing.T) {
 // Who does not read an answer that is too large to be kept does not hold up the others for long.
 func TestFlightLeavesBehindWhoHoldsUpOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := NewFlights(100)
+		table := NewFlights(100, 1<<30)
 		reader, idle := NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, reader)
 		table.Join(flightKey("a"), cache.Stamp{}, idle)
@@ -397,4 +397,36 @@ func TestFlightLeavesBehindWhoHoldsUpOthers(t *testing.T) {
 			t.Errorf("who read nothing is told %v", err)
 		}
 	})
+}
+
+// All bodies under way share a memory; a response for which there is none passes, and is found by nobody else.
+func TestFlightMemory(t *testing.T) {
+	table := NewFlights(1<<20, 100<<10)
+	fill := func(key string, n int) (*Flight, *Waiter) {
+		w := NewWaiter()
+		f, _ := table.Join(flightKey(key), cache.Stamp{}, w)
+		f.Fill(Response{Meta: cache.Meta{Lifetime: 60}, Length: -1})
+		for range n {
+			if err := f.Write(make([]byte, 10<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return f, w
+	}
+	a, reads := fill("a", 8)
+	if table.Taken() != 80<<10 || a.TooLarge() {
+		t.Errorf("%d bytes are taken", table.Taken())
+	}
+	b, _ := fill("b", 4)
+	if !b.TooLarge() || table.Under(flightKey("b")) || table.Taken() != 100<<10 {
+		t.Errorf("there was room for the second: %d bytes are taken", table.Taken())
+	}
+	a.End(nil)
+	b.Break()
+	if table.Taken() != 0 || !table.Idle() {
+		t.Errorf("%d bytes are left", table.Taken())
+	}
+	if piece, more, err := a.Next(reads, forAges); len(piece) != 80<<10 || more || err != nil {
+		t.Errorf("%d bytes, %v", len(piece), err)
+	}
 }

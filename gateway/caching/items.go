@@ -30,6 +30,7 @@ type batch struct {
 	answer   []byte
 	meta     cache.Meta
 	why      cache.Reason
+	taken    int64 // of the memory for bodies under way
 	fetched  int64 // tokens that were read for this request
 	followed bool
 }
@@ -152,6 +153,7 @@ func (r *Request) serveItems() Outcome {
 // forgoItems leaves a request to the upstream as it came: its answer is not of a shape that is known here.
 func (r *Request) forgoItems() {
 	r.outcome, r.status = outcomeBypass, cache.CacheStatus{Forward: cache.ForwardedBypass, Detail: cache.ForShape}
+	r.Forward.Result = proxy.Result{UpstreamTime: r.Forward.UpstreamTime, ClientTime: r.Forward.ClientTime} // it begins anew
 }
 
 // findItems looks for what is stored, and says how many items are not there, and the slowest tier that had one.
@@ -325,9 +327,10 @@ func (r *Request) sendItems() batchEnding {
 	if r.Fault = outcome.Fault(); outcome == proxy.Taken {
 		long, r.Fault = r.receiveItems()
 	}
-	before := r.Forward.UpstreamTime
+	before := r.Forward.Result
 	r.Forward.Result = f.Result
-	r.Forward.UpstreamTime += before
+	r.Forward.UpstreamTime += before.UpstreamTime
+	r.Forward.ClientTime += before.ClientTime
 	switch {
 	case long:
 		return batchOdd
@@ -381,9 +384,10 @@ func (t *batchTaker) Take(h *wire.ResponseHead, length int64) bool {
 func (r *Request) receiveItems() (long bool, fault proxy.Fault) {
 	b := r.post.batch
 	fault = r.caching.proxy.Receive(&b.exchange, func(piece []byte) error {
-		if long = len(b.answer)+len(piece) > longestBatch; long {
+		if long = len(b.answer)+len(piece) > longestBatch || !r.caching.flights.reserve(int64(len(piece))); long {
 			return ErrNobody
 		}
+		b.taken += int64(len(piece))
 		b.answer = append(b.answer, piece...)
 		return nil
 	})

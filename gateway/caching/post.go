@@ -127,12 +127,13 @@ func (p *posting) body(f *proxy.Exchange) (body []byte, ok bool) {
 }
 
 // reset readies p for another request.
-func (p *posting) reset() {
+func (p *posting) reset(flights *Flights) {
 	if p.large != nil {
 		p.large.Put()
 		p.large = nil
 	}
 	if p.batch != nil {
+		flights.taken.Add(-p.batch.taken)
 		p.batch.reset()
 	}
 	p.key, p.own, p.tap, p.model = cache.Post{}, p.own[:0], nil, p.model[:0]

@@ -120,7 +120,7 @@ func (r *Request) Reset() {
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
 	r.unsuitable, r.listed = false, false
 	if r.post != nil {
-		r.post.reset()
+		r.post.reset(r.caching.flights)
 	}
 	r.Asked, r.posts = Asked{}, false
 	r.phase, r.flight, r.fill = notLeading, nil, nil
@@ -239,6 +239,7 @@ type step func(*Request) step
 type Options struct {
 	Store    *cache.Store
 	MaxBody  int64 // bytes; a longer body is not kept
+	Memory   int64 // bytes that all bodies on their way may take
 	Proxy    *proxy.Proxy
 	Metrics  *telemetry.Cache
 	Draining func() bool // whether the gateway is on its way out: nothing is refreshed then

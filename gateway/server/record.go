@@ -24,7 +24,7 @@ func (g *Gateway) makeMetrics(version string) {
 		CacheTiers:    ops.Tiers(g.store),
 		CacheReasons:  ops.MissReasons(),
 		CacheSources:  ops.CacheSources(),
-		Cache:         func() telemetry.CacheState { return ops.CacheState(g.store) },
+		Cache:         g.cacheState,
 		Tunnels:       func() (open, ever int64) { return g.proxy.Tunnels() },
 	}
 	o.Models = metricModels(g.settings)
@@ -201,4 +201,11 @@ func measured(s *config.Settings) (routes []string, pools map[string][]string) {
 		}
 	}
 	return routes, pools
+}
+
+// cacheState is what the cache tells about itself at a scrape.
+func (g *Gateway) cacheState() telemetry.CacheState {
+	s := ops.CacheState(g.store)
+	s.Flying = uint64(g.caching.Taken())
+	return s
 }

@@ -71,7 +71,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.caching = caching.New(caching.Options{
-		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
+		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Memory: max(s.Cache.MemoryBytes, s.Cache.MaxBodyBytes), Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
 	})
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.openTelemetry(o.Lines, o.Version)

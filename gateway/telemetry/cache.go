@@ -25,6 +25,7 @@ type CacheState struct {
 	RedisErrors   uint64 // calls that failed or came too late, and values that were not what they should be
 	RedisDropped  uint64 // writes that found the queue full, or Redis did not take
 	MemoryOnly    uint64 // of them, those that memory keeps
+	Flying        uint64 // bytes of answers that are being fetched for more than one, or to be kept
 	RedisState    string // one of RedisStates
 	RedisStates   []string
 	Trusted       bool // memory is told of what other replicas change, or there are none
@@ -160,6 +161,7 @@ func (m *Metrics) writeCache(b *bytes.Buffer) {
 		writeHead(b, name, help, kind)
 		fmt.Fprintf(b, "%s %d\n", name, value)
 	}
+	one("cache_flight_bytes", "Bytes of answers on their way into the cache and to all who wait for them.", "gauge", s.Flying)
 	one("cache_evictions_total", "Answers dropped from memory to make room.", "counter", s.Evictions)
 	one("cache_redis_errors_total", "Calls of the cache to Redis that failed, came too late or found what it did not write.", "counter", s.RedisErrors)
 	one("cache_redis_dropped_total", "Answers not written to Redis because it did not take them or too many were waiting.", "counter", s.RedisDropped)
