@@ -127,7 +127,13 @@ func TestRollOut(t *testing.T) {
 	for _, e := range engines {
 		e.sick.Store(true)
 	}
-	testkit.Eventually(t, "nobody is well", func() bool { return !g.healthy() })
+	testkit.Eventually(t, "nobody is well, and all have done what they had", func() bool {
+		n := int64(0)
+		for _, u := range g.Parts().Proxy.Pool("p").Upstreams {
+			n += u.Inflight()
+		}
+		return !g.healthy() && n == 0
+	})
 	for _, e := range engines {
 		e.stop()
 	}

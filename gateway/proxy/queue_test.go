@@ -458,3 +458,73 @@ func BenchmarkQueue(b *testing.B) {
 		})
 	}
 }
+
+// A full queue that finds no upstream any more turns into the waiting room: who comes then is let in, and who waits goes on to wait
+// when its time is over, in its place.
+func TestQueueTurnsIntoWaitingRoom(t *testing.T) {
+	q := newWaitingLine(2, time.Second)
+	q.room = roomRules{size: 4, wait: time.Minute}
+	stay := func(found Fault) *waiter {
+		w := &waiter{woken: make(chan struct{}, 1), exchange: &Exchange{}, tenant: 1, weight: 1, rank: 1, since: q.now, found: found, stays: true}
+		if q.enter(w, q.now) != notShed {
+			return nil
+		}
+		return w
+	}
+	a, b := stay(Busy), stay(Busy)
+	if stay(Busy) != nil {
+		t.Fatal("a full queue takes another")
+	}
+	q.stand(q.now)
+	q.now += time.Second / 2
+	c := stay(Busy)
+	if c == nil || !c.roomed {
+		t.Fatal("who comes then is not let in")
+	}
+	q.now += time.Second
+	q.expire(a, q.now)
+	q.expire(b, q.now)
+	d := stay(NoUpstream)
+	if a.flow == nil || b.flow == nil || !a.roomed || q.roomed != 4 || stay(NoUpstream) != nil {
+		t.Fatalf("%d are in the waiting room", q.roomed)
+	}
+	for _, want := range []*waiter{a, b, c, d} {
+		if q.turn() != want {
+			t.Error("not in their order")
+		}
+	}
+	if q.stoodAt != 0 || q.stood != 3*time.Second/2 || q.roomed != 0 || q.bytes != 0 {
+		t.Errorf("there is an upstream, and it stood %v", q.stood)
+	}
+	e := stay(NoUpstream)
+	q.now += time.Minute + 1
+	if q.expire(e, q.now); e.flow != nil || !e.decided.Load() {
+		t.Error("it waits for ever")
+	}
+}
+
+// Who comes back from an upstream that was not there goes before those of its tenant that came later.
+func TestComingBackKeepsTheOrder(t *testing.T) {
+	q := newWaitingLine(10, time.Minute)
+	var came []*waiter
+	for range 3 {
+		came = append(came, q.ask(1, ClassDefault))
+		q.now += time.Millisecond
+	}
+	for _, w := range came[:2] {
+		if q.turn() != w {
+			t.Fatal("not in their order")
+		}
+	}
+	for _, i := range []int{1, 0} {
+		came[i].decided.Store(false)
+		if q.enter(came[i], q.now) != notShed {
+			t.Fatal("it may not come back")
+		}
+	}
+	for i, w := range came {
+		if q.turn() != w {
+			t.Errorf("number %d is not in its order", i)
+		}
+	}
+}
