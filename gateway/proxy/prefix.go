@@ -83,6 +83,9 @@ func (t *prefixes) put(h, place, now uint64) {
 
 // forget takes out what the upstream at that place has read: it has begun anew, or another one has its place.
 func (t *prefixes) forget(place uint16) {
+	if t.blocks.Load() == 0 {
+		return
+	}
 	for i := range t.entries {
 		if e := t.entries[i].Load(); e != 0 && e>>placeShift&(maxPlaces-1) == uint64(place) {
 			t.entries[i].CompareAndSwap(e, 0)
@@ -308,25 +311,28 @@ func (p *Pool) Choices() Choices {
 	return Choices{l.ways[byMatch].Load(), l.ways[byGuess].Load(), l.ways[bySpill].Load(), l.blocks.Load(), l.found.Load()}
 }
 
-// number gives upstreams that are new to the pool a place in its table, and the table forgets who had it before.
+// number gives the upstreams that have no place of their own in the pool's table one: those that are new, and all if the pool did not go by prefix
+// before. The table forgets who had it.
 func (p *Pool) number(fresh []*Upstream) {
 	if p.load.prefixes == nil {
 		return
 	}
-	var taken []bool
+	var taken [maxPlaces]bool
+	var without []*Upstream
 	for _, u := range p.Upstreams {
-		if !slices.Contains(fresh, u) {
-			taken = append(taken, make([]bool, max(0, int(u.place)+1-len(taken)))...)
+		if u.place >= maxPlaces || taken[u.place] || slices.Contains(fresh, u) {
+			without = append(without, u)
+		} else {
 			taken[u.place] = true
 		}
 	}
 	next := 0
-	for _, u := range fresh {
-		for next < len(taken) && taken[next] {
+	for _, u := range without {
+		for next < maxPlaces && taken[next] {
 			next++
 		}
-		u.place = uint16(min(next, maxPlaces))
+		u.place = uint16(next) // maxPlaces: it is not remembered
 		p.load.prefixes.forget(u.place)
-		next++
+		next = min(maxPlaces, next+1)
 	}
 }

@@ -192,6 +192,28 @@ func TestPlacesAfterReload(t *testing.T) {
 	}
 }
 
+// A pool that did not go by prefix before a reload gives all its upstreams places of their own; of more than there are places, the last are not remembered.
+func TestPlacesOfAll(t *testing.T) {
+	p := &Pool{load: load{prefixes: newPrefixes()}}
+	for range maxPlaces + 2 {
+		p.Upstreams = append(p.Upstreams, new(Upstream))
+	}
+	p.number(p.Upstreams)
+	for i, u := range p.Upstreams {
+		if int(u.place) != min(i, maxPlaces) {
+			t.Fatalf("upstream %d has place %d", i, u.place)
+		}
+		u.place = 0
+	}
+	p.Upstreams = p.Upstreams[:3]
+	p.number(nil)
+	for i, u := range p.Upstreams {
+		if int(u.place) != i {
+			t.Errorf("upstream %d has place %d", i, u.place)
+		}
+	}
+}
+
 func TestAllocPrefix(t *testing.T) {
 	p := poolOf(byPrefix, ones(8)...)
 	x := &Request{Targets: []Target{{Pool: p}}, Prefix: prompt(1, 64)}
