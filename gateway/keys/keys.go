@@ -125,19 +125,9 @@ type Access struct {
 	Grant *Grant
 }
 
-// An entry is one hash of the file.
-type entry struct {
-	sum      [32]byte
-	key      *Key
-	grant    *Grant
-	expires  int64 // Unix seconds; 0: never
-	disabled bool
-}
-
 // A Set is everybody who may ask, at one time. A nil Set asks nobody who they are.
 type Set struct {
 	table   table
-	entries []entry
 	keys    []*Key
 	byID    map[string]config.Key
 	tokens  *Tokens // nil: no tokens are taken
@@ -150,6 +140,7 @@ func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 	if c == nil {
 		return nil
 	}
+	var entries []entry
 	s := &Set{byID: make(map[string]config.Key, len(c.List)), keys: make([]*Key, 0, len(c.List))}
 	for i, stated := range c.List {
 		k := &Key{
@@ -165,7 +156,7 @@ func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 			if !stated.Expires.IsZero() {
 				e.expires = stated.Expires.Unix()
 			}
-			s.entries = append(s.entries, e)
+			entries = append(entries, e)
 		}
 	}
 	switch {
@@ -174,7 +165,7 @@ func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 	case c.JWT != nil:
 		s.tokens = NewTokens(c.JWT, o)
 	}
-	s.table = newTable(s.entries)
+	s.table = newTable(entries)
 	s.soonest = s.nextExpiry(math.MinInt64)
 	return s
 }
@@ -182,24 +173,17 @@ func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 // grantOf is the grant by which a key goes on, or a new one.
 func (s *Set) grantOf(sum *[32]byte, id string) *Grant {
 	if s != nil {
-		if e := s.lookup(sum); e != nil && e.key.ID == id && !e.grant.revoked.Load() {
+		if e := s.table.find(sum); e != nil && e.key.ID == id && !e.grant.revoked.Load() {
 			return e.grant
 		}
 	}
 	return new(Grant)
 }
 
-func (s *Set) lookup(sum *[32]byte) *entry {
-	if i := s.table.find(sum); i >= 0 {
-		return &s.entries[i]
-	}
-	return nil
-}
-
 // Find tells whose key a credential is.
 func (s *Set) Find(credential []byte, now time.Time) (Access, Reason) {
 	sum := sha256.Sum256(credential)
-	e := s.lookup(&sum)
+	e := s.table.find(&sum)
 	if e == nil {
 		return Access{}, Unknown
 	}
@@ -264,9 +248,8 @@ func (s *Set) Revoke(next *Set) (revoked bool) {
 	if s == nil || next == nil {
 		return false
 	}
-	for i := range s.entries {
-		e := &s.entries[i]
-		if n := next.lookup(&e.sum); n == nil || n.grant != e.grant || n.disabled {
+	for e := range s.table.all {
+		if n := next.table.find(&e.sum); n == nil || n.grant != e.grant || n.disabled {
 			revoked = e.grant.revoke() || revoked
 		}
 	}
@@ -283,8 +266,8 @@ func (s *Set) Expire(now time.Time) (revoked bool) {
 	if s == nil || s.soonest == 0 || at < s.soonest {
 		return false
 	}
-	for i := range s.entries {
-		if e := &s.entries[i]; e.refuses(at) == Expired {
+	for e := range s.table.all {
+		if e.refuses(at) == Expired {
 			revoked = e.grant.revoke() || revoked
 		}
 	}
@@ -294,8 +277,8 @@ func (s *Set) Expire(now time.Time) (revoked bool) {
 
 // nextExpiry is when the first key after a time expires; 0: none does.
 func (s *Set) nextExpiry(after int64) (soonest int64) {
-	for i := range s.entries {
-		if at := s.entries[i].expires; at != 0 && at > after && (soonest == 0 || at < soonest) {
+	for e := range s.table.all {
+		if at := e.expires; at != 0 && at > after && (soonest == 0 || at < soonest) {
 			soonest = max(at, 1)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"aigateway/gateway/config"
 )
@@ -53,25 +54,28 @@ func TestFind(t *testing.T) {
 // A hash is another one if any of its bits is, wherever it stands, and hashes that begin in the same slot are told apart.
 func TestTableComparesAllOfAHash(t *testing.T) {
 	sum := sha256.Sum256([]byte("sk-a"))
-	neighbours := []entry{{sum: sum}}
+	neighbours := []entry{{sum: sum, key: &Key{}}}
 	for i := range byte(60) {
 		other := sum
 		other[31] ^= i + 1
-		neighbours = append(neighbours, entry{sum: other})
+		neighbours = append(neighbours, entry{sum: other, key: &Key{}})
 	}
 	table := newTable(neighbours)
 	for i := range neighbours {
-		if got := table.find(&neighbours[i].sum); got != i {
-			t.Errorf("the hash of entry %d finds %d", i, got)
+		if got := table.find(&neighbours[i].sum); got == nil || got.key != neighbours[i].key {
+			t.Errorf("the hash of entry %d finds %v", i, got)
 		}
 	}
 	alone := newTable(neighbours[:1])
 	for bit := range 256 {
 		other := sum
 		other[bit/8] ^= 1 << (bit % 8)
-		if same(&other, &sum) || alone.find(&other) >= 0 {
+		if same(&other, &sum) || alone.find(&other) != nil {
 			t.Errorf("a hash that differs in bit %d is the same", bit)
 		}
+	}
+	if size := unsafe.Sizeof(entry{}); size != 64 {
+		t.Errorf("a slot has %d bytes", size)
 	}
 	if !same(&sum, &sum) {
 		t.Error("a hash is not itself")
