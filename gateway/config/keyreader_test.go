@@ -96,3 +96,26 @@ func BenchmarkKeyReader(b *testing.B) {
 		}
 	})
 }
+
+// Of two files in turn, the second is read as if it were the first.
+func FuzzKeyReader(f *testing.F) {
+	line := func(id string, n int, more string) string {
+		return fmt.Sprintf("  - {id: %s, sha256: [\"%064x\"]%s}\n", id, n, more)
+	}
+	first := "keys:\n" + line("a", 1, "") + line("b", 2, ", models: [x*]")
+	f.Add(first, first+line("c", 3, ", disabled: true"))
+	f.Add(first, "keys:\n"+line("a", 1, ", expires: 2027-01-01")+"jwt: {issuer: i, audience: a, jwks_url: 'http://x'}\n")
+	f.Add(first, "keys:\n"+line("a", 1, " # }")+"- {}\n")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		var r KeyReader
+		read := func(text string) func(string) ([]byte, error) {
+			return func(string) ([]byte, error) { return []byte(text), nil }
+		}
+		_, _, _ = r.Read("k", read(before))
+		got, warned, err := r.Read("k", read(after))
+		want, warnings, wrong := ReadKeys("k", read(after))
+		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(warned, warnings) || fmt.Sprint(err) != fmt.Sprint(wrong) {
+			t.Errorf("got %+v %q %v, want %+v %q %v", got, warned, err, want, warnings, wrong)
+		}
+	})
+}
