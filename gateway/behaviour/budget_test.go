@@ -39,6 +39,8 @@ func startCounter(t *testing.T, usage string) *counter {
 				if u.wait != nil {
 					<-u.wait
 				}
+				const stop = `data: {"choices":[{"delta":{},"finish_reason":"stop"}]}` + "\n\n"
+				c.Send("%x\r\n%s\r\n", len(stop), stop)
 				end := "data: [DONE]\n\n"
 				if strings.Contains(body, "include_usage") {
 					end = `data: {"choices":[],"usage":` + u.usage + "}\n\n" + end
@@ -62,7 +64,7 @@ func chatWith(key, body string) string {
 
 // budgeted is a gateway with keys in front of such an upstream.
 func budgeted(t *testing.T, up *counter, keys, file string) *testGateway {
-	return serve(t, keyed(t, keys, file, "LLM_SERVICE_URL="+up.URL, "RATE_LIMIT_ENABLED=false", "ADMIN_TOKEN=the-operators"), server.Options{})
+	return serve(t, keyed(t, keys, file, "LLM_SERVICE_URL="+up.URL, "RATE_LIMIT_ENABLED=false", "ADMIN_TOKEN=the-operators", "CACHE_ENABLED=true"), server.Options{})
 }
 
 // left is what a response says remains of a limit.
@@ -122,7 +124,8 @@ func TestTokensAreSettledByUsage(t *testing.T) {
 func TestUsageIsInjected(t *testing.T) {
 	up := startCounter(t, usageOf(100, 400))
 	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 3000}", "sk-free"), "")
-	const plain = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n"
+	const plain = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n" +
+		"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
 	r := g.Do("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n" + withKey("sk-a") + "\r\nContent-Length: 30\r\n\r\n" + `{"stream":true,"max_tokens":9}`)
 	if r.Body != plain {
 		t.Errorf("the client gets %q", r.Body)
@@ -196,5 +199,56 @@ rate_limit_enabled: false
 			t.Errorf("%s: %d %s", c.body, r.Status(), r.Field("RateLimit-Scope"))
 		}
 		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+}
+
+// What the cache has, and what another request fetches, costs a request and no tokens; who leads pays, also after leaving.
+func TestHitsAndFollowersCostNoTokens(t *testing.T) {
+	up := startCounter(t, usageOf(100, 400))
+	up.wait = make(chan struct{})
+	file := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true, ttl: 60s}}]\n"
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 10000, rpm: 100, concurrency: 2}"), file)
+	tokens := func() int {
+		var n int
+		r := g.Do(chatWith("sk-a", `{"temperature":1,"max_tokens":1,"fail":1}`))
+		fmt.Sscan(left(r, "tokens"), &n)
+		testkit.Eventually(t, "nothing is under way", g.idle)
+		return n
+	}
+	const body = `{"model":"m","messages":[],"stream":true,"temperature":0,"max_tokens":9}`
+	var all []*testkit.Peer
+	for range 4 { // one of them leads; there are permits for two
+		c := g.client(false)
+		c.Send("%s", chatWith("sk-a", body))
+		all = append(all, c)
+		testkit.Eventually(t, "the first one is asked for", func() bool { return up.last.Load() != nil })
+		c.ReadHead()
+	}
+	all[0].Abort()
+	close(up.wait)
+	for i, c := range all[1:] {
+		if text, err := c.ReadChunks(); err != nil || !strings.HasSuffix(string(text), "data: [DONE]\n\n") || strings.Contains(string(text), "usage") {
+			t.Errorf("follower %d: %q, %v", i+1, text, err)
+		}
+		c.Abort()
+	}
+	if n := up.Connections(); n != 1 {
+		t.Errorf("%d requests upstream", n)
+	}
+	testkit.Eventually(t, "nothing is under way", g.idle)
+	before := tokens()
+	if before > 9600 || before < 9400 {
+		t.Errorf("%d of 10000 tokens are left after one generation of 500", before)
+	}
+	for range 3 {
+		if r := g.Do(chatWith("sk-a", body)); r.Field("X-Cache") != "HIT" {
+			t.Fatalf("%s", r.Head)
+		}
+	}
+	if after := tokens(); after < before-50 {
+		t.Errorf("%d tokens are left of %d after three hits", after, before)
+	}
+	if r := g.Do(chatWith("sk-a", body)); left(r, "requests") > "93" || left(r, "requests") < "85" {
+		t.Errorf("%s of 100 requests are left", left(r, "requests"))
 	}
 }

@@ -12,6 +12,17 @@ func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) 
 // Receive reads the body of a response that was taken and gives it to sink, in pieces that are borrowed until it
 // returns. None means that the body is whole; an error of the sink ends the exchange as [ClientGone].
 func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
+	if x.Meter == nil {
+		return p.receiveTaken(x, sink)
+	}
+	ended := BrokenResponse // a panic is none of the client's doing
+	defer func() { x.Meter.Settle(x, ended) }()
+	ended = p.receiveTaken(x, sink)
+	return ended
+}
+
+// receiveTaken is Receive of a response that nobody meters.
+func (p *Proxy) receiveTaken(x *Exchange, sink func(piece []byte) error) Fault {
 	f := p.receiveAll(x, x.filtered(sink))
 	if rest := x.filteredEnd(); f == None && len(rest) > 0 && sink(rest) != nil {
 		f = ClientGone
@@ -27,9 +38,6 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Fault {
 		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
 	x.pool.release(x.upstream)
-	if x.Meter != nil {
-		x.Meter.Settle(x, f)
-	}
 	x.free()
 	return f
 }

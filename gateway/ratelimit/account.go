@@ -156,12 +156,12 @@ type Accounts struct {
 
 // AccountOptions says what NewAccounts is to make.
 type AccountOptions struct {
-	Most int // accounts there may be; who comes later shares one with others. 0: 262144
+	Most int // accounts there may be; who comes later shares one with others. 0: 131072
 }
 
 const (
 	accountChains = 1 << 12
-	mostAccounts  = 1 << 18
+	mostAccounts  = 1 << 17
 	// Who comes when there is no more room shares an account with others: that is the safe side.
 	crowds = 1 << 10
 )

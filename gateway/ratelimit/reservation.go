@@ -101,6 +101,9 @@ func (r *Reservation) reserve(now time.Duration, a *Account) Refusal {
 		}
 		r.permits[a.Owner] = a.permits
 	}
+	if r.tokens == 0 { // what takes none does not wait until a debt is paid
+		return Refusal{}
+	}
 	for i := range a.tokens {
 		b := &a.tokens[i]
 		s, h := b.take(now, min(r.tokens, b.quota.Burst))

@@ -200,6 +200,7 @@ type charge struct {
 	gateway *Gateway
 	budgets *budgets
 	users   atomic.Int32 // the exchange, and the proxy between Admit and Settle
+	open    atomic.Bool  // between these
 
 	tenant  []byte // whose answers it is to be judged by; no longer than the plan's keys
 	label   string // of metrics
@@ -313,6 +314,7 @@ func (c *charge) Admit(x *proxy.Exchange) proxy.Fault {
 		return proxy.OverBudget
 	}
 	c.users.Add(1)
+	c.open.Store(true)
 	x.Cost = tokens
 	if c.limits && c.scan != nil && c.scan.Streams() {
 		c.inject(x)
@@ -362,6 +364,9 @@ func (c *charge) Body(piece []byte) {
 
 // Settle implements [proxy.Meter].
 func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
+	if !c.open.CompareAndSwap(true, false) {
+		return // a panic came before
+	}
 	defer c.put()
 	input, output, cached, told := c.answer.Tokens()
 	cut := f == proxy.ClientGone || f == proxy.Truncated
@@ -386,6 +391,13 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	}
 	c.reservation.Settle(wire.Now(), c.weigh(input, output, cached))
 	c.gateway.ledger.Count(c.label, c.name, telemetry.Tokens{In: input, Out: output, Cached: cached})
+}
+
+// abandon gives back what is reserved for a request that panicked, whoever still reads for it; the charge is not used again then.
+func (c *charge) abandon() {
+	if c != nil && c.open.CompareAndSwap(true, false) {
+		c.reservation.Settle(wire.Now(), 0)
+	}
 }
 
 // learn takes in what an upstream has counted.

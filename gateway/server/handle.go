@@ -287,6 +287,7 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 	if panicked != nil {
 		g.panicked(panicked)
 		x.cached.Abandon()
+		x.charge.abandon()
 		if x.conn.Replied() {
 			x.status = x.cached.Forward.Status
 			x.drop()
