@@ -353,33 +353,53 @@ func TestGenerationLastToLeave(t *testing.T) {
 	}
 }
 
-// A cut that the upstream makes is one for all, and nothing of it is kept.
+// A cut that the upstream makes is one for all, who are told so if it is between two events, and nothing of it is kept.
 func TestGenerationCut(t *testing.T) {
 	t.Parallel()
-	var generations atomic.Int32
-	cut := make(chan struct{})
-	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
-		if c.ReadRequest().Err != nil {
-			return
+	f := func(path, sent, end string) {
+		t.Helper()
+		var generations atomic.Int32
+		cut := make(chan struct{})
+		up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+			if c.ReadRequest().Err != nil {
+				return
+			}
+			generations.Add(1)
+			c.Send("HTTP/1.1 200 OK\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", eventStream, len(sent), sent)
+			<-cut
+		})
+		g := startKeeping(t, up.URL, "")
+		clients := g.crowd(3, same(askModel(path, asked0s)))
+		close(cut)
+		var wg sync.WaitGroup
+		for _, c := range clients {
+			wg.Go(func() {
+				head := c.ReadHead()
+				got, err := "", error(nil)
+				for err == nil {
+					var piece string
+					if piece, err = c.ReadChunk(); piece == "" && err == nil {
+						t.Errorf("%s %q looks whole", head.First, got)
+						return
+					}
+					got += piece
+				}
+				if !strings.HasPrefix(got, sent) || !strings.Contains(got[len(sent):], end) || end == "" && got != sent {
+					t.Errorf("%q, want %q and %q", got, sent, end)
+				}
+			})
 		}
-		generations.Add(1)
-		c.Send("HTTP/1.1 200 OK\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n: hi\n\r\n", eventStream)
-		<-cut
-	})
-	g := startKeeping(t, up.URL, "")
-	clients := g.crowd(3, same(askModel(chatPath, asked0s)))
-	close(cut)
-	all(clients, func(_ int, m testkit.Message) {
-		if m.Err == nil {
-			t.Errorf("%s %q looks whole", m.First, m.Body)
+		wg.Wait()
+		if n := generations.Load(); n != 1 {
+			t.Errorf("there were %d generations", n)
 		}
-	})
-	if n := generations.Load(); n != 1 {
-		t.Errorf("there were %d generations", n)
+		if m := g.Do(askModel(path, asked0s, "Cache-Control: only-if-cached")); m.Status() != 504 {
+			t.Errorf("it is kept: %s", m.First)
+		}
 	}
-	if m := g.Do(askModel(chatPath, asked0s, "Cache-Control: only-if-cached")); m.Status() != 504 {
-		t.Errorf("it is kept: %s", m.First)
-	}
+	f(chatPath, chatEvents(2)[0], `"code":"upstream_cut"`)
+	f(chatPath, chatEvents(2)[0]+"data: {\"choi", "")
+	f("messages", "event: message_start\r\ndata: {\"type\":\"message_start\"}\r\n\r\n", "event: error\n")
 }
 
 // A paced stream comes about as it came, and byte for byte.

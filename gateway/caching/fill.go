@@ -35,7 +35,7 @@ func (l *fill) receive() {
 	}()
 	marked := false
 	sink := func(piece []byte) error {
-		l.note(len(piece))
+		l.note(piece)
 		err := l.flight.Write(piece)
 		if !marked && l.flight.TooLarge() {
 			marked = true
@@ -43,7 +43,8 @@ func (l *fill) receive() {
 		}
 		return err
 	}
-	if l.caching.proxy.Receive(l.forward, sink) != proxy.None {
+	if f := l.caching.proxy.Receive(l.forward, sink); f != proxy.None {
+		l.tell(f)
 		l.flight.Break()
 		return
 	}

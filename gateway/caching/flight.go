@@ -80,6 +80,7 @@ type Response struct {
 	Length  int64  // of the body in bytes, or -1 if the upstream announced none
 	Body    []byte
 	Whole   bool         // Body is all of it
+	Told    bool         // the readers have been told in an event of the gateway's that it will have no end
 	Broken  bool         // it will never be
 	Record  []byte       // the response as a record, once it is whole and if it is kept
 	Why     cache.Reason // why a whole one is not, if that is known only now
@@ -535,6 +536,13 @@ func (f *Flight) Drain(w *Waiter) error {
 			return err
 		}
 	}
+}
+
+// Told notes that those who read are told so before Break.
+func (f *Flight) Told() {
+	f.mu.Lock()
+	f.response.Told = true
+	f.mu.Unlock()
 }
 
 // Break tells that the body has no end.

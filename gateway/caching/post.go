@@ -180,6 +180,7 @@ type answer struct {
 	tools   bool
 	note    []byte // of a stream that is to be paced, see notes; nil: it is not
 	last    time.Duration
+	tail    uint32 // the last bytes of the body
 }
 
 // judge says whether the whole body may be kept, and what it cost.
@@ -197,14 +198,38 @@ func (l *fill) judge(body []byte) {
 	l.flight.Judge(why, r.Usage.Input+r.Usage.Output)
 }
 
-// note notes when a piece of a stream came that is to be paced.
-func (l *fill) note(length int) {
-	if a := l.answer; a != nil && a.note != nil {
+// tell tells those who read a stream that broke between two of its events that it has no end, in an event of the gateway's.
+func (l *fill) tell(f proxy.Fault) {
+	a := l.answer
+	if a == nil || !l.response.Live || l.response.Length >= 0 || f == proxy.ClientGone || a.tail == 0 {
+		return
+	}
+	if t := a.tail; t&0xFFFF != '\n'<<8|'\n' && t&0xFFFFFF != '\n'<<16|'\r'<<8|'\n' {
+		return // in the middle of one
+	}
+	e := &inference.Broken
+	if f == proxy.TimeoutIdle {
+		e = &inference.Silent
+	}
+	if l.flight.Write(a.dialect.AppendCut(nil, e.Code, e.Message)) == nil {
+		l.flight.Told()
+	}
+}
+
+// note notes how the body ends, and of a stream that is to be paced when a piece came.
+func (l *fill) note(piece []byte) {
+	if l.answer == nil {
+		return
+	}
+	for _, c := range piece[max(0, len(piece)-3):] {
+		l.answer.tail = l.answer.tail<<8 | uint32(c)
+	}
+	if a := l.answer; a.note != nil {
 		now := wire.Now()
 		if a.last == 0 {
 			a.last = now
 		}
-		a.note = appendPiece(a.note, length, now-a.last)
+		a.note = appendPiece(a.note, len(piece), now-a.last)
 		a.last = now
 	}
 }

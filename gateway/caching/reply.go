@@ -200,6 +200,9 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 		var piece []byte
 		var err error
 		if piece, more, err = f.Next(r.waiter, longestWait); err != nil {
+			if err == ErrBroken && f.Response().Told {
+				r.Conn.AwaitTaken(cutTaken)
+			}
 			r.cut(err)
 			return
 		}
@@ -221,6 +224,9 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 		r.Conn.Complete()
 	}
 }
+
+// cutTaken is how long a client may take to get the event that tells of a cut.
+const cutTaken = time.Second
 
 var lastChunk = []byte(wire.LastChunk)
 

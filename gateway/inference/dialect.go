@@ -180,6 +180,12 @@ func (d Dialect) AppendCut(dst []byte, code, message string) []byte {
 	return append(appendString(append(dst, `,"type":"upstream_error","code":`...), code), "}}\n\n"...)
 }
 
+// Of streams that end before their end, see AppendCut.
+var (
+	Silent = Error{Code: "timeout_inter_token", Message: "the upstream fell silent in the middle of this answer, which is not complete"}
+	Broken = Error{Code: "upstream_cut", Message: "the upstream broke off in the middle of this answer, which is not complete"}
+)
+
 // Of a model's refusals.
 var (
 	NoSuchModel   = Error{Status: 404, Code: "model_not_found", Message: "the model does not exist, or you have no access to it", Param: "model"}

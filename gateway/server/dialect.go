@@ -27,7 +27,7 @@ func (d *dialect) ContextExceeded(body []byte) bool { return inference.ContextEx
 // AppendCut implements [proxy.Dialect].
 func (d *dialect) AppendCut(dst []byte, f proxy.Fault) []byte {
 	if f == proxy.TimeoutIdle {
-		return d.is().AppendCut(dst, "timeout_inter_token", "the upstream fell silent in the middle of this answer, which is not complete")
+		return d.is().AppendCut(dst, inference.Silent.Code, inference.Silent.Message)
 	}
-	return d.is().AppendCut(dst, "upstream_cut", "the upstream broke off in the middle of this answer, which is not complete")
+	return d.is().AppendCut(dst, inference.Broken.Code, inference.Broken.Message)
 }
