@@ -105,6 +105,16 @@ func TestAllocExchange(t *testing.T) {
 	f("key: post in /v1", strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1), testkit.Answer("{} result!"))
 	f("key: post in /v1, of some models", withY.Replace(strings.Replace(post(200), "/infer/python", "/v1/chat/completions", 1)), testkit.Answer("{} result!"))
 	f("wrong key", "GET /v1/x HTTP/1.1\r\nHost: a.example\r\nx-api-key: z\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\ninvalid_api_key\"}}\n")
+	// With budgets, whole and as a stream that is asked for its usage.
+	keys = keyFile("x , limits: {rpm: 1000000000, tpm: 1000000000, tpd: 1000000000, concurrency: 10}")
+	budgeted := func(body string) string {
+		return "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body
+	}
+	usage := `"usage":{"prompt_tokens":10,"completion_tokens":2}}`
+	f("budget: post in /v1", budgeted(`{"model":"m","max_tokens":5,"messages":[]}`), testkit.Answer(`{"model":"m",`+usage+"result!"))
+	counted := `data: {"choices":[],` + usage + "\n\n"
+	f("budget: stream in /v1", budgeted(`{"model":"m","stream":true,"max_tokens":5,"messages":[]}`),
+		strings.TrimSuffix(chunks, "0\r\n\r\n")+fmt.Sprintf("%x\r\n%s\r\n", len(counted), counted)+"0\r\n\r\n")
 	keys = ""
 
 	// With everything on that tells of requests. The collector takes connections and never answers: what happens in a

@@ -206,10 +206,10 @@ type charge struct {
 	label   string // of metrics
 	key     *ratelimit.Account
 	model   *ratelimit.Account
-	limits  bool // there is a limit of tokens
+	limits  bool   // there is a limit of tokens
 	name    string // of the model, if the settings have it
 	learnt  []byte // by which name its tokens are learned
-	context int64 // tokens of the model's context; 0: not known
+	context int64  // tokens of the model's context; 0: not known
 	dialect inference.Dialect
 	scan    *inference.Scanner // of the exchange: until Admit has returned
 	stated  int64              // tokens that the request wants, at most; -1: it does not say
