@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/testkit"
 )
 
 // A pool's queue under loads that are worse than any pool should see, in scripted time: a simulated hour takes a moment, and comes
@@ -77,7 +78,10 @@ func (e *events) Pop() any {
 func (a *admission) after(d time.Duration, do func()) { heap.Push(&a.events, event{a.now + d, do}) }
 
 // run simulates that time.
-func (a *admission) run(size int, wait, length time.Duration) {
+func (a *admission) run(t *testing.T, size int, wait, length time.Duration) {
+	if testkit.Race {
+		t.Skip("one goroutine does it all, and the race detector makes it slow")
+	}
 	a.q = newQueue(config.Pool{Queue: config.Queue{Size: size, Wait: wait}})
 	a.q.clock = func() time.Duration { return a.now }
 	a.random, a.now, a.free, a.of = rand.New(rand.NewPCG(7, 7)), time.Hour, a.places, make(map[*waiter]*crowd)
@@ -261,7 +265,7 @@ func TestAdmissionFloods(t *testing.T) {
 			flood := &crowd{weight: 1, rate: always(100 * b), most: 100 * b}
 			other := &crowd{weight: 1, think: fromSeconds(1 / b)}
 			a := &admission{places: places, service: service, crowds: []*crowd{flood, other}}
-			a.run(64, 30*time.Second, 15*time.Minute)
+			a.run(t, 64, 30*time.Second, 15*time.Minute)
 			p99, turns := percentile(other.waits, 0.99), float64(other.met)/float64(other.came)
 			t.Logf("%d places, %-11s: B waits %.2f service times (p99), has %.4f of what it asks for; A %.3f, waits %.1f", places, name, p99.Seconds(), turns,
 				float64(flood.met)/float64(flood.came), percentile(flood.waits, 0.5).Seconds())
@@ -294,7 +298,7 @@ func TestAdmissionShares(t *testing.T) {
 			a.crowds = append(a.crowds, &crowd{weight: w, rate: always(rate), most: rate, cost: cost})
 			total += w
 		}
-		a.run(512, time.Minute, 4*time.Minute)
+		a.run(t, 512, time.Minute, 4*time.Minute)
 		all, shares, worst := 0.0, []float64(nil), 0.0
 		for _, c := range a.crowds {
 			all += c.served
@@ -322,7 +326,7 @@ func TestAdmissionClasses(t *testing.T) {
 	usual := &crowd{weight: 1, class: ClassDefault, rate: always(0.4), most: 0.4}
 	batch := &crowd{weight: 1, class: ClassBatch, rate: always(0.4), most: 0.4}
 	a := &admission{places: 8, service: exponential(time.Second), crowds: []*crowd{urgent, usual, batch}}
-	a.run(10_000, 2*time.Minute, time.Hour)
+	a.run(t, 10_000, 2*time.Minute, time.Hour)
 	for _, c := range []*crowd{usual, batch} {
 		share, longest := float64(c.met)/float64(c.came), percentile(c.waits, 1)
 		t.Logf("%-8v waits %.1f s (p50), %.1f s at most, %.4f have their turn", c.class, percentile(c.waits, 0.5).Seconds(), longest.Seconds(), share)
@@ -352,7 +356,7 @@ func TestAdmissionDeadlines(t *testing.T) {
 	f := func(name string, service func(*rand.Rand, int64) time.Duration, crowds ...*crowd) {
 		t.Helper()
 		a := &admission{places: 16, service: service, crowds: crowds, follow: true}
-		a.run(5000, 30*time.Second, 30*time.Minute)
+		a.run(t, 5000, 30*time.Second, 30*time.Minute)
 		refused, right, late, met := 0, 0, 0, 0
 		for _, c := range crowds {
 			refused, right, late, met = refused+c.refused, right+c.refusedRight, late+c.late, met+c.met
@@ -396,7 +400,7 @@ func TestAdmissionDeadlines(t *testing.T) {
 func TestAdmissionDeadlinesOnTheEdge(t *testing.T) {
 	c := &crowd{weight: 1, rate: always(40), most: 40, patience: func(*rand.Rand) time.Duration { return 5 * time.Second }}
 	a := &admission{places: 16, service: exponential(500 * time.Millisecond), crowds: []*crowd{c}}
-	a.run(5000, 30*time.Second, 30*time.Minute)
+	a.run(t, 5000, 30*time.Second, 30*time.Minute)
 	busy, atOnce := float64(c.met)/(32*30*60), float64(c.refused)/float64(c.refused+c.late)
 	t.Logf("places are busy for %.1f %% of the time; of those that go without, %.1f %% know at once", 100*busy, 100*atOnce)
 	if busy < 0.98 || atOnce < 0.8 {

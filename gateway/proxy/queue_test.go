@@ -289,7 +289,7 @@ func TestNoCallIsLost(t *testing.T) {
 	proxy := &Proxy{watch: wire.NewWatch(time.Hour)}
 	defer proxy.watch.Close()
 	var head wire.RequestHead
-	for round := range 20_000 {
+	for round := range 10_000 {
 		if !p.acquire(u) {
 			t.Fatal("the place is not free")
 		}
