@@ -107,6 +107,9 @@ func (d *draft) readKeys(in Input) {
 		d.faults = append(d.faults, faults.List...)
 	}
 	d.settings.Keys, d.warnings = keys, append(d.warnings, warnings...)
+	if a := d.settings.Admin; keys != nil && a.Token == "" && a.Addr == "" {
+		d.warnings = append(d.warnings, "KEYS_FILE: nobody can see /metrics and the other operators' pages; ADMIN_TOKEN or ADMIN_ADDR opens them")
+	}
 }
 
 // WithKeys is the same settings with another file of keys.

@@ -117,14 +117,15 @@ func TestKeysOfSettings(t *testing.T) {
 	}
 	_ = os.Chmod(path, 0o604)
 	s, warnings, err := load()
-	if err != nil || len(s.Keys.List) != 1 || len(warnings) != 2 || !strings.Contains(warnings[0], "can be read by everybody") || !strings.Contains(warnings[1], "is not https") {
+	if err != nil || len(s.Keys.List) != 1 || len(warnings) != 3 || !strings.Contains(warnings[0], "can be read by everybody") || !strings.Contains(warnings[1], "is not https") ||
+		!strings.Contains(warnings[2], "ADMIN_TOKEN or ADMIN_ADDR opens them") {
 		t.Fatal(err, warnings)
 	}
 	if text := string(printed(s)); strings.Contains(text, sumA) || !strings.Contains(text, "keys_file: ") {
 		t.Error(text)
 	}
 	_ = os.Chmod(path, 0o640)
-	if _, warnings, _ = load(); len(warnings) != 1 {
+	if _, warnings, _ = load(); len(warnings) != 2 {
 		t.Error(warnings)
 	}
 	if s.Keys == nil || s.WithKeys(nil).Keys != nil || s.Keys == nil {
