@@ -337,3 +337,16 @@ func TestUpstreamsFieldsAreDropped(t *testing.T) {
 		t.Errorf("got %q", r.Head)
 	}
 }
+
+// An error of the gateway's own tells how many attempts it took, too; and there is no third one where nobody is left.
+func TestAttemptsOfAFault(t *testing.T) {
+	t.Parallel()
+	first, _ := say(t, "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+	second, seen := say(t, "closes\r\n\r\n")
+	g := behindPair(t, "reattempt", "", first, second)
+	r := g.Do(testkit.AskAt("/v1/chat/completions", "POST", "x"))
+	testkit.WantFault(t, r, 502, "bad_upstream_response", true)
+	if r.Field("X-Upstream-Attempts") != "2" || seen.Of("x") != 1 {
+		t.Errorf("%q attempts; the fallback was asked %d times", r.Field("X-Upstream-Attempts"), seen.Of("x"))
+	}
+}

@@ -7,6 +7,9 @@ func (x *exchange) AppendOwn(dst []byte) []byte {
 	dst = wire.AppendField(wire.AppendVia(dst, 1), "X-Request-ID: ", x.id)
 	dst = x.appendTiming(x.cached.AppendOutcome(dst))
 	dst = x.appendCORS(x.appendLimits(dst))
+	if n := x.cached.Forward.Attempts; n > 1 {
+		dst = wire.AppendInt(dst, "X-Upstream-Attempts: ", int64(n))
+	}
 	if x.gateway.draining.Load() {
 		x.conn.EndAfter()
 	}

@@ -26,6 +26,9 @@ func (g *Gateway) replyError(x *exchange, e inference.Error) {
 		b = inference.AppendPlainError(b, e, x.id)
 	}
 	x.scratch = append(b, '\n')
+	if n := x.cached.Forward.Attempts; n > 1 {
+		x.sayInt("X-Upstream-Attempts", int64(n))
+	}
 	if e.Status == fasthttp.StatusServiceUnavailable {
 		x.sayInt("Retry-After", max(1, int64(math.Ceil(x.cached.Forward.RetryAfter.Seconds())))) // RFC 9110 §10.2.3: whole seconds
 	}
