@@ -109,6 +109,9 @@ func (q *queue) adopt(p *Pool) {
 	q.size, q.wait, q.room = other.size, other.wait, other.room
 	q.unlock()
 	p.queue = q
+	if before := q.pool.Load().alarm; before != nil && p.alarm != nil {
+		p.alarm.last.Store(before.last.Load()) // it was called when it was
+	}
 }
 
 // serveFor has the queue hand out the places of this pool from now on.
