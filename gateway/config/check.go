@@ -11,7 +11,7 @@ import (
 // Operations are the paths at which the gateway shows itself. A file route
 // may not take them; "/*" may stand behind them.
 func Operations() []string {
-	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics",
+	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics", "/usagez",
 		"/dashboard", "/dashboard/data", "/dashboard/app.js", "/dashboard/app.css"}
 }
 
