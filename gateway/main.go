@@ -76,26 +76,15 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cannot start, the settings have faults:\n%s\n", indent(err.Error()))
 		return exitUsage
 	}
-	if f.explain != "" {
-		text, err := settings.Explain(f.explain)
+	if f.explain == "" && (f.check || f.print) {
+		warn(stderr, warnings)
+	}
+	if f.explain != "" || f.check || f.print {
+		code, err := show(f, settings, stdout)
 		if err != nil {
 			fmt.Fprintln(stderr, err)
-			return exitUsage
 		}
-		fmt.Fprint(stdout, text)
-		return 0
-	}
-	if f.check || f.print {
-		warn(stderr, warnings)
-		if f.check {
-			fmt.Fprintln(stdout, "the settings are fine")
-			if f.probe && !tell(stdout, survey(context.Background(), settings)) {
-				return exitFailed
-			}
-		} else {
-			settings.Print(stdout)
-		}
-		return 0
+		return code
 	}
 	// From here on nothing waits for whoever reads what is said, or dies of one who has gone: a write to a closed pipe is
 	// an error, and no longer the end of the process.
@@ -108,6 +97,26 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		hello = func(port int) { fmt.Fprint(stdout, welcome(settings, port, sims.engines(settings))) }
 	}
 	return serve(settings, in, hello, lines)
+}
+
+// show says what was asked of the settings, which are without faults, and returns the exit code.
+func show(f flags, settings *config.Settings, stdout io.Writer) (code int, err error) {
+	switch {
+	case f.explain != "":
+		text, err := settings.Explain(f.explain)
+		if err != nil {
+			return exitUsage, err
+		}
+		fmt.Fprint(stdout, text)
+	case f.check:
+		fmt.Fprintln(stdout, "the settings are fine")
+		if f.probe && !tell(stdout, survey(context.Background(), settings)) {
+			return exitFailed, nil
+		}
+	default:
+		settings.Print(stdout)
+	}
+	return 0, nil
 }
 
 func parse(args []string, stderr io.Writer) (flags, error) {

@@ -140,18 +140,27 @@ func (p *page) pool(pool Pool) {
 	if pool.Discover == "on" || stated.Discover != "" {
 		write(fmt.Sprintf("    discover: %t", pool.Discover == "on"), either(stated.Discover, byDefault))
 	}
-	if pool.TLS != (UpstreamTLS{}) {
-		write("    tls:", "")
-	}
-	if pool.TLS.CAFile != "" {
-		write("      ca_file: "+strconv.Quote(pool.TLS.CAFile), byFile)
-	}
-	if pool.TLS.ServerName != "" {
-		write("      server_name: "+strconv.Quote(pool.TLS.ServerName), byFile)
-	}
+	pool.TLS.describe(write)
 	if credential := pool.Credential.fields(); credential != "" {
 		write("    credential: {"+credential+"}", byFile)
 	}
+	p.timeouts(pool, write)
+}
+
+func (c UpstreamTLS) describe(write func(line string, from source)) {
+	if c != (UpstreamTLS{}) {
+		write("    tls:", "")
+	}
+	if c.CAFile != "" {
+		write("      ca_file: "+strconv.Quote(c.CAFile), byFile)
+	}
+	if c.ServerName != "" {
+		write("      server_name: "+strconv.Quote(c.ServerName), byFile)
+	}
+}
+
+func (p *page) timeouts(pool Pool, write func(line string, from source)) {
+	stated := p.settings.given.pools[pool.Name]
 	write("    timeouts:", "")
 	values := p.settings.given.values
 	write("      connect: "+short(pool.Timeouts.Connect), either(stated.Timeouts.Connect, values["CONNECT_TIMEOUT"].from))
