@@ -350,3 +350,43 @@ func TestAttemptsOfAFault(t *testing.T) {
 		t.Errorf("%q attempts; the fallback was asked %d times", r.Field("X-Upstream-Attempts"), seen.Of("x"))
 	}
 }
+
+// What is sent again is all of it, as long as it is held; what is not held is sent once.
+func TestBodiesOfSecondAttempts(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 10, 60_000, 100_000, 900_000, 1_200_000} {
+		t.Run(itoa(n), func(t *testing.T) {
+			body := pattern(n)
+			refusing := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+				c.ReadRequest()
+				c.Send("HTTP/1.1 429 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+			})
+			second := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+				for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+					c.Send("%s", testkit.Answer(digest(r.Body)))
+				}
+			})
+			ask := fmt.Sprintf("POST /v1/files?x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", n, body)
+			r := behindPair(t, "safe", "", refusing, second).Do(ask)
+			if held := n <= 1<<20; held && r.Body != digest(body) || !held && r.Status() != 429 {
+				t.Errorf("%q %q, want %q", r.First, r.Body, digest(body))
+			}
+			var asked atomic.Int64
+			alone := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+				r := c.ReadRequest()
+				if asked.Add(1); r.Err != nil || r.Body != body {
+					t.Errorf("got %d bytes, %v", len(r.Body), r.Err)
+				}
+				c.Send("HTTP/1.1 429 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+			})
+			g := startGatewayFile(t, fmt.Sprintf("pools: {a: {upstreams: [{url: %q}], discover: false}}\nroutes: [{path: \"/v1/*\", pool: a}]\n", alone.URL))
+			want := int64(1)
+			if n <= 64<<10 {
+				want = 2
+			}
+			if r := g.Do(ask); r.Status() != 429 || asked.Load() != want {
+				t.Errorf("alone: %q, asked %d times", r.First, asked.Load())
+			}
+		})
+	}
+}

@@ -41,7 +41,7 @@ func (x *Exchange) contentTime() time.Duration {
 	if t == 0 {
 		t = x.upstream.timeouts.FirstToken
 	}
-	if t == 0 || x.Dialect == nil || x.Policy < Safe || !x.hold.whole || !x.Dialect.Known() || !x.elsewhere() {
+	if t == 0 || x.Dialect == nil || x.Policy < Safe || !x.kept || !x.Dialect.Known() || !x.elsewhere() {
 		return 0
 	}
 	return t

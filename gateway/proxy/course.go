@@ -20,6 +20,7 @@ type course struct {
 	deadline time.Duration // of all attempts, as wire.Now; waiting for a place comes on top
 	reused   bool          // a connection that broke has led to another attempt in this pool
 	repeated bool          // something else has, a connection that did not come about aside
+	kept     bool          // all of the request's body is in memory as long as the attempt has no response
 	told     bool          // the client has got an interim response
 }
 
@@ -64,7 +65,7 @@ func (p *Proxy) consult(x *Exchange, what finding) step {
 	if what == settled || x.Gone() {
 		return step{}
 	}
-	s := situation{what: what, policy: x.Policy, whole: x.hold.whole, idempotent: idempotent(x.Head.Method), left: 1, budget: true}
+	s := situation{what: what, policy: x.Policy, whole: x.kept, idempotent: idempotent(x.Head.Method), left: 1, budget: true}
 	s.seen = x.told || x.Client != nil && x.Client.Replied()
 	if x.Attempts > 0 {
 		s.left = x.left()
@@ -131,15 +132,15 @@ func (x *Exchange) follow(s step) {
 	}
 }
 
-// resendable tells whether the request may have to be sent again, and can be.
+// resendable tells whether the request may have to be sent again, and can be. What would keep others' bodies out of memory is not worth it.
 func (x *Exchange) resendable() bool {
 	switch {
 	case !x.hold.whole || x.Policy == Never:
 		return false
-	case x.Policy == Usual:
+	case x.Policy == Usual || idempotent(x.Head.Method):
 		return idempotent(x.Head.Method)
 	}
-	return len(x.hold.more) == 0 || len(x.Targets) > 1 || len(x.pool.Upstreams) > 1 || idempotent(x.Head.Method)
+	return !x.hold.holds.tight() && (len(x.hold.more) == 0 || len(x.Targets) > 1 || len(x.pool.Upstreams) > 1)
 }
 
 // eventOf is what an attempt has come to that ended so before there was a response.

@@ -42,7 +42,7 @@ func (x *Exchange) tries(u *Upstream) bool {
 		now := int64(wire.Now())
 		return now >= until && u.restsUntil.CompareAndSwap(until, now+int64(firstRest)) // the others go on elsewhere
 	}
-	return x.Policy == Reattempt && x.hold.whole || x.Policy == Safe && x.hold.whole && idempotent(x.Head.Method)
+	return x.hold.whole && (x.Policy == Reattempt || idempotent(x.Head.Method))
 }
 
 // spare finds somebody else for x than an upstream that is in doubt, at which it has a place: in the pool, or at another target, which

@@ -142,6 +142,7 @@ func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
 	defer p.abandon(x)
 	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
+	x.kept = x.resendable()
 	f, nothing := x.send(x.message())
 	x.wait.sent = x.wait.sent || f == None || !nothing
 	switch {
@@ -154,7 +155,7 @@ func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
 	}
 	if !x.hold.whole || len(x.hold.more) > 0 {
 		p.startPump(x)
-	} else if !x.resendable() {
+	} else if !x.kept {
 		x.hold.release() // a generation may take a minute
 	}
 	if f = p.await(x); x.hedge != nil {

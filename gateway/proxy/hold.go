@@ -22,6 +22,9 @@ func (h *Holds) Set(each, total int64) {
 // Held is how many bytes are held now.
 func (h *Holds) Held() int64 { return h.held.Load() }
 
+// tight tells whether more than half of the memory for all is taken.
+func (h *Holds) tight() bool { return h != nil && 2*h.held.Load() > h.total.Load() }
+
 // shortShare is the part of the total that bodies of at most MaxWhole may have beyond it: uploads must not keep
 // ordinary requests out.
 const shortShare = 8

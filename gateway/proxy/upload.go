@@ -56,7 +56,7 @@ func (p *Proxy) startPump(x *Exchange) {
 	m := pumps.Get().(*pump)
 	m.client, m.conn, m.up, m.hold = x.Client, x.conn, x.upstream, &x.hold
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
-	m.again, m.reader = x.resendable(), x.Reader
+	m.again, m.reader = x.kept, x.Reader
 	m.onPanic = p.options.OnPanic
 	m.fault.Store(uint32(None))
 	m.read.Store(x.hold.whole)
