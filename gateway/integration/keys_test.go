@@ -209,6 +209,9 @@ func TestNothingSecretAnywhere(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	l.search("the spans", spans.String())
+	if !strings.Contains(spans.String(), `"tenant-5f9a"`) {
+		t.Errorf("the spans do not name the tenant")
+	}
 	if l.search("the upstream", seen.String()); !strings.Contains(seen.String(), "THE POOL'S") {
 		t.Errorf("the upstream saw no credential\n%s", &seen)
 	}

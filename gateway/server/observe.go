@@ -200,6 +200,9 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
 		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}
+	if k := x.tenant.Key; k != nil {
+		s.Key = k.ID
+	}
 	s.SetPath(shownPath(x.head.Target))
 	if x.route != nil {
 		s.Route = x.route.path

@@ -41,7 +41,8 @@ type Span struct {
 	Fault      string     // why there is no whole answer; "" if there is
 	Cache      string
 	Limit      string
-	Resend     int // which attempt of its request it is, from 0
+	Key        string // whose it was; "" if nobody needs a key
+	Resend     int    // which attempt of its request it is, from 0
 }
 
 const maxSpanPath = 128
@@ -313,6 +314,9 @@ func appendAsked(b []byte, s *Span) []byte {
 	}
 	if s.Cache != "" {
 		b = appendText(append(b, ','), "aigateway.cache", s.Cache)
+	}
+	if s.Key != "" {
+		b = appendText(append(b, ','), "aigateway.key", s.Key)
 	}
 	if s.Limit != "" {
 		b = appendText(append(b, ','), "aigateway.limit", s.Limit)
