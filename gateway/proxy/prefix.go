@@ -212,7 +212,7 @@ func (r *picker) byPrefix(prompt []uint64) *candidate {
 const (
 	latelyEach  = 8192 // blocks of each upstream, in the mean, after which all counts are halved
 	latelyTenth = 11   // of its share may have been given to an upstream that is to begin another conversation, and
-	latelySpare = 8    // blocks more
+	latelySpare = 2    // blocks more
 )
 
 // give notes that a candidate is given a prompt of so many blocks.
