@@ -210,9 +210,8 @@ func (r *picker) byPrefix(prompt []uint64) *candidate {
 // What upstreams were given to read lately is counted in blocks. Conversations go on where they began, so who gets the new ones is who has been given
 // less than others, and not only who has less to do at the moment.
 const (
-	latelyEach  = 8192 // blocks of each upstream, in the mean, after which all counts are halved
-	latelyTenth = 11   // of its share may have been given to an upstream that is to begin another conversation, and
-	latelySpare = 2    // blocks more
+	latelyEach  = 1024 // blocks of each upstream, in the mean, after which all counts are halved
+	latelySpare = 2    // blocks above its share that may have been given to an upstream which is to begin another conversation
 )
 
 // give notes that a candidate is given a prompt of so many blocks.
@@ -232,7 +231,7 @@ func (r *picker) give(s *candidate, blocks int64) {
 
 // mayBegin tells whether a candidate has not been given more than its share lately.
 func (r *picker) mayBegin(s *candidate) bool {
-	return 10*(s.lately.Load()-latelySpare)*r.total <= latelyTenth*r.load.lately.Load()*s.weight
+	return (s.lately.Load()-latelySpare)*r.total <= r.load.lately.Load()*s.weight
 }
 
 // less compares what two candidates have to do, and of equals what they were given lately.
