@@ -17,10 +17,11 @@ import (
 
 // An embedder is an engine whose vectors follow from the text, and which notes how often it was asked for each.
 type embedder struct {
-	*origin
+	*testkit.Upstream
 	mu     sync.Mutex
 	times  map[string]int
 	tokens int
+	asked  int
 	delay  atomic.Int64 // microseconds
 }
 
@@ -63,7 +64,7 @@ func inputsOf(input any) []any {
 
 func startEmbedder(t *testing.T) *embedder {
 	e := &embedder{times: map[string]int{}}
-	e.origin = startOrigin(t, func(r testkit.Message, n int) string {
+	answer := func(r testkit.Message) string {
 		var q embeddingRequest
 		if err := json.Unmarshal([]byte(r.Body), &q); err != nil {
 			t.Errorf("the engine got %q", r.Body)
@@ -80,8 +81,14 @@ func startEmbedder(t *testing.T) *embedder {
 			data = append(data, fmt.Sprintf(`{"index":%d,"object":"embedding","embedding":%s}`, i, embedding(input, q.Format, q.Dimensions)))
 		}
 		e.tokens += tokens
+		e.asked++
 		rand.Shuffle(len(data), func(i, j int) { data[i], data[j] = data[j], data[i] })
 		return with(fmt.Sprintf(`{"object":"list","data":[%s],"model":"m","usage":{"prompt_tokens":%d,"total_tokens":%d}}`, strings.Join(data, ", "), tokens, tokens), "Content-Type: application/json")
+	}
+	e.Upstream = testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+			c.Send("%s", answer(r))
+		}
 	})
 	return e
 }
@@ -259,7 +266,7 @@ func TestEmbeddingsRandomBatches(t *testing.T) {
 	if int(tokens.Load()) != e.tokens {
 		t.Errorf("the answers tell of %d tokens, the engine has read %d", tokens.Load(), e.tokens)
 	}
-	t.Logf("%d batches, %d different inputs, %d requests upstream", batches, len(e.times), len(e.asked()))
+	t.Logf("%d batches, %d different inputs, %d requests upstream", batches, len(e.times), e.asked)
 }
 
 // randomInputs are texts or lists of tokens: one, or several with repeats. Few texts are asked for often.
