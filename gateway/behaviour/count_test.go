@@ -26,7 +26,7 @@ func mixedUpstream(t *testing.T) *testkit.Upstream {
 				for range 5 {
 					c.Send("9\r\ndata: x\n\n\r\n")
 				}
-				usage := `data: {"model":"m","usage":{"prompt_tokens":3,"completion_tokens":5}}` + "\n\n"
+				usage := `data: {"model":"m","choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":3,"completion_tokens":5}}` + "\n\n"
 				c.Send("%x\r\n%s\r\n0\r\n\r\n", len(usage), usage)
 			case has("cut"):
 				c.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
