@@ -7,9 +7,9 @@ import (
 
 // A listing is which upstreams of a pool list which models. It never changes.
 type listing struct {
-	byModel map[string]int // the set of those that list it; models of all upstreams are not in it
-	sets    [][]*Upstream  // in the order of the pool
-	all     map[string]bool
+	byModel map[string]int    // the set of those that list it; models of all upstreams are not in it
+	sets    [][]*Upstream     // in the order of the pool
+	all     map[string]string // each by itself, for who has it only as bytes
 }
 
 // newListing puts the lists of a pool's upstreams together; nil if no upstream has told one.
@@ -35,9 +35,9 @@ func newListing(upstreams []*Upstream) *listing {
 			}
 		}
 	}
-	l := &listing{byModel: make(map[string]int), all: make(map[string]bool)}
+	l := &listing{byModel: make(map[string]int), all: make(map[string]string)}
 	for name, of := range having {
-		l.all[name] = true
+		l.all[name] = name
 		if len(of) < len(upstreams) {
 			l.byModel[name] = l.setOf(upstreams, of)
 		}
@@ -76,16 +76,16 @@ func (p *Pool) Narrows() bool {
 	return l != nil && len(l.sets) > 0
 }
 
-// Listed tells whether an upstream of the pool lists the model, and known whether any has told a list at all.
-func (p *Pool) Listed(model []byte) (listed, known bool) {
+// Listed is the name of a model that an upstream of the pool lists; "": none does.
+func (p *Pool) Listed(model []byte) (name string) {
 	if p == nil {
-		return false, false
+		return ""
 	}
 	l := p.listing.Load()
 	if l == nil {
-		return false, false
+		return ""
 	}
-	return l.all[string(model)], true
+	return l.all[string(model)]
 }
 
 // Models are those that healthy upstreams of the pool list, sorted; known tells whether any upstream has told a list at all.
@@ -109,7 +109,7 @@ func (p *Pool) Serves(model []byte) bool {
 		return false
 	}
 	l := p.listing.Load()
-	if l == nil || !l.all[string(model)] {
+	if l == nil || l.all[string(model)] == "" {
 		return p.Healthy()
 	}
 	set := p.Upstreams

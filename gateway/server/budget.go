@@ -244,8 +244,9 @@ func newCharge(g *Gateway, x *exchange) *charge {
 	c.learnt = c.learnt[:0]
 	if a := x.asked; a != nil && a.dialect != inference.Other {
 		c.learnt = append(c.learnt, a.name...)
+		c.name = x.modelName()
 		if m := a.found.Model; m != nil {
-			c.name, c.context, c.model = m.Name, m.ContextMax, c.budgets.models[m]
+			c.context, c.model = m.ContextMax, c.budgets.models[m]
 			c.learnt = append(c.learnt[:0], m.Name...)
 		}
 		switch a.place {

@@ -329,7 +329,7 @@ func (g *Gateway) allowed(x *exchange, stated bool) bool {
 	case k.AllowsName(a.name):
 		return true
 	default:
-		if listed, _ := x.route.models.pool.Listed(a.name); listed {
+		if x.route.models.pool.Listed(a.name) != "" {
 			e = inference.NotAllowed
 		}
 	}
@@ -339,11 +339,7 @@ func (g *Gateway) allowed(x *exchange, stated bool) bool {
 
 // discovered tells whether an upstream of the route's pool lists a model of which the settings say nothing.
 func (m *models) discovered(name []byte) bool {
-	if m.table.Mentions(name) {
-		return false
-	}
-	listed, _ := m.pool.Listed(name)
-	return listed
+	return !m.table.Mentions(name) && m.pool.Listed(name) != ""
 }
 
 // aim tells the proxy who has the model, and what to say to them.

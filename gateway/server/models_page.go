@@ -62,8 +62,7 @@ func (x *exchange) offers(name []byte) bool {
 	case r.Verdict == inference.Concealed, m.table != nil && m.table.Mentions(name):
 		return false
 	}
-	listed, _ := m.pool.Listed(name)
-	return listed && m.pool.Serves(name) && x.tenant.Key.AllowsName(name)
+	return m.pool.Listed(name) != "" && m.pool.Serves(name) && x.tenant.Key.AllowsName(name)
 }
 
 // entry is a model in a list. The gateway does not know who made it, nor when.

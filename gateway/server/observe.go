@@ -125,12 +125,17 @@ func (t *tap) Body(piece []byte) {
 	}
 }
 
-// modelName is the model of the settings that the request is for, by its own name; "": none that is known.
+// modelName is the model that the request is for, by its name in the settings or as an upstream lists it; "": none that is known.
 func (x *exchange) modelName() string {
-	if x.asked == nil || x.asked.found.Model == nil {
+	switch a := x.asked; {
+	case a == nil:
 		return ""
+	case a.found.Model != nil:
+		return a.found.Model.Name
+	case a.name != nil && x.route.models != nil:
+		return x.route.models.pool.Listed(a.name)
 	}
-	return x.asked.found.Model.Name
+	return ""
 }
 
 // observeEnd is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
