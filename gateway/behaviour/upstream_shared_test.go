@@ -216,7 +216,7 @@ func TestHeadsCountWhenTheyAreThere(t *testing.T) {
 				pages.Add(1)
 				p.Send("%s", testkit.Answer("ok"))
 			case r.Name() == "poison":
-				p.Send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+				p.Send("HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
 			default:
 				p.Send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
 				p.R.ReadByte() // until the test is over
@@ -226,6 +226,7 @@ func TestHeadsCountWhenTheyAreThere(t *testing.T) {
 	})
 	g := startGatewayFile(t, fileOfPool("    health: {interval: 1h}", up))
 	testkit.Eventually(t, "it was probed", g.Parts().Proxy.Pool("p").Healthy)
+	begun := time.Now()
 	for i := range 12 {
 		c := g.Dial()
 		c.Send("%s", testkit.Ask("POST", fmt.Sprint("stream", i)))
@@ -240,7 +241,6 @@ func TestHeadsCountWhenTheyAreThere(t *testing.T) {
 			c.ReadResponse()
 		}
 	}
-	begun := time.Now()
 	poison(11)
 	asked := pages.Load()
 	if poison(5); time.Since(begun) > 5*time.Second {
