@@ -185,7 +185,11 @@ type answer struct {
 
 // judge says whether the whole body may be kept, and what it cost.
 func (l *fill) judge(body []byte) {
-	r := l.answer.dialect.ReadAnswer(body, l.response.Live)
+	read := l.answer.dialect.ReadAnswer
+	if l.response.Live {
+		read = l.answer.dialect.ReadStream
+	}
+	r := read(body)
 	why := reasonOf(r.Doubt)
 	if why == cache.None && r.Calls && !l.answer.tools {
 		why = cache.ForToolCall

@@ -108,7 +108,7 @@ type Vectors struct {
 // ReadVectors reads an answer to a request of n inputs. ok is false unless it has exactly one embedding for each, and nothing that
 // is not known here.
 func ReadVectors(answer []byte, n int) (v Vectors, ok bool) {
-	r := Embeddings.ReadAnswer(answer, false)
+	r := Embeddings.ReadAnswer(answer)
 	answer = object(answer)
 	if r.Doubt != NoDoubt || answer == nil {
 		return Vectors{}, false

@@ -121,15 +121,17 @@ type Reading struct {
 	ended    bool
 }
 
-// ReadAnswer reads a whole answer, which is a stream of events or one JSON object. Whether a call of a tool is a doubt is
-// the reader's decision.
-func (d Dialect) ReadAnswer(answer []byte, events bool) Reading {
+// ReadAnswer reads a whole answer that is one JSON object. Whether a call of a tool is a doubt is the reader's decision.
+func (d Dialect) ReadAnswer(answer []byte) Reading {
 	r := Reading{dialect: d}
-	if events {
-		r.readEvents(answer)
-	} else {
-		r.readWhole(answer)
-	}
+	r.readWhole(answer)
+	return r
+}
+
+// ReadStream is ReadAnswer for a stream of events.
+func (d Dialect) ReadStream(stream []byte) Reading {
+	r := Reading{dialect: d}
+	r.readEvents(stream)
 	return r
 }
 

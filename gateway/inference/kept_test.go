@@ -59,7 +59,7 @@ func TestDoubtOfRequest(t *testing.T) {
 func TestReadAnswer(t *testing.T) {
 	f := func(d Dialect, answer string, want Doubt, in, out int64) {
 		t.Helper()
-		r := d.ReadAnswer([]byte(answer), false)
+		r := d.ReadAnswer([]byte(answer))
 		if r.Doubt != want || r.Usage.Input != in || r.Usage.Output != out {
 			t.Errorf("%s %s: %s, %d in, %d out, want %s, %d, %d", d, answer, r.Doubt, r.Usage.Input, r.Usage.Output, want, in, out)
 		}
@@ -97,7 +97,7 @@ func TestReadEvents(t *testing.T) {
 		t.Helper()
 		for _, end := range []string{"\n", "\r\n", "\r"} {
 			s := strings.ReplaceAll(stream, "\n", end)
-			r := d.ReadAnswer([]byte(s), true)
+			r := d.ReadStream([]byte(s))
 			if r.Doubt != want || r.Usage.Input != in || r.Usage.Output != out {
 				t.Errorf("%s %q: %s, %d in, %d out, want %s, %d, %d", d, s, r.Doubt, r.Usage.Input, r.Usage.Output, want, in, out)
 			}
@@ -131,7 +131,7 @@ func TestReadEvents(t *testing.T) {
 func TestReadAnswerSeesCalls(t *testing.T) {
 	f := func(d Dialect, events bool, answer string, want bool) {
 		t.Helper()
-		if got := d.ReadAnswer([]byte(answer), events).Calls; got != want {
+		if got := readAs(d, []byte(answer), events).Calls; got != want {
 			t.Errorf("%s %s: %t", d, answer, got)
 		}
 	}
@@ -154,12 +154,12 @@ func FuzzReadAnswer(f *testing.F) {
 	f.Add([]byte(`{"status":"completed","output":[{"type":"message"}]}`), uint8(Responses), false)
 	f.Fuzz(func(t *testing.T, answer []byte, dialect uint8, events bool) {
 		d := Dialect(dialect % uint8(dialects))
-		r := d.ReadAnswer(answer, events)
+		r := readAs(d, answer, events)
 		if r.Doubt != NoDoubt {
 			return
 		}
 		// A part of what is whole is not.
-		if cut := d.ReadAnswer(answer[:len(answer)/2], events); !events && cut.Doubt == NoDoubt {
+		if cut := readAs(d, answer[:len(answer)/2], events); !events && cut.Doubt == NoDoubt {
 			t.Fatalf("half of %q is whole", answer)
 		}
 	})
@@ -174,10 +174,18 @@ func BenchmarkReadAnswer(b *testing.B) {
 			b.SetBytes(int64(len(answer)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if r := Chat.ReadAnswer(answer, name == "stream"); r.Doubt != NoDoubt {
+				if r := readAs(Chat, answer, name == "stream"); r.Doubt != NoDoubt {
 					b.Fatal(r.Doubt)
 				}
 			}
 		})
 	}
+}
+
+// readAs reads an answer as what it is.
+func readAs(d Dialect, answer []byte, events bool) Reading {
+	if events {
+		return d.ReadStream(answer)
+	}
+	return d.ReadAnswer(answer)
 }
