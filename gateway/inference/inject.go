@@ -131,7 +131,10 @@ type Injection struct {
 	With     []byte
 }
 
-const injected = `{"include_usage":true}`
+const (
+	usageOption = "include_usage"
+	injected    = `{"include_usage":true}`
+)
 
 // Inject says what has to stand in the body, which is there whole, so that the stream tells its usage, appended to dst. Nothing has to if
 // it is no stream, or tells it anyway.
@@ -150,20 +153,25 @@ func (s *Scanner) Inject(dst, body []byte) Injection {
 	case options.Kind != Object || options.To > int64(len(body)):
 		return Injection{}
 	}
-	value := body[options.From:options.To]
-	dst = append(dst, injected[:len(injected)-1]...)
-	for w := walkOf(value); ; {
+	told, named := false, 0
+	dst = append(dst, '{')
+	for w := walkOf(body[options.From:options.To]); ; {
 		name, v, ok := w.next()
 		if !ok {
 			break
 		}
-		if string(name) == "include_usage" {
-			if string(v) == "true" {
-				return Injection{}
-			}
-			continue
+		exact := string(name) == usageOption
+		if exact || bytes.EqualFold(name, []byte(usageOption)) || bytes.IndexByte(name, '\\') >= 0 {
+			named++
+			told = exact && string(v) == "true"
 		}
-		dst = append(append(append(append(dst, `,"`...), name...), `":`...), v...)
+		if !exact {
+			dst = append(append(append(append(append(dst, '"'), name...), `":`...), v...), ',')
+		}
 	}
-	return Injection{options.From, options.To, append(dst, '}')}
+	if told && named == 1 {
+		return Injection{}
+	}
+	// Behind all others: of those that some readers take for it, they take the last one.
+	return Injection{options.From, options.To, append(dst, injected[1:]...)}
 }

@@ -84,7 +84,11 @@ func TestInject(t *testing.T) {
 	f(`{"stream":true,"stream_options":null}`, `{"stream":true,`+all+`}`)
 	f(`{"stream":true,"stream_options":{}}`, `{"stream":true,`+all+`}`)
 	f(`{"stream_options":{"include_usage":true},"stream":true}`, `{"stream_options":{"include_usage":true},"stream":true}`)
-	f(`{"stream_options":{"include_usage": false, "a":[1] },"stream":true}`, `{"stream_options":{"include_usage":true,"a":[1]},"stream":true}`)
+	f(`{"stream_options":{"include_usage": false, "a":[1] },"stream":true}`, `{"stream_options":{"a":[1],"include_usage":true},"stream":true}`)
+	// Who says it in several ways, of which readers take the last, does not get by.
+	f(`{"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}`, `{"stream":true,"stream_options":{"include_usage":true}}`)
+	f(`{"stream":true,"stream_options":{"include\u005fusage":false}}`, `{"stream":true,"stream_options":{"include\u005fusage":false,"include_usage":true}}`)
+	f(`{"stream":true,"stream_options":{"include_usage":true,"Include_Usage":false}}`, `{"stream":true,"stream_options":{"Include_Usage":false,"include_usage":true}}`)
 	f(`{"stream_options":"x","stream":true}`, `{"stream_options":"x","stream":true}`)
 }
 
