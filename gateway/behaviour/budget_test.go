@@ -252,3 +252,57 @@ func TestHitsAndFollowersCostNoTokens(t *testing.T) {
 		t.Errorf("%s of 100 requests are left", left(r, "requests"))
 	}
 }
+
+// A stream that breaks costs what has passed, whether it goes through the cache or not.
+func TestBrokenStreamsCostWhatHasPassed(t *testing.T) {
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		if c.ReadRequest().Err == nil {
+			const event = `data: {"choices":[{"delta":{"content":"a"}}]}` + "\n\n"
+			c.Send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", 50*len(event), strings.Repeat(event, 50))
+		}
+	})
+	file := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, retry: never, cache: {post: true, ttl: 60s}}]\n"
+	g := serve(t, keyed(t, keyFile("sk-a , limits: {tpd: 10000}"), file, "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=true"), server.Options{})
+	before := 10000
+	for i, body := range []string{`{"model":"m","stream":true,"temperature":1}`, `{"model":"m","stream":true,"temperature":0}`} {
+		c := g.client(false)
+		c.Send("%s", chatWith("sk-a", body))
+		c.ReadHead()
+		if text, _ := c.ReadChunks(); strings.Count(string(text), `"content"`) != 50 {
+			t.Errorf("%d: %q", i, text)
+		}
+		testkit.Eventually(t, "nothing is under way", g.idle)
+		r := g.Do("GET /v1/models HTTP/1.1\r\nHost: a\r\n" + withKey("sk-a") + "\r\n\r\n")
+		var after int
+		if fmt.Sscan(left(r, "tokens"), &after); before-after < 50 || before-after > 200 {
+			t.Errorf("%s: %d tokens, then %d: %s", body, before, after, r.Head)
+		}
+		before = after
+	}
+}
+
+// A path that is a generation's only to those behind, who decode it, remove dots or take any case, would be one that nobody counts.
+func TestNoGenerationInDisguise(t *testing.T) {
+	up := startCounter(t, usageOf(100, 50))
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 1000}", "sk-free"), "")
+	ask := func(key, path string) int {
+		const body = `{"model":"m"}`
+		return g.Do(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\n%s\r\nContent-Length: %d\r\n\r\n%s", path, withKey(key), len(body), body)).Status()
+	}
+	for _, path := range []string{
+		"/v1/chat/%63ompletions", "/v1/chat%2fcompletions", "/v1//chat/completions", "/v1/./chat/completions", "/v1/x/../completions", "/v1/x/%2e%2e/completions",
+		"/v1/models/..%2Fchat/completions", "/v1/audio/../completions", "/v1/x//../completions", "/v1/completions/", "/v1/Chat/completions", "/v1/%43ompletions%2F", "/v1/complet%69ons?model=m",
+	} {
+		if status := ask("sk-a", path); status != 400 {
+			t.Errorf("%s: %d", path, status)
+		}
+		if status := ask("sk-free", path); status != 200 {
+			t.Errorf("%s without a limit of tokens: %d", path, status)
+		}
+	}
+	for _, path := range []string{"/v1/files/a%20b", "/v1/models/a%2Fb", "/v1/audio/%73peech", "/v1/Files/", "/v1/chat/completions?a=%2e%2e/"} {
+		if status := ask("sk-a", path); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+}

@@ -370,7 +370,7 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	}
 	defer c.put()
 	input, output, cached, told := c.answer.Tokens()
-	cut := f == proxy.ClientGone || f == proxy.Truncated
+	cut := f == proxy.ClientGone || f == proxy.Truncated || c.events.N > 0 && f != proxy.None // of a stream that is read for several
 	switch {
 	case !c.dialect.Counts():
 		input, output, cached = 0, 0, 0

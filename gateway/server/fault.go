@@ -21,6 +21,7 @@ var (
 	badMethod    = fault{405, "method_not_allowed", "this path does not answer that method; see the Allow field"}
 	outsideRoute = fault{400, "bad_target", "the path leaves its route, by dot segments or an empty first segment"}
 	otherRoute   = fault{400, "ambiguous_path", "the path, decoded and without dot segments, leads to another route than as it was sent"}
+	otherDialect = fault{400, "ambiguous_path", "the path, decoded, without dot segments or in lower case, asks for something else than as it was sent"}
 	tooLong      = fault{413, "body_too_large", "the request body exceeds the limit"}
 	headTooLong  = fault{431, "header_too_large", "the request header exceeds the limit"}
 	headTimeout  = fault{408, "timeout_request", "the request header did not arrive in time"}

@@ -189,6 +189,9 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	path := pathOf(x.head.Target)
 	limited := x.tenant.Key.Limited()
 	switch d := inference.DialectOf(path); {
+	case (m.table != nil || limited || x.countsTokens()) && x.disguised(path, d):
+		g.replyFault(x, &otherDialect)
+		return true
 	case d == inference.Models && m.lists():
 		return g.listModels(x, path)
 	case !m.decide() && !limited && !x.countsTokens():

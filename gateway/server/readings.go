@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"aigateway/gateway/inference"
 )
 
 // Routes match bytes. Who stands behind may decode a path once, remove its dot segments (RFC 3986 §5.2.4) and make one slash of
@@ -32,12 +34,17 @@ func (x *exchange) leadsElsewhere(path []byte) bool {
 
 // allLead tells whether all readings of a path lead to r that come of the steps left.
 func (p *plan) allLead(path []byte, left int, r *route) bool {
-	if !p.leads(path, r) {
+	return allRead(path, left, func(reading []byte) bool { return p.leads(reading, r) })
+}
+
+// allRead tells whether something holds for all readings of a path that come of the steps left.
+func allRead(path []byte, left int, holds func(reading []byte) bool) bool {
+	if !holds(path) {
 		return false
 	}
 	try := func(s step, rest int) bool {
 		read := s(make([]byte, 0, len(path)+1), path)
-		return bytes.Equal(read, path) || p.allLead(read, rest, r)
+		return bytes.Equal(read, path) || allRead(read, rest, holds)
 	}
 	if left&decoding != 0 && !try(appendDecoded, left&^decoding) {
 		return false
@@ -50,6 +57,29 @@ func (p *plan) allLead(path []byte, left int, r *route) bool {
 	}
 	// For WHATWG's URL parser %2e is a dot.
 	return try(appendDotless, left&^removal) && (left&decoding == 0 || try(appendDotlessEncoded, left&^removal))
+}
+
+// disguised tells whether a path is another dialect's than d, which it has as it stands, to anybody behind: then what is asked there
+// would not be counted, nor its model looked at. Some of those behind (Express) take any case, and a slash at the end, too.
+func (x *exchange) disguised(path []byte, d inference.Dialect) bool {
+	switch d {
+	case inference.Other, inference.Models, inference.Audio:
+	default: // which has one path, and that has no other reading
+		return false
+	}
+	speaks := func(reading []byte) bool {
+		x.scratch = append(x.scratch[:0], bytes.TrimRight(reading, "/")...)
+		for i, c := range x.scratch {
+			if 'A' <= c && c <= 'Z' {
+				x.scratch[i] = c | 0x20
+			}
+		}
+		return inference.DialectOf(x.scratch) == d
+	}
+	if x.head.Plain {
+		return !speaks(path)
+	}
+	return !allRead(path, decoding|removal|merging, speaks)
 }
 
 // leads tells whether a reading of a path is r's. A route whose path is itself not plain is found by what it is once decoded.
