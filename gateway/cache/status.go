@@ -50,8 +50,7 @@ type CacheStatus struct {
 	Detail    Reason  // None: not said
 }
 
-// AppendCacheStatus appends the value that the gateway adds to Cache-Status. An upstream's own members stand before
-// it, in lines of their own.
+// AppendCacheStatus appends the value that the gateway adds to Cache-Status. What an upstream said of its own has not passed.
 func AppendCacheStatus(dst []byte, s CacheStatus) []byte {
 	dst = append(dst, wire.Name+"; "...)
 	if s.Forward == NotForwarded {
