@@ -123,7 +123,7 @@ func TestTokensAreSettledByUsage(t *testing.T) {
 // A stream that would not tell its usage is asked to, and what was asked for is taken out again, byte for byte.
 func TestUsageIsInjected(t *testing.T) {
 	up := startCounter(t, usageOf(100, 400))
-	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 3000}", "sk-free"), "")
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 3000}", "sk-free", "sk-long , limits: {tpm: 1000000}"), "")
 	const plain = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n" +
 		"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
 	r := g.Do("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n" + withKey("sk-a") + "\r\nContent-Length: 30\r\n\r\n" + `{"stream":true,"max_tokens":9}`)
@@ -142,6 +142,14 @@ func TestUsageIsInjected(t *testing.T) {
 	testkit.Eventually(t, "nothing is under way", g.idle)
 	if r = g.Do(chatWith("sk-a", `{"max_tokens":1}`)); left(r, "tokens") > "2520" || left(r, "tokens") < "2400" {
 		t.Errorf("%s are left after 500 of 3000", left(r, "tokens"))
+	}
+	// Behind a prompt that does not lie in one piece it is written at the beginning.
+	long := `{"messages":[{"role":"user","content":"` + strings.Repeat("a b", 50_000) + `"}],"max_tokens":1,"stream":true}`
+	if r = g.Do(chatWith("sk-long", long)); r.Body != plain {
+		t.Errorf("the client gets %q", r.Body)
+	}
+	if got := up.last.Load(); got != `{"stream_options":{"include_usage":true},`+long[1:] {
+		t.Errorf("the upstream gets %.80s", got)
 	}
 	// Who asked for usage gets it, and who has no limit is not touched.
 	r = g.Do(chatWith("sk-a", `{"stream":true,"stream_options":{"include_usage":true},"max_tokens":1}`))

@@ -136,15 +136,18 @@ const (
 	injected    = `{"include_usage":true}`
 )
 
-// Inject says what has to stand in the body, which is there whole, so that the stream tells its usage, appended to dst. Nothing has to if
-// it is no stream, or tells it anyway.
+// Inject says what has to stand in the body, whose beginning is given, so that the stream tells its usage, appended to dst. Nothing has to
+// if it is no stream, or tells it anyway; nor can anything where options are stated that do not lie in the beginning.
 func (s *Scanner) Inject(dst, body []byte) Injection {
 	stream, ok := s.Value(StreamMember)
-	if !ok || stream.Kind != True || stream.To > int64(len(body)) {
+	if !ok || stream.Kind != True || !s.Complete() { // or they may still come
 		return Injection{}
 	}
 	options, stated := s.Value(StreamOptionsMember)
 	switch {
+	case !stated && stream.To > int64(len(body)): // behind a long prompt, as SDKs write it
+		at := int64(skipSpace(body, 0)) + 1 // behind the brace
+		return Injection{at, at, append(append(append(dst, `"stream_options":`...), injected...), ',')}
 	case !stated:
 		dst = append(append(dst, `true,"stream_options":`...), injected...)
 		return Injection{stream.From, stream.To, dst}

@@ -92,6 +92,32 @@ func TestInject(t *testing.T) {
 	f(`{"stream_options":"x","stream":true}`, `{"stream_options":"x","stream":true}`)
 }
 
+// A long prompt stands before what is asked of the stream, and only the beginning is at hand.
+func TestInjectBehindALongPrompt(t *testing.T) {
+	f := func(rest, want string) {
+		t.Helper()
+		body := ` {"prompt":"` + strings.Repeat("a", 4096) + `",` + rest
+		var s Scanner
+		s.Reset()
+		if s.Scan([]byte(body)); s.End() != Accepted {
+			t.Fatal(rest)
+		}
+		in := s.Inject(nil, []byte(body[:1024]))
+		if got := string(in.With); got != want || in.From != in.To || want != "" && in.From != 2 {
+			t.Errorf("%s: %d to %d, %s", rest, in.From, in.To, got)
+		}
+	}
+	f(`"stream":true}`, `"stream_options":{"include_usage":true},`)
+	f(`"stream":false}`, "")
+	f(`"stream":true,"stream_options":{"include_usage":true}}`, "")
+	var s Scanner
+	s.Reset()
+	begun := []byte(`{"stream":true,"prompt":"a`)
+	if s.Scan(begun); s.Inject(nil, begun).With != nil {
+		t.Error("options may still come")
+	}
+}
+
 func FuzzUsageFilter(f *testing.F) {
 	f.Add([]byte("data: {\"choices\":[],\"usage\":{}}\n\ndata: 1\r\n\r\n"), uint8(3))
 	f.Fuzz(func(t *testing.T, in []byte, n uint8) {

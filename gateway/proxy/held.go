@@ -22,6 +22,15 @@ func (x *Exchange) HeldInOne() (body []byte, ok bool) {
 	return h.first.B[h.room : h.room+h.short], true
 }
 
+// HeldFirst is what is held of the request's body as far as it lies in one piece: its beginning. It is borrowed until Forward.
+func (x *Exchange) HeldFirst() []byte {
+	h := &x.hold
+	if h.first == nil {
+		return nil
+	}
+	return h.first.B[h.room : h.room+h.short]
+}
+
 // AppendHeld appends what is held of the request's body.
 func (x *Exchange) AppendHeld(dst []byte) []byte {
 	h := &x.hold

@@ -329,7 +329,11 @@ const roomToInject = 64
 
 // inject has the stream tell its usage, if it would not.
 func (c *charge) inject(x *proxy.Exchange) {
-	if c.injected || c.dialect != inference.Chat && c.dialect != inference.Completions {
+	if c.injected { // and the request goes out again
+		c.filter.Reset()
+		return
+	}
+	if c.dialect != inference.Chat && c.dialect != inference.Completions {
 		return
 	}
 	for i := range x.Targets {
@@ -337,8 +341,7 @@ func (c *charge) inject(x *proxy.Exchange) {
 			return
 		}
 	}
-	body, _ := x.HeldInOne()
-	in := c.scan.Inject(c.with[:0], body)
+	in := c.scan.Inject(c.with[:0], x.HeldFirst())
 	if in.With == nil {
 		return
 	}
