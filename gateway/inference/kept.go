@@ -119,6 +119,8 @@ type Reading struct {
 	dialect  Dialect
 	finished bool
 	ended    bool
+
+	begun, done uint64 // choices, by index
 }
 
 // ReadAnswer reads a whole answer that is one JSON object. Whether a call of a tool is a doubt is the reader's decision.
@@ -172,7 +174,7 @@ func (r *Reading) readWhole(answer []byte) {
 		r.finished = says(p.results)
 	}
 	r.readUsage(p.usage)
-	if !r.finished {
+	if !r.whole() {
 		r.doubt(Unfinished)
 	}
 }
@@ -251,6 +253,8 @@ func (r *Reading) readEvents(stream []byte) {
 		switch {
 		case len(line) == 0:
 			data = false
+		case bytes.HasPrefix(line, errorEvent):
+			r.doubt(Failing)
 		case !bytes.HasPrefix(line, dataField): // a comment, the event's name
 		case data: // nobody writes these; what it says can only be told of all lines together
 			r.doubt(OtherAnswer)
@@ -262,12 +266,12 @@ func (r *Reading) readEvents(stream []byte) {
 	switch {
 	case !r.ended:
 		r.doubt(NotWhole)
-	case !r.finished:
+	case !r.whole():
 		r.doubt(Unfinished)
 	}
 }
 
-var dataField, oneSpace = []byte("data:"), []byte(" ")
+var dataField, oneSpace, errorEvent = []byte("data:"), []byte(" "), []byte("event: error")
 
 // cutLine cuts a stream behind its first line, which ends as the lines of event streams may: by CRLF, LF or CR.
 func cutLine(stream []byte) (line, rest []byte) {
@@ -324,25 +328,49 @@ func (r *Reading) readEvent(data []byte) {
 
 // readChoices reads the choices of an answer or of a chunk.
 func (r *Reading) readChoices(choices []byte) {
-	for w := walkOf(choices); ; {
+	at := 0
+	for w := walkOf(choices); ; at++ {
 		_, choice, ok := w.next()
 		if !ok {
 			return
 		}
-		for c := walkOf(choice); ; {
-			name, v, ok := c.next()
-			if !ok {
-				break
-			}
-			switch string(name) {
-			case "finish_reason":
-				r.stop(text(v))
-			case "delta", "message":
-				r.readMessage(v)
+		r.readChoice(choice, at)
+	}
+}
+
+// readChoice reads a choice: the one at its place, unless it says which one it is.
+func (r *Reading) readChoice(choice []byte, at int) {
+	before := r.finished
+	r.finished = false
+	for w := walkOf(choice); ; {
+		name, v, ok := w.next()
+		if !ok {
+			break
+		}
+		switch string(name) {
+		case "finish_reason":
+			r.stop(text(v))
+		case "delta", "message":
+			r.readMessage(v)
+		case "index":
+			if n, ok := count(v); ok {
+				at = int(min(n, 64))
 			}
 		}
 	}
+	if at >= 64 { // more than are told apart
+		r.doubt(Unfinished)
+		return
+	}
+	r.begun |= 1 << at
+	if r.finished {
+		r.done |= 1 << at
+	}
+	r.finished = r.finished || before
 }
+
+// whole tells whether a generation has come to its end, and each choice of it that has begun.
+func (r *Reading) whole() bool { return r.finished && r.begun&^r.done == 0 }
 
 // readMessage reads a message of a choice, or what a chunk adds to it.
 func (r *Reading) readMessage(message []byte) {

@@ -78,6 +78,8 @@ func TestReadAnswer(t *testing.T) {
 	f(Chat, `{"choices":[{"finish_reason":"abort"}]}`, Unfinished, 0, 0)
 	f(Chat, `{"choices":[{"finish_reason":"stop"},{"finish_reason":"error"}]}`, Unfinished, 0, 0)
 	f(Chat, `{"choices":[{"finish_reason":"content_filter"}]}`, Unfinished, 0, 0)
+	f(Chat, `{"choices":[{"finish_reason":"stop"},{"finish_reason":null}]}`, Unfinished, 0, 0)
+	f(Chat, `{"choices":[{"index":1,"finish_reason":"stop"},{"index":0,"finish_reason":"stop"}]}`, NoDoubt, 0, 0)
 	f(Completions, `{"choices":[{"text":"x","finish_reason":"length"}]}`, NoDoubt, 0, 0)
 	f(Messages, `{"type":"message","content":[{"type":"text"}],"stop_reason":"end_turn","usage":{"input_tokens":2,"cache_read_input_tokens":3,"output_tokens":4}}`, NoDoubt, 5, 4)
 	f(Messages, `{"type":"error","error":{}}`, Failing, 0, 0)
@@ -114,6 +116,10 @@ func TestReadEvents(t *testing.T) {
 	f(Chat, words+"data: oops\n\n"+stop+done, OtherAnswer, 0, 0)
 	f(Chat, words+"data: {\ndata: }\n\n"+stop+done, OtherAnswer, 0, 0)
 	f(Chat, words+"data: {\"choices\":[{\"finish_reason\":\"abort\"}]}\n\n"+done, Unfinished, 0, 0)
+	const second = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n"
+	f(Chat, words+second+stop+done, Unfinished, 0, 0)
+	f(Chat, words+second+stop+"data: {\"choices\":[{\"index\":1,\"finish_reason\":\"stop\"}]}\n\n"+words+done, NoDoubt, 0, 0)
+	f(Chat, words+"event: error\ndata: {\"message\":\"x\"}\n\n"+stop+done, Failing, 0, 0)
 	f(Chat, "", NotWhole, 0, 0)
 	const begin, delta, last, end = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":1}}}\n\n", "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n",
 		"data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"},\"usage\":{\"output_tokens\":9}}\n\n", "data: {\"type\":\"message_stop\"}\n\n"
