@@ -57,7 +57,7 @@ type breaker struct {
 	mu           sync.Mutex
 	changedAt    time.Duration // when the state changed
 	retryAt      time.Duration // while it is open: when to probe
-	clearedAt    time.Duration // when the page answered while it was suspected
+	clearedAt    time.Duration // when the page answered while it was suspected; 0: it never was
 	ejections    int           // since it was closed
 	trialsPassed int           // since it is half open
 	lastFault    Fault         // of the last failure
@@ -122,7 +122,7 @@ func (b *breaker) failure(now, began time.Duration, why Fault) (changed bool) {
 		b.open(now, minBackoff)
 		return true
 	case b.suspected.Load(): // already; a probe is on its way
-	case b.inRow.Load() > 0, now-b.clearedAt >= suspectedAgain && b.failing(now):
+	case b.inRow.Load() > 0, (b.clearedAt == 0 || now-b.clearedAt >= suspectedAgain) && b.failing(now):
 		b.suspected.Store(true)
 	}
 	return false
