@@ -27,6 +27,9 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	if r.Identity {
 		dst = plainly(dst, from)
 	}
+	if r.Tunnel != nil { // messages are to be read here: RFC 6455 §9
+		dst = without(dst, from, "sec-websocket-extensions")
+	}
 	dst = r.dress(dst, from, u.owner.Load().credential)
 	dst = appendForwarded(dst, r)
 	dst = append(dst, u.via[h.Minor]...)
@@ -40,7 +43,11 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 
 // plainly has the field lines at dst[from:] ask for a response without a coding: RFC 9110 §12.5.3.
 func plainly(dst []byte, from int) []byte {
-	const name = "accept-encoding"
+	return append(without(dst, from, "accept-encoding"), "Accept-Encoding: identity\r\n"...)
+}
+
+// without takes the field lines of that name, in lower case, out of those at dst[from:].
+func without(dst []byte, from int, name string) []byte {
 	kept := dst[:from]
 	for rest := dst[from:]; len(rest) > 0; {
 		field, _, behind, ok := wire.CutField(rest)
@@ -49,7 +56,7 @@ func plainly(dst []byte, from int) []byte {
 		}
 		rest = behind
 	}
-	return append(kept, "Accept-Encoding: identity\r\n"...)
+	return kept
 }
 
 // appendFraming ends the request's head with what says how long its body is, or what it is to become.

@@ -35,18 +35,19 @@ type Request struct {
 	RequestID   []byte
 	TraceParent []byte
 	TraceStates [][]byte
-	Lines       []byte   // CRLF after each, in place of those of Head that travel on; nil: those
-	Peer        []byte   // the client's address as text
-	Secure      bool     // the client came over TLS
-	Anonymous   bool     // what the client shows to say who it is was for the gateway: it goes no further
-	Trusted     bool     // the peer may speak for a client: its X-Forwarded fields are continued
-	ClientKey   []byte   // who asks, for a pool that hashes by client
-	Generates   bool     // it is of OpenAI's API: an upstream may take its time of a generation for the head
-	Prefix      []uint64 // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
-	Drop        []string // lines of the response whose names begin so, in lower case, go no further
-	Meter       Meter    // decides whether the request goes on, and sees what it costs; nil: it does
-	Filter      Filter   // takes something out of an event stream; nil: nothing
-	Identity    bool     // the response is to be read here: it must not come coded
+	Lines       []byte    // CRLF after each, in place of those of Head that travel on; nil: those
+	Peer        []byte    // the client's address as text
+	Secure      bool      // the client came over TLS
+	Anonymous   bool      // what the client shows to say who it is was for the gateway: it goes no further
+	Trusted     bool      // the peer may speak for a client: its X-Forwarded fields are continued
+	ClientKey   []byte    // who asks, for a pool that hashes by client
+	Generates   bool      // it is of OpenAI's API: an upstream may take its time of a generation for the head
+	Prefix      []uint64  // chained hashes of how the prompt begins, for a pool that goes by prefix: each stands for a block and all before it
+	Drop        []string  // lines of the response whose names begin so, in lower case, go no further
+	Meter       Meter     // decides whether the request goes on, and sees what it costs; nil: it does
+	Filter      Filter    // takes something out of an event stream; nil: nothing
+	Tunnel      TunnelTap // sees what the upstream says in a tunnel, in which there are no extensions then; nil: nobody
+	Identity    bool      // the response is to be read here: it must not come coded
 	Turn
 	Policy  Policy     // whether the request may be sent again
 	Dialect Dialect    // what is spoken; nil: not known

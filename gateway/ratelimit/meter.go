@@ -137,6 +137,12 @@ func (m *meter) fills(q *quota, now time.Duration) time.Duration {
 	return q.until(full, now)
 }
 
+// owes tells whether more was taken than was there.
+func (m *meter) owes(q *quota, now time.Duration) bool {
+	clock := q.clock(now)
+	return q.full(m.word.Load(), clock) > clock+q.burst
+}
+
 // undo gives back what was taken this moment.
 func (m *meter) undo(q *quota, now time.Duration, n int64) {
 	units := q.units(n)

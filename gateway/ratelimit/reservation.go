@@ -143,13 +143,47 @@ func (r *Reservation) release() {
 
 // Settle ends the reservation, for which it were so many tokens in the end. A second time it does nothing.
 func (r *Reservation) Settle(now time.Duration, tokens int64) {
+	r.SettleTokens(now, tokens)
+	r.release()
+}
+
+// SettleTokens is Settle without the permits, which stay taken until that.
+func (r *Reservation) SettleTokens(now time.Duration, tokens int64) {
 	for i := range r.taken[:r.n] {
 		t := &r.taken[i]
 		t.bar.settle(r, now, tokens, t.hold)
 		t.bar = nil
 	}
 	r.n = 0
-	r.release()
+}
+
+// Charge takes tokens that were used and not reserved, if need be from buckets that have none: they owe them then. Accounts may be nil.
+func Charge(now time.Duration, tokens int64, accounts ...*Account) {
+	none := Reservation{since: now}
+	for _, a := range accounts {
+		if a == nil {
+			continue
+		}
+		for i := range a.tokens {
+			a.tokens[i].settle(&none, now, max(tokens, 0), hold{from: ofShare}) // of the share, should there be no leases now
+		}
+	}
+}
+
+// Owing tells which bucket of tokens owes some; Wait is not told. Of one that replicas share it is known right behind what has led there.
+func Owing(now time.Duration, accounts ...*Account) Refusal {
+	for _, a := range accounts {
+		if a == nil {
+			continue
+		}
+		for i := range a.tokens {
+			b := &a.tokens[i]
+			if b.owes(now) {
+				return b.refusal(state{})
+			}
+		}
+	}
+	return Refusal{}
 }
 
 // A Standing is what is left of a limit.

@@ -168,8 +168,26 @@ func (l *tokenLease) remaining(now time.Duration) int64 {
 	if !l.known {
 		return l.quota.Burst
 	}
+	return max(min(l.there()-l.owed, l.quota.Burst), 0)
+}
+
+// there is what there is by what Redis said last, in Redis and here, without what is owed. The caller holds mu.
+func (l *tokenLease) there() int64 {
 	flow := l.quota.PerSecond * max(l.s.o.Now()-l.heard, 0).Seconds()
-	return max(min(int64(float64(l.left+l.pool.Load())+flow)-l.owed, l.quota.Burst), 0)
+	return int64(float64(l.left+l.pool.Load()) + flow)
+}
+
+// owes tells whether more is owed than there is.
+func (l *tokenLease) owes() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.s.down.Load() || l.bad:
+		return l.meter.owes(l.shareOf(l.s.o.Now()), l.s.o.Now())
+	case !l.known:
+		return l.owed > l.quota.Burst
+	}
+	return l.owed > l.there()
 }
 
 // question makes a call for what is wanted, and for what is to be told.
@@ -390,6 +408,13 @@ func (b *bar) remaining(now time.Duration) int64 {
 		return b.meter.look(b.quota, now).remaining
 	}
 	return b.lease.remaining(now)
+}
+
+func (b *bar) owes(now time.Duration) bool {
+	if b.lease == nil {
+		return b.meter.owes(b.quota, now)
+	}
+	return b.lease.owes()
 }
 
 // fills is how long it takes until the bucket is full.

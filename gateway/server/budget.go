@@ -164,6 +164,9 @@ func (x *exchange) meter(f *proxy.Exchange) {
 		return
 	}
 	f.Meter = c
+	if c.session != nil {
+		f.Tunnel = c
+	}
 	if x.account != nil || c.model != nil || c.budgets.all != nil {
 		if f.Drop = limitFields; x.route.cors != nil {
 			f.Drop = limitAndCORSFields
@@ -217,6 +220,7 @@ type charge struct {
 	input   int64 // estimated
 	output  int64
 
+	session     *session // nil: it is no tunnel whose messages are read
 	reservation ratelimit.Reservation
 	refusal     ratelimit.Refusal
 
@@ -261,6 +265,7 @@ func newCharge(g *Gateway, x *exchange) *charge {
 	if c.dialect.Counts() {
 		c.limits = c.key.CountsTokens() || c.model.CountsTokens() || c.budgets.all.CountsTokens()
 	}
+	c.session = c.newSession(x)
 	return c
 }
 
@@ -372,6 +377,10 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 		return // a panic came before
 	}
 	defer c.put()
+	if c.session != nil && c.session.begun {
+		c.endSession()
+		return
+	}
 	input, output, cached, told := c.answer.Tokens()
 	cut := f == proxy.ClientGone || f == proxy.Truncated || c.events.N > 0 && f != proxy.None // of a stream that is read for several
 	switch {
@@ -420,7 +429,7 @@ func (c *charge) put() {
 	if c.users.Add(-1) > 0 {
 		return
 	}
-	c.scan, c.key, c.model, c.budgets = nil, nil, nil, nil
+	c.scan, c.key, c.model, c.budgets, c.session = nil, nil, nil, nil, nil
 	c.gateway.charges.Put(c)
 }
 
