@@ -275,6 +275,7 @@ func TestEveryFamilyIsRead(t *testing.T) {
 		list = append(list, fmt.Sprintf("{url: %q}", s.URL()))
 	}
 	g := startGatewayFile(t, fmt.Sprintf("pools: {llm: {upstreams: [%s], balance: prefix}}", strings.Join(list, ", ")), "RATE_LIMIT_ENABLED=false")
+	testkit.Eventually(t, "all engines are well", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") == len(families) })
 	for turn := range 3 {
 		for c := range 8 {
 			if got := g.post("/v1/chat/completions", "application/json", conversation(itoa(c), turn)); got.First != "HTTP/1.1 200 OK" {

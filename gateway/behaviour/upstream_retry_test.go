@@ -251,7 +251,11 @@ func TestFallbackAsFarAsItIsSafe(t *testing.T) {
 			t.Run(method+" "+name, func(t *testing.T) {
 				python, seen := testkit.StartOdd(t, func(c *testkit.Peer, _ testkit.Message) bool { odd(c); return false })
 				node, nodeSeen := testkit.StartOdd(t, func(c *testkit.Peer, _ testkit.Message) bool { c.Send("%s", testkit.Answer("node")); return true })
-				g := startGateway(t, "PY_SERVICE_URL="+python.URL, "NODE_SERVICE_URL="+node.URL, "RESPONSE_TIMEOUT=150ms")
+				timeout := "1m"
+				if name == "silent" {
+					timeout = "1s"
+				}
+				g := startGateway(t, "PY_SERVICE_URL="+python.URL, "NODE_SERVICE_URL="+node.URL, "RESPONSE_TIMEOUT="+timeout)
 				testkit.Eventually(t, "both are well", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= 2 })
 				r := g.Do(testkit.AskAt("/infer", method, "odd"))
 				rescued := method == "GET" || name == "silent"

@@ -371,9 +371,10 @@ func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
 		}
 		t.Logf("%s, %s: %d admitted, %.0f configured, %.1f %%; %d of %d slower than %v, slowest %v", name, scope, admitted, want,
 			100*float64(admitted)/want, l.slow.Load(), l.admitted.Load()+l.refused.Load(), tardy, time.Duration(l.slowest.Load()))
-		// Too many: a part of a token for each replica when the fallback begins, and what a call in flight may add. Too few: what
-		// was leased on the way, and the time until Redis is trusted again.
-		if float64(admitted) > want*1.02+3 || float64(admitted) < want*0.7 {
+		// Too many: a part of a token for each replica when the fallback begins, and what a call in flight may add; where the machine
+		// stops replicas for a while, they begin it at other times, each with its part of the bucket. Too few: what was leased on the
+		// way, and the time until Redis is trusted again.
+		if float64(admitted) > want*1.02+3+float64(rate.Burst) || float64(admitted) < want*0.7 {
 			t.Errorf("%s, %s: %d admitted, %.0f configured", name, scope, admitted, want)
 		}
 		// Each of the twelve goroutines may have been held up once; and on a busy machine, by something else, now and then.
