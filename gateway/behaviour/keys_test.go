@@ -495,6 +495,16 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 	f(bare, "sk-llama", "/v1/images/generations", model("llama-1"), 200, "")
 	f(bare, "sk-llama", "/v1/files", `{"purpose":"x"}`, 200, "")
 	f(bare, "sk-all", chat, `not JSON`, 200, "") // nobody looks at it
+	f(bare, "sk-llama", "/v1/realtime?model=other-1", "v=0", 404, "model_not_found") // by WebRTC
+	f(bare, "sk-llama", "/v1/realtime?model=llama-1", "v=0", 200, "")
+	f(bare, "sk-llama", "/v1/realtime", "v=0", 400, "model_missing")
+	for _, method := range []string{"PUT", "PATCH", "GET", "DELETE"} {
+		body := model("other-1")
+		m := bare.Do(method + " " + chat + " HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: POST\r\n" + withKey("sk-llama") + "\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body)
+		if m.Status() != 404 && m.Status() != 405 {
+			t.Errorf("%s: %s", method, m.First)
+		}
+	}
 	if m := table.get("/v1/models", withKey("sk-llama")); !strings.Contains(m.Body, `"llama-8b"`) || strings.Contains(m.Body, "qwen") {
 		t.Errorf("%s", m.Body)
 	}

@@ -198,8 +198,10 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 		return m.prompts && g.askPrompt(x, d)
 	case limited && d == inference.Other && x.head.HasBody(): // which may name a model all the same
 		return g.askBody(x, d)
-	case d == inference.Realtime && x.head.WebSocket:
+	case d == inference.Realtime && (x.head.WebSocket || limited): // by WebRTC its body is no JSON
 		return g.askQuery(x)
+	case limited && d.NamesModel() && x.head.HasBody(): // in whatever way: somebody behind may take it for a POST
+		return g.askBody(x, d)
 	case !d.NamesModel() || d == inference.Realtime || string(x.head.Method) != "POST":
 		return g.askNobody(x)
 	default:
