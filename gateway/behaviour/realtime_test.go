@@ -27,7 +27,7 @@ func startTalker(t *testing.T, early string, script ...string) *talker {
 			return
 		}
 		u.heads <- strings.ToLower(m.Head)
-		_, _ = io.WriteString(c.Conn, testkit.Granted(m)+early)
+		_, _ = io.WriteString(c.Conn, strings.TrimSuffix(testkit.Granted(m), "\r\n")+"x-ratelimit-remaining-tokens: 7\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"+early)
 		for _, part := range script {
 			if _, _, err := c.ReadFrame(); err != nil {
 				break
@@ -76,8 +76,11 @@ func TestRealtimeIsCharged(t *testing.T) {
 	up := startTalker(t, first, parts[0], parts[1], parts[2]+textFrame(0x81, third))
 	g := budgeted(t, &counter{Upstream: up.Upstream}, keyFile("sk-a , limits: {tpd: 1000, concurrency: 1}"), "")
 	c, m := g.talk("sk-a")
-	if m.Status() != 101 || m.Field("x-ratelimit-remaining-tokens") != "488" {
+	if m.Status() != 101 || fmt.Sprint(m.Fields("x-ratelimit-remaining-tokens")) != "[488]" {
 		t.Fatalf("%s\n%s", m.First, m.Head)
+	}
+	if m.Field("Sec-WebSocket-Extensions") != "" {
+		t.Errorf("extensions are granted\n%s", m.Head)
 	}
 	if head := <-up.heads; strings.Contains(head, "extensions") || !strings.Contains(head, "sec-websocket-key: ") {
 		t.Errorf("the upstream is asked\n%s", head)
@@ -209,7 +212,7 @@ func TestRealtimeWithoutLimits(t *testing.T) {
 	up := startTalker(t, "", string(noise))
 	g := budgeted(t, &counter{Upstream: up.Upstream}, keyFile("sk-a , limits: {rpm: 100}"), "")
 	c, m := g.talk("sk-a")
-	if head := <-up.heads; m.Status() != 101 || !strings.Contains(head, "sec-websocket-extensions: permessage-deflate\r\n") {
+	if head := <-up.heads; m.Status() != 101 || m.Field("Sec-WebSocket-Extensions") != "permessage-deflate" || !strings.Contains(head, "sec-websocket-extensions: permessage-deflate\r\n") {
 		t.Errorf("%s: the upstream is asked\n%s", m.First, head)
 	}
 	c.SendFrame(testkit.TextFrame, nil, true)

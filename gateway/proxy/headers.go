@@ -28,7 +28,7 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 		dst = plainly(dst, from)
 	}
 	if r.Tunnel != nil { // messages are to be read here: RFC 6455 §9
-		dst = without(dst, from, "sec-websocket-extensions")
+		dst = without(dst, from, extensions)
 	}
 	dst = r.dress(dst, from, u.owner.Load().credential)
 	dst = appendForwarded(dst, r)
@@ -40,6 +40,9 @@ func appendRequestHead(dst []byte, r *Request, u *Upstream) []byte {
 	}
 	return dst
 }
+
+// extensions is the field by which a WebSocket's two ends agree on what messages are beyond their bytes.
+const extensions = "sec-websocket-extensions"
 
 // plainly has the field lines at dst[from:] ask for a response without a coding: RFC 9110 §12.5.3.
 func plainly(dst []byte, from int) []byte {

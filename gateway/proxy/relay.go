@@ -23,11 +23,11 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	if x.pool.load.prefixes != nil && x.Status == 200 {
 		x.pool.load.prefixes.note(x.Prefix, x.upstream.place)
 	}
-	if x.switched() {
-		return p.tunnel(x)
-	}
 	for _, prefix := range x.Drop {
 		x.response.Drop(prefix)
+	}
+	if x.switched() {
+		return p.tunnel(x)
 	}
 	if x.Meter != nil {
 		x.Meter.Response(&x.response)

@@ -38,6 +38,9 @@ type tunnel struct {
 func (p *Proxy) tunnel(x *Exchange) Fault {
 	x.dirty, x.switchedAt = true, x.HeadAt
 	x.Client.EndAfter()
+	if x.Tunnel != nil { // what was not asked for cannot be granted
+		x.response.Drop(extensions)
+	}
 	x.head = appendSwitchingHead(x.head[:0], x)
 	end, last := x.hearEarly()
 	if f := x.sendBehindHead(x.down.B, x.body, end); f != None {

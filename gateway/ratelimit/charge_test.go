@@ -76,3 +76,24 @@ func TestChargeShared(t *testing.T) {
 		return f.Name() == "key-tpd"
 	})
 }
+
+// While Redis is away a replica's share is charged.
+func TestChargeAway(t *testing.T) {
+	r := startRedis(t)
+	shared := shareAccounts(t, r.Addr, 1)[0]
+	a := shared.Of(0, Key, []byte("x"), Amounts{TPD: 1000})
+	r.Kill()
+	waitFor(t, 5*time.Second, shared.Away)
+	Charge(testClock(), 990, a)
+	if f := Owing(testClock(), a); f.Refused() {
+		t.Errorf("%q owes", f.Name())
+	}
+	Charge(testClock(), 20, a)
+	if f := Owing(testClock(), a); f.Name() != "key-tpd" {
+		t.Errorf("%q owes", f.Name())
+	}
+	var res Reservation
+	if f := res.Reserve(testClock(), 1, a); f.Name() != "key-tpd" {
+		t.Errorf("who owes is let in, or kept out by %q", f.Name())
+	}
+}
