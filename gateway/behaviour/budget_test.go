@@ -314,3 +314,48 @@ func TestNoGenerationInDisguise(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for a fetch that others were to make, and had no tokens for, spends its own.
+func TestOthersBudgetsRefuseNobody(t *testing.T) {
+	fail, over := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+			switch {
+			case strings.Contains(r.Body, `"first"`):
+				<-over
+				return
+			case asked.Add(1) == 1:
+				<-fail
+				return
+			}
+			c.Send("%s", testkit.Answer(`{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}`))
+		}
+	})
+	file := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}]}}\n" +
+		"routes: [{path: \"/v1/*\", pool: p, retry: never, cache: {post: true, ttl: 60s, scope: shared}}]\n"
+	g := serve(t, keyed(t, keyFile("sk-rich", "sk-poor , limits: {tpm: 600}"), file, "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=true"), server.Options{})
+	var all []*testkit.Peer
+	begin := func(key, body string) *testkit.Peer {
+		before := g.missed()
+		c := g.client(false)
+		all = append(all, c)
+		c.Send("%s", chatWith(key, body))
+		testkit.Eventually(t, "it has missed", func() bool { return g.missed() > before })
+		return c
+	}
+	const body = `{"model":"m","messages":[],"temperature":0,"max_tokens":500}`
+	begin("sk-poor", `{"model":"first","messages":[],"temperature":0,"max_tokens":500}`) // has nearly all there is
+	begin("sk-rich", body)
+	c := begin("sk-rich", body)
+	begin("sk-poor", body)
+	begin("sk-poor", body)
+	close(fail)
+	if r := c.ReadResponse(); r.Status() != 200 {
+		t.Errorf("%s%s", r.Head, r.Body)
+	}
+	close(over)
+	for _, c := range all {
+		c.Abort()
+	}
+}

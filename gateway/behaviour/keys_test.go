@@ -494,7 +494,7 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 	f(bare, "sk-llama", "/v1/images/generations", model("other-1"), 404, "model_not_found")
 	f(bare, "sk-llama", "/v1/images/generations", model("llama-1"), 200, "")
 	f(bare, "sk-llama", "/v1/files", `{"purpose":"x"}`, 200, "")
-	f(bare, "sk-all", chat, `not JSON`, 200, "") // nobody looks at it
+	f(bare, "sk-all", chat, `not JSON`, 200, "")                                     // nobody looks at it
 	f(bare, "sk-llama", "/v1/realtime?model=other-1", "v=0", 404, "model_not_found") // by WebRTC
 	f(bare, "sk-llama", "/v1/realtime?model=llama-1", "v=0", 200, "")
 	f(bare, "sk-llama", "/v1/realtime", "v=0", 400, "model_missing")

@@ -117,8 +117,12 @@ func (r *Request) follow(f *Flight) next {
 		return replied
 	case Failed:
 		f.Leave(r.waiter)
-		if r.Fault = f.Fault(); r.Fault == proxy.None {
+		switch r.Fault = f.Fault(); r.Fault {
+		case proxy.None:
 			return panicked
+		case proxy.OverBudget: // of others: what this request may spend is its own
+			r.Fault, r.status.Collapsed = proxy.None, false
+			return toGoAlone
 		}
 		return replied
 	}
