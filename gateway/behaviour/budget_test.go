@@ -107,6 +107,7 @@ func TestTokensAreSettledByUsage(t *testing.T) {
 	if r.Field("RateLimit-Scope") != "key-rpm" {
 		t.Errorf("%s", r.Head)
 	}
+	testkit.Eventually(t, "nothing is under way", g.idle) // what has its reply is counted a moment later
 	operator := func(path string) string {
 		return g.Do("GET " + path + " HTTP/1.1\r\nHost: a\r\n" + withKey("the-operators") + "\r\n\r\n").Body
 	}
