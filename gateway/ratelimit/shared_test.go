@@ -279,31 +279,67 @@ func TestSharedSpike(t *testing.T) {
 	}
 }
 
+// A complaint is what a go has to say against the limits.
+type complaint func(format string, args ...any)
+
+// inGoes tries up to four times: a machine that stands still for a moment may spoil a go, a fault spoils all of them.
+func inGoes(t *testing.T, r *redis, do func(complaint)) {
+	t.Helper()
+	const most = 4
+	for n := 1; ; n++ {
+		said := 0
+		do(func(format string, args ...any) {
+			said++
+			if t.Logf(format, args...); n == most {
+				t.Errorf("in go %d of %d: "+format, append([]any{n, most}, args...)...)
+			}
+		})
+		if said == 0 || n == most {
+			return
+		}
+		r.Do("FLUSHALL")
+	}
+}
+
+// isOpen tells whether so many were admitted that nothing but an open gate explains it, whatever the machine does.
+func isOpen(admitted int64, want float64, rate Rate) bool {
+	return float64(admitted) > 1.5*want+3*float64(rate.Burst)
+}
+
 // Redis is killed and comes back, empty. The gate neither opens nor closes, and nobody waits.
 func TestSharedKilled(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	trouble(t, r, "killed", r.Kill, r.Start)
+	inGoes(t, r, func(complain complaint) { trouble(t, r, complain, r.Kill, r.Start) })
 }
 
 // Redis hangs, and goes on.
 func TestSharedStopped(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	trouble(t, r, "stopped", func() { r.Signal(syscall.SIGSTOP) }, func() { r.Signal(syscall.SIGCONT) })
+	inGoes(t, r, func(complain complaint) {
+		trouble(t, r, complain, func() { r.Signal(syscall.SIGSTOP) }, func() { r.Signal(syscall.SIGCONT) })
+	})
 }
 
 // Redis answers after half a second.
 func TestSharedPaused(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	trouble(t, r, "paused", func() { r.Do("CLIENT", "PAUSE", "1500", "ALL") }, func() {})
+	inGoes(t, r, func(complain complaint) {
+		trouble(t, r, complain, func() { r.Do("CLIENT", "PAUSE", "1500", "ALL") }, func() {})
+	})
 }
 
 // Everything is deleted in the middle.
 func TestSharedFlushed(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
+	inGoes(t, r, func(complain complaint) { flushed(t, r, complain) })
+}
+
+func flushed(t *testing.T, r *redis, complain complaint) {
+	t.Helper()
 	global, client := Rate{500, 2000}, Rate{100, 400}
 	all := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: global, Client: unlimited}})
 	one := newReplicas(t, r.Addr, 3, SharedOptions{Options: Options{Global: unlimited, Client: client}, Prefix: "one"})
@@ -318,15 +354,21 @@ func TestSharedFlushed(t *testing.T) {
 		want := configured(rate, took)
 		t.Logf("%s: %d admitted, %.0f configured", name, admitted, want)
 		if ratio := float64(admitted) / want; ratio > 1.03 || ratio < 0.9 {
+			complain("%s: %d admitted, %.0f configured", name, admitted, want)
+		}
+		if isOpen(admitted, want, rate) {
 			t.Errorf("%s: %d admitted, %.0f configured", name, admitted, want)
 		}
 	}
 	f("global", l, global)
 	f("client", m, client)
+	for _, s := range append(all, one...) {
+		s.Close()
+	}
 }
 
 // trouble loads three replicas, for all clients together and for one, while Redis breaks and comes back.
-func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
+func trouble(t *testing.T, r *redis, complain complaint, breaks, mends func()) {
 	t.Helper()
 	global, client := Rate{1000, 300}, Rate{200, 100}
 	const timeout = 20 * time.Millisecond
@@ -338,7 +380,7 @@ func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
 	time.Sleep(500 * time.Millisecond)
 	for _, s := range append(all, one...) {
 		if !s.Stats(0).Fallback {
-			t.Errorf("%s: no fallback", name)
+			complain("no fallback")
 		}
 	}
 	before, since := l.admitted.Load(), time.Now()
@@ -354,7 +396,7 @@ func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
 			}
 		}
 		if time.Now().After(by) {
-			t.Errorf("%s: only %d of %d have recovered", name, len(well), len(all)+len(one))
+			t.Errorf("only %d of %d have recovered", len(well), len(all)+len(one))
 			break
 		}
 	}
@@ -367,25 +409,27 @@ func trouble(t *testing.T, r *redis, name string, breaks, mends func()) {
 		debt := max(-r.level(prefix, key), 0)
 		want := configured(rate, took) + debt
 		if debt > 1.25*rate.PerSecond {
-			t.Errorf("%s, %s: a debt of %.0f", name, scope, debt)
+			complain("%s: a debt of %.0f", scope, debt)
 		}
-		t.Logf("%s, %s: %d admitted, %.0f configured, %.1f %%; %d of %d slower than %v, slowest %v", name, scope, admitted, want,
+		t.Logf("%s: %d admitted, %.0f configured, %.1f %%; %d of %d slower than %v, slowest %v", scope, admitted, want,
 			100*float64(admitted)/want, l.slow.Load(), l.admitted.Load()+l.refused.Load(), tardy, time.Duration(l.slowest.Load()))
-		// Too many: a part of a token for each replica when the fallback begins, and what a call in flight may add; where the machine
-		// stops replicas for a while, they begin it at other times, each with its part of the bucket. Too few: what was leased on the
-		// way, and the time until Redis is trusted again.
-		if float64(admitted) > want*1.02+3+float64(rate.Burst) || float64(admitted) < want*0.7 {
-			t.Errorf("%s, %s: %d admitted, %.0f configured", name, scope, admitted, want)
+		// Too many: a part of a token for each replica when the fallback begins, and what a call in flight may add. Too few: what
+		// was leased on the way, and the time until Redis is trusted again.
+		if float64(admitted) > want*1.02+3 || float64(admitted) < want*0.7 {
+			complain("%s: %d admitted, %.0f configured", scope, admitted, want)
+		}
+		if isOpen(admitted, want, rate) {
+			t.Errorf("%s: %d admitted, %.0f configured", scope, admitted, want)
 		}
 		// Each of the twelve goroutines may have been held up once; and on a busy machine, by something else, now and then.
 		if most := 12 + (l.admitted.Load()+l.refused.Load())/100; l.slow.Load() > most && effort == 1 {
-			t.Errorf("%s, %s: %d slower than %v", name, scope, l.slow.Load(), tardy)
+			complain("%s: %d slower than %v", scope, l.slow.Load(), tardy)
 		}
 	}
 	f("global", l, global, all, "gw:v1:rl", ":{all}")
 	f("client", m, client, one, "one", "}:c0")
 	if during < 500 || during > 1100 {
-		t.Errorf("%s: %.0f admitted by the fallbacks in a second, want about 1000", name, during)
+		complain("%.0f admitted by the fallbacks in a second, want about 1000", during)
 	}
 }
 
