@@ -70,6 +70,14 @@ func (c *clockwork) wait(ctx context.Context, j *Job, tokens int) error {
 	}
 }
 
+// load is what the engine has to do now.
+func (c *clockwork) load() Load {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now()
+	return c.engine.Load()
+}
+
 // blocksOf is the chained hashes of a body's blocks.
 func blocksOf(body []byte) (all []uint64) {
 	const size = KVBlock * bytesPerToken
@@ -93,10 +101,7 @@ var families = map[string]struct{ running, waiting, kv, hits, asked string }{
 
 // metrics answers GET /metrics as an engine of the family does.
 func (s *Simulator) metrics(w http.ResponseWriter, _ *http.Request) error {
-	s.engine.mu.Lock()
-	s.engine.now()
-	l := s.engine.engine.Load()
-	s.engine.mu.Unlock()
+	l := s.engine.load()
 	f := families[s.options.Family]
 	asked := l.Asked
 	if s.options.Family == "llamacpp" {

@@ -217,7 +217,7 @@ func TestEngineServes(t *testing.T) {
 				t.Errorf("%s: no %s in %s", family, name, page)
 			}
 		}
-		if l := s.engine.engine.Load(); l.Hits < 4900 || l.Asked < 10000 {
+		if l := s.engine.load(); l.Hits < 4900 || l.Asked < 10000 {
 			t.Errorf("%s: %+v", family, l)
 		}
 		s.Close()
