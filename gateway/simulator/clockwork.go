@@ -71,7 +71,7 @@ func (c *clockwork) wait(ctx context.Context, j *Job, tokens int) error {
 }
 
 // load is what the engine has to do now.
-func (c *clockwork) load() Load {
+func (c *clockwork) load() EngineLoad {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now()
