@@ -7,6 +7,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testkit.Parallel("6") // what is about Redis waits for most of its time
+	testkit.Parallel("4") // what is about Redis waits for most of its time
 	testkit.VerifyNoLeaks(m)
 }

@@ -265,18 +265,23 @@ func TestSharedExactBurst(t *testing.T) {
 func TestSharedSpike(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{1, 1000}, Client: Rate{1, 100}}})
-	var admitted atomic.Int64
-	together(64, func(i int) {
-		for range 10 {
-			if all[0].Admit(0, []byte{byte(i % 8)}, 1).OK {
-				admitted.Add(1)
+	inGoes(t, r, func(complain complaint) {
+		all := newReplicas(t, r.Addr, 2, SharedOptions{Options: Options{Global: Rate{1, 1000}, Client: Rate{1, 100}}})
+		var admitted atomic.Int64
+		together(64, func(i int) {
+			for range 10 {
+				if all[0].Admit(0, []byte{byte(i % 8)}, 1).OK {
+					admitted.Add(1)
+				}
 			}
+		})
+		if got := admitted.Load(); got != 640 {
+			complain("%d of 640 admitted", got)
+		}
+		for _, s := range all {
+			s.Close()
 		}
 	})
-	if got := admitted.Load(); got != 640 {
-		t.Errorf("%d of 640 admitted", got)
-	}
 }
 
 // A complaint is what a go has to say against the limits.
