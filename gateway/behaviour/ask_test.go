@@ -178,7 +178,7 @@ func TestModelTwiceInALongBody(t *testing.T) {
 	g.holdsNothing()
 }
 
-// GET /v1/models tells what can be asked for now.
+// GET /v1/models tells the models that clients may ask for at this moment.
 func TestModelsAreListed(t *testing.T) {
 	t.Parallel()
 	g := startModels(t)

@@ -35,7 +35,7 @@ func (g *Gateway) listModels(x *exchange, path []byte) (done bool) {
 
 var modelsPath = []byte("/v1/models")
 
-// listed are the models that can be asked for now.
+// listed are the visible models that the tenant may ask for and a healthy upstream has.
 func (x *exchange) listed() (list []inference.Listed) {
 	g, m := x.gateway, x.route.models
 	for _, model := range m.table.Models() {
