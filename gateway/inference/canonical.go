@@ -294,9 +294,7 @@ func skipValue(p []byte, i int) (end int, loose bool, r Refusal) {
 				i = skipNumbers(p, i)
 				loose = loose || bytes.IndexByte(p[from:i], ' ') >= 0
 			}
-			if i > from { // at the last number, or at what is none
-				next = atValue
-			} else {
+			if next = atValue; i == from { // not before the last number, or what is none
 				i, next = bareEnd(p, i), atComma
 			}
 		case at == atColon && c == ':':
