@@ -215,8 +215,15 @@ func TestRealtimeSwitches(t *testing.T) {
 	if first, payload, err := c.frame(); first != 0x80|opPong || string(payload) != "hi" || err != nil {
 		t.Errorf("%x %q %v", first, payload, err)
 	}
+	s.await(t, Stats{Requests: 3, Generations: 3, Errors: 1, Cut: 1}) // a ping is answered before what was said before it is looked at
 	_ = c.Close()
-	for deadline := time.Now().Add(20 * time.Second); s.Stats() != (Stats{Requests: 3, Generations: 3, Errors: 1, Cut: 1, Cancelled: 1}); time.Sleep(time.Millisecond) {
+	s.await(t, Stats{Requests: 3, Generations: 3, Errors: 1, Cut: 1, Cancelled: 1})
+}
+
+// await waits until the simulator has counted so much.
+func (s *scene) await(t *testing.T, want Stats) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.Stats() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v", s.Stats())
 		}
