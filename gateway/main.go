@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/process"
@@ -31,6 +32,9 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
+
+// firstLook is how long the start waits for the lists of engines' models. After a restart, too, a request is to go to who has its model.
+const firstLook = time.Second
 
 type flags struct {
 	demo, check, probe, print, schema, version, healthcheck bool
@@ -170,6 +174,7 @@ func serve(s *config.Settings, in config.Input, hello func(port int), lines *tel
 		fmt.Fprintf(lines, "cannot listen on port %d: %v\nset PORT to a free one\n", s.Port, err)
 		return exitFailed
 	}
+	g.AwaitModels(firstLook) // who connects meanwhile waits
 	log.Info("listening", "port", socket.Port(), "version", version)
 	if hello != nil {
 		go hello(socket.Port()) // whoever reads it may take their time

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,18 +22,45 @@ const (
 // A discovery is what an upstream lists of its models. A list stays in force when it cannot be looked at again: an upstream
 // that is away comes back with its models.
 type discovery struct {
-	names atomic.Pointer[[]string] // sorted; nil: not known
-	soon  chan struct{}            // wakes the goroutine that asks; nil: there is none
+	names  atomic.Pointer[[]string] // sorted; nil: not known
+	soon   chan struct{}            // wakes the goroutine that asks; nil: there is none
+	looked func()                   // it was looked at once, or is known to be sick
+	first  <-chan struct{}          // closed by looked
+}
+
+// newDiscovery is that of an upstream that is asked.
+func newDiscovery() discovery {
+	first := make(chan struct{})
+	return discovery{soon: make(chan struct{}, 1), first: first, looked: sync.OnceFunc(func() { close(first) })}
 }
 
 // askSoon has the upstream asked again if it has come back: perhaps with other models.
 func (d *discovery) askSoon(healthy bool) {
-	if !healthy || d.soon == nil {
+	if d.soon == nil {
+		return
+	}
+	if !healthy {
+		d.looked()
 		return
 	}
 	select {
 	case d.soon <- struct{}{}:
 	default:
+	}
+}
+
+// AwaitModels waits until each upstream that is asked for its models has been asked once, or is known to be sick; or until ctx ends.
+// A request that comes earlier may go to one that does not have its model.
+func (p *Proxy) AwaitModels(ctx context.Context) {
+	for _, u := range p.upstreamsNow() {
+		if u.models.soon == nil || !u.owner.Load().Explicit { // or it is not probed
+			continue
+		}
+		select {
+		case <-u.models.first:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -64,6 +92,7 @@ func (p *Proxy) discover(ctx context.Context, u *Upstream) {
 			}
 			if u.Healthy() {
 				p.askModels(ctx, u)
+				u.models.looked()
 			}
 			timer.Reset(discoverEvery + rand.N(discoverEvery/10)) // replicas need not ask in step
 		}

@@ -73,7 +73,7 @@ func newUpstream(c config.Upstream, pool *Pool, of config.Pool) *Upstream {
 		timeouts: of.Timeouts, healthCheck: of.Health, probeNow: make(chan struct{}, 1), tls: clientTLS(c.URL, of.TLS),
 	}
 	if of.Discover == "on" {
-		u.models.soon = make(chan struct{}, 1)
+		u.models = newDiscovery()
 	}
 	u.resolver.init(c.URL.Host)
 	u.hashSeed = hashOf(u.URL)

@@ -222,6 +222,13 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	return g.server.Serve(l)
 }
 
+// AwaitModels waits, for no longer than within, until it is known which models the engines have.
+func (g *Gateway) AwaitModels(within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	g.proxy.AwaitModels(ctx)
+}
+
 // Leave accepts no more connections: another process has the listening socket. Those that are open are served as
 // before. Serve must have begun.
 func (g *Gateway) Leave() {
