@@ -180,11 +180,14 @@ func (t *Accounts) Of(now time.Duration, owner Owner, id []byte, amounts Amounts
 	if t == nil || !amounts.Any() {
 		return nil
 	}
-	chain := &t.chains[(maphash.Bytes(t.seed, id)+uint64(owner))%accountChains]
-	if a := find(chain.Load(), owner, id); a != nil && a.amounts == amounts {
+	if a := find(t.chain(owner, id).Load(), owner, id); a != nil && a.amounts == amounts {
 		return a
 	}
-	return t.add(now, chain, owner, id, amounts)
+	return t.add(now, owner, id, amounts)
+}
+
+func (t *Accounts) chain(owner Owner, id []byte) *atomic.Pointer[Account] {
+	return &t.chains[(maphash.Bytes(t.seed, id)+uint64(owner))%accountChains]
 }
 
 func find(a *Account, owner Owner, id []byte) *Account {
@@ -197,16 +200,17 @@ func find(a *Account, owner Owner, id []byte) *Account {
 }
 
 // add makes an account, or another one for other amounts. The chain is made anew up to the one that is replaced.
-func (t *Accounts) add(now time.Duration, chain *atomic.Pointer[Account], owner Owner, id []byte, amounts Amounts) *Account {
+func (t *Accounts) add(now time.Duration, owner Owner, id []byte, amounts Amounts) *Account {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	chain := t.chain(owner, id)
 	old := find(chain.Load(), owner, id)
 	switch {
 	case old != nil && old.amounts == amounts:
 		return old
 	case old == nil && t.count >= t.options.Most:
 		id = fmt.Appendf(nil, "other-%d", maphash.Bytes(t.seed, id)%crowds)
-		chain = &t.chains[(maphash.Bytes(t.seed, id)+uint64(owner))%accountChains]
+		chain = t.chain(owner, id)
 		if old = find(chain.Load(), owner, id); old != nil && old.amounts == amounts {
 			return old
 		}

@@ -155,20 +155,27 @@ func (m *meter) undo(q *quota, now time.Duration, n int64) {
 	}
 }
 
-// settle ends what was taken then: it were so many tokens in the end. Too many come back as far as there was room for them all the
-// time, too few are taken now, if need be from a bucket that has none: it owes a burst at most.
-func (m *meter) settle(q *quota, since, now time.Duration, taken, were int64) {
+// A bill is what a reservation was, and what it came to in the end, in tokens.
+type bill struct {
+	since time.Duration // when they were taken
+	taken int64
+	were  int64
+}
+
+// settle ends what was taken. Too many tokens come back as far as there was room for them all the time, too few are taken now, if
+// need be from a bucket that has none: it owes a burst at most.
+func (m *meter) settle(q *quota, now time.Duration, b bill) {
 	clock := q.clock(now)
 	for {
 		word := m.word.Load()
 		full := q.full(word, clock)
 		after := full
 		switch {
-		case were > taken:
+		case b.were > b.taken:
 			m.mark(q, full-clock, now)
-			after = max(full, min(full+q.units(were-taken), clock+2*q.burst))
-		case were < taken:
-			after = full - min(q.units(taken-were), full-clock, m.least(q, since))
+			after = max(full, min(full+q.units(b.were-b.taken), clock+2*q.burst))
+		case b.were < b.taken:
+			after = full - min(q.units(b.taken-b.were), full-clock, m.least(q, b.since))
 		}
 		if after == word || m.word.CompareAndSwap(word, after) {
 			return

@@ -30,7 +30,7 @@ func TestMeterSettle(t *testing.T) {
 					t.Errorf("%s: step %d: taken %v", name, i, st.ok)
 				}
 			case "settle":
-				m.settle(&q, at(steps[s.of].at), now, steps[s.of].n, s.n)
+				m.settle(&q, now, bill{at(steps[s.of].at), steps[s.of].n, s.n})
 			}
 			if got := m.look(&q, now).remaining; s.left >= 0 && got != s.left {
 				t.Errorf("%s: step %d: %d left, want %d", name, i, got, s.left)
@@ -198,7 +198,7 @@ func TestBudgetExact(t *testing.T) {
 		for range 3000 {
 			now += time.Duration(rnd.ExpFloat64() * float64([]time.Duration{50 * time.Millisecond, 5 * time.Second}[rnd.IntN(2)]))
 			if open > 0 && till <= now {
-				m.settle(&q, open, now, n, were)
+				m.settle(&q, now, bill{open, n, were})
 				open = 0
 			}
 			take := 1 + rnd.Int64N(1+rnd.Int64N(1000))

@@ -312,20 +312,20 @@ func (l *tokenLease) giveBack(n int64, since int64) {
 	l.back += n
 }
 
-// settle ends what was taken at since.
-func (l *tokenLease) settle(since time.Duration, taken, were int64, h hold) {
-	if taken == were {
+// settle ends what was taken.
+func (l *tokenLease) settle(b bill, h hold) {
+	if b.taken == b.were {
 		return
 	}
 	l.mu.Lock()
 	if h.from == ofShare && l.s.down.Load() {
 		q := l.shareOf(l.s.o.Now())
-		l.meter.settle(q, since, l.s.o.Now(), min(taken, q.Burst), were)
+		l.meter.settle(q, l.s.o.Now(), bill{b.since, min(b.taken, q.Burst), b.were})
 	}
-	if were < taken {
-		l.giveBack(taken-were, h.at)
+	if b.were < b.taken {
+		l.giveBack(b.taken-b.were, h.at)
 	} else {
-		l.owed += min(were-taken, l.quota.Burst)
+		l.owed += min(b.were-b.taken, l.quota.Burst)
 	}
 	l.mu.Unlock()
 	l.s.list(l, false)
@@ -338,7 +338,7 @@ func (l *tokenLease) undo(now time.Duration, n int64, h hold) {
 		l.s.list(l, false)
 		return
 	}
-	l.settle(now, n, 0, h)
+	l.settle(bill{now, n, 0}, h)
 }
 
 // takeShare takes n tokens of what this replica may give out on its own. More than its share holds is given when that is full, and
@@ -347,7 +347,7 @@ func (l *tokenLease) takeShare(now time.Duration, n int64) state {
 	q := l.shareOf(now)
 	s := l.meter.take(q, now, min(n, q.Burst))
 	if s.ok {
-		l.meter.settle(q, now, now, min(n, q.Burst), n)
+		l.meter.settle(q, now, bill{now, min(n, q.Burst), n})
 		l.owed += n
 		l.s.list(l, false)
 	}
@@ -395,12 +395,12 @@ func (b *bar) undo(now time.Duration, n int64, h hold) {
 }
 
 func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, h hold) {
-	taken := min(r.tokens, b.quota.Burst)
+	end := bill{r.since, min(r.tokens, b.quota.Burst), tokens}
 	if b.lease == nil {
-		b.meter.settle(b.quota, r.since, now, taken, tokens)
+		b.meter.settle(b.quota, now, end)
 		return
 	}
-	b.lease.settle(r.since, taken, tokens, h)
+	b.lease.settle(end, h)
 }
 
 func (b *bar) remaining(now time.Duration) int64 {
