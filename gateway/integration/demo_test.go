@@ -14,7 +14,11 @@ import (
 func TestWelcome(t *testing.T) {
 	t.Parallel()
 	g := startDemo(t)
-	said, _ := g.stdout.read()
+	said := ""
+	eventually(t, patience, "the welcome is whole", func() bool {
+		said, _ = g.stdout.read()
+		return strings.Contains(said, "Ctrl-C ends it.")
+	})
 	commands := curlCommands(t, said)
 	if len(commands) < 5 {
 		t.Fatalf("%d commands in\n%s", len(commands), said)

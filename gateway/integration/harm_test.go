@@ -148,6 +148,12 @@ func refusal(outcome string) bool {
 	return strings.HasPrefix(outcome, "status 502: ") || strings.HasPrefix(outcome, "status 503: ")
 }
 
+// cut tells whether an answer had begun and did not end: python writes its head and its body one after the other, and can be killed
+// between them.
+func cut(outcome string) bool {
+	return strings.Contains(outcome, "EOF") || strings.Contains(outcome, "connection reset")
+}
+
 // A backend is restarted in order, twice, under load: requests recover by themselves, and no POST is executed twice.
 func TestRestartUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -225,7 +231,7 @@ func TestFailoverUnderLoad(t *testing.T) {
 		case outcome == python.model && byNode[id] > 0:
 			t.Errorf("%s was answered by python and executed by node too", id)
 		case outcome == node.model, outcome == python.model:
-		case refusal(outcome) && byNode[id]+byPython[id] == 0:
+		case (refusal(outcome) || cut(outcome)) && byNode[id]+byPython[id] == 0:
 			lost++
 		default:
 			t.Errorf("%s: %s; executed %d times by node, %d by the second python", id, outcome, byNode[id], byPython[id])
