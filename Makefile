@@ -88,6 +88,9 @@ peers: build ## the same work by nginx, HAProxy, Varnish, Caddy, Traffic Server 
 peers-install: ## install those proxies from Debian, without starting them; needs root
 	@scripts/setup.sh peers
 
+field-install: ## bring nginx, HAProxy, Caddy, vllm-router, sglang-router, LiteLLM and Portkey into .bin/field, pinned (ONLY="caddy litellm")
+	@bench/field/install.sh $(ONLY)
+
 failover: build ## sixteen ways in which a provider fails, against the binary: what is expected and what is seen (about a minute)
 	@go run ./bench/failover -gateway .bin/gateway
 
@@ -214,7 +217,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install load failover \
+        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install field-install load failover \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

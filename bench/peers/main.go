@@ -3,7 +3,6 @@
 package main
 
 import (
-	"aigateway/bench/internal/local"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,9 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"aigateway/bench/internal/local"
+	"aigateway/bench/internal/process"
 )
 
 func main() {
@@ -37,7 +38,7 @@ type options struct {
 
 func command(args []string) int {
 	var o options
-	b := &bench{could: make(map[string]float64), alive: new(group)}
+	b := &bench{could: make(map[string]float64), alive: new(process.Group)}
 	set := flag.NewFlagSet("peers", flag.ContinueOnError)
 	set.StringVar(&o.role, "role", "", "be one of the processes: upstream, fasthttp, httputil")
 	set.StringVar(&o.listen, "listen", "127.0.0.1:0", "`address` of that process")
@@ -71,7 +72,7 @@ func command(args []string) int {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		return exitUsage
 	}
-	if err := pinSelf(b.loadCore); err != nil {
+	if err := process.PinSelf(b.loadCore); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		return exitFailed
 	}
@@ -80,7 +81,7 @@ func command(args []string) int {
 
 // command measures and writes the report, unless a signal or the limit comes first: then all that runs is ended.
 func (b *bench) command(o *options) int {
-	allowOpenFiles()
+	process.AllowOpenFiles()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan error, 1)
@@ -93,7 +94,7 @@ func (b *bench) command(o *options) int {
 	case <-time.After(o.limit):
 		err = fmt.Errorf("not done after %v", o.limit)
 	}
-	b.alive.end()
+	b.alive.Close()
 	if err == nil {
 		err = b.report(o.out)
 	}
@@ -118,8 +119,8 @@ type bench struct {
 	pace                float64 // requests per second
 	proxyCore, loadCore int
 	upstream            string // its address
-	service             *process
-	alive               *group
+	service             *process.Process
+	alive               *process.Group
 
 	could   map[string]float64 // requests per second, by peer, in the first try
 	cannot  []gap
@@ -223,12 +224,12 @@ func (b *bench) serve() error {
 	b.upstream = fmt.Sprintf("127.0.0.1:%d", port)
 	cmd := exec.Command(self, "-role", "upstream", "-listen", b.upstream)
 	cmd.Stderr = os.Stderr
-	p, err := b.alive.launch(cmd, b.loadCore, b.loadCore)
+	p, err := b.alive.Launch(cmd, b.loadCore)
 	if err != nil {
 		return err
 	}
 	b.service = p
-	return p.await(b.upstream, patience)
+	return p.Await(b.upstream, patience)
 }
 
 // try starts a peer, checks each work and finds out how much it can do. It tells whether the peer is there.
@@ -315,7 +316,7 @@ const direct = "direct"
 // measure has a peer do all its works. One that does not start any more is a fault of each.
 func (b *bench) measure(round int, p *peer) error {
 	select {
-	case <-b.service.gone:
+	case <-b.service.Gone:
 		return errors.New("the upstream has ended")
 	default:
 	}
@@ -363,57 +364,4 @@ var began = time.Now()
 
 func say(format string, args ...any) {
 	fmt.Printf("%4.0fs  "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
-}
-
-// group is the processes that are to be ended, and the directories that are to be removed.
-type group struct {
-	mu    sync.Mutex
-	all   []*process
-	dirs  []string
-	ended bool
-}
-
-// launch starts a command on a core, unless all is over.
-func (g *group) launch(cmd *exec.Cmd, core, back int) (*process, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ended {
-		return nil, errors.New("all is over")
-	}
-	p, err := launch(cmd, core, back)
-	if err == nil {
-		g.all = append(g.all, p)
-	}
-	return p, err
-}
-
-// directory makes a directory that lasts as long as the group.
-func (g *group) directory(in string) (string, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	dir, err := os.MkdirTemp(in, "peers-")
-	if err == nil {
-		g.dirs = append(g.dirs, dir)
-		err = os.Chmod(dir, 0o777) // some peers drop their rights
-	}
-	return dir, err
-}
-
-func (g *group) remove(p *process) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all = slices.DeleteFunc(g.all, func(q *process) bool { return q == p })
-}
-
-// end ends what still runs, and removes what is left of it.
-func (g *group) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, p := range g.all {
-		p.end()
-	}
-	for _, dir := range g.dirs {
-		os.RemoveAll(dir)
-	}
-	g.all, g.dirs, g.ended = nil, nil, true
 }

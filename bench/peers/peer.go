@@ -1,11 +1,9 @@
 package main
 
 import (
-	"aigateway/bench/internal/local"
 	"bytes"
 	"cmp"
 	"embed"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +14,9 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"aigateway/bench/internal/local"
+	"aigateway/bench/internal/process"
 )
 
 // The configurations: each peer's in a directory of its name, with {{.Port}} and what else is in a site filled in.
@@ -102,16 +103,10 @@ func (p *peer) tell() string {
 
 // A running peer.
 type running struct {
-	process *process // nil for the upstream, which is measured as one of them
+	process *process.Process // nil for the upstream, which is measured as one of them
 	log     *os.File
 	site    site
 	addr    string
-}
-
-// A process is one that was started here; gone is closed once it has ended.
-type process struct {
-	pid  int
-	gone chan struct{}
 }
 
 // start starts a peer on its core and waits until it accepts connections.
@@ -138,10 +133,10 @@ func (b *bench) start(p *peer) (*running, error) {
 	cmd := exec.Command(file, args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = r.log, r.log, s.Dir
 	cmd.Env = append(os.Environ(), "HOME="+s.Dir, "XDG_CONFIG_HOME="+s.Dir, "XDG_DATA_HOME="+s.Dir)
-	if r.process, err = b.alive.launch(cmd, b.proxyCore, b.loadCore); err != nil {
+	if r.process, err = b.alive.Launch(cmd, b.proxyCore); err != nil {
 		return nil, err
 	}
-	if err := r.process.await(r.addr, 20*time.Second); err != nil {
+	if err := r.process.Await(r.addr, 20*time.Second); err != nil {
 		said := r.said()
 		b.stop(r)
 		return nil, fmt.Errorf("%w; it said: %s", err, said)
@@ -154,14 +149,14 @@ func (b *bench) site() (*site, error) {
 	s := &site{Upstream: b.upstream}
 	s.Host, s.UpstreamPort, _ = net.SplitHostPort(b.upstream)
 	var err error
-	if s.Dir, err = b.alive.directory(""); err != nil {
+	if s.Dir, err = b.alive.Directory(""); err != nil {
 		return nil, err
 	}
 	memory := "/dev/shm"
 	if _, err := os.Stat(memory); err != nil {
 		memory = ""
 	}
-	if s.Memory, err = b.alive.directory(memory); err != nil {
+	if s.Memory, err = b.alive.Directory(memory); err != nil {
 		return nil, err
 	}
 	s.Port, err = local.FreePort()
@@ -194,24 +189,6 @@ func (s *site) render(name string) error {
 	return nil
 }
 
-// await waits until a process accepts connections.
-func (p *process) await(addr string, most time.Duration) error {
-	for deadline := time.Now().Add(most); ; time.Sleep(10 * time.Millisecond) {
-		select {
-		case <-p.gone:
-			return errors.New("ends at once")
-		default:
-		}
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
-		if err == nil {
-			return conn.Close()
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("does not listen after %v", most)
-		}
-	}
-}
-
 // said is the end of what a peer printed.
 func (r *running) said() string {
 	text, _ := os.ReadFile(r.log.Name())
@@ -224,8 +201,7 @@ func (r *running) said() string {
 
 // stop ends a peer and removes what it left.
 func (b *bench) stop(r *running) {
-	r.process.end()
-	b.alive.remove(r.process)
+	b.alive.End(r.process)
 	r.log.Close()
 	os.RemoveAll(r.site.Dir)
 	os.RemoveAll(r.site.Memory)

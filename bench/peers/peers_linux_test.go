@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/bench/internal/process"
 	"aigateway/bench/upstream"
 )
 
@@ -93,8 +93,8 @@ func TestChecks(t *testing.T) {
 }
 
 func TestConfigurations(t *testing.T) {
-	b := &bench{upstream: "127.0.0.1:9", alive: new(group)}
-	defer b.alive.end()
+	b := &bench{upstream: "127.0.0.1:9", alive: new(process.Group)}
+	defer b.alive.Close()
 	for _, p := range peers("gateway") {
 		s, err := b.site()
 		if err != nil {
@@ -120,59 +120,6 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// A process is started, found with its CPU time and memory, and ended with all of its group.
-func TestProcesses(t *testing.T) {
-	cmd := exec.Command("/bin/sh", "-c", "sleep 1000 & while :; do :; done")
-	p, err := launch(cmd, 0, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	for deadline := time.Now().Add(time.Minute); cpuOf(p.pid) < 50*time.Millisecond || len(family(p.pid)) != 2 || memoryOf(p.pid) < 1<<10; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("CPU %v, %d processes, %d bytes", cpuOf(p.pid), len(family(p.pid)), memoryOf(p.pid))
-		}
-	}
-	all := family(p.pid)
-	p.end()
-	for _, pid := range all {
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			f := stat("/proc/" + itoa(pid))
-			if f == nil || f[0] == "Z" || f[0] == "X" {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%d still runs", pid)
-			}
-		}
-	}
-	if err := p.await("127.0.0.1:1", time.Minute); err == nil {
-		t.Error("a process that has ended listens")
-	}
-}
-
-// Nothing starts once all is over, and nothing is left.
-func TestGroupEnds(t *testing.T) {
-	g := new(group)
-	dir, err := g.directory(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := g.launch(exec.Command("/bin/sleep", "1000"), 0, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	g.end()
-	<-p.gone
-	if _, err := os.Stat(dir); err == nil {
-		t.Error("the directory is still there")
-	}
-	if _, err := g.launch(exec.Command("/bin/sleep", "1000"), 0, 0); err == nil {
-		t.Error("a process starts after the end")
-	}
-}
-
-func itoa(n int) string { text, _ := json.Marshal(n); return string(text) }
-
 // The roles and the rounds, with the two peers that are everywhere.
 func TestRun(t *testing.T) {
 	if testing.Short() {
@@ -180,12 +127,12 @@ func TestRun(t *testing.T) {
 	}
 	self := func(p peer) peer { p.binary = ""; return p }
 	all := peers("")
-	b := &bench{could: make(map[string]float64), alive: new(group), rounds: 1, time: 100 * time.Millisecond, warm: 10 * time.Millisecond, pace: 200,
+	b := &bench{could: make(map[string]float64), alive: new(process.Group), rounds: 1, time: 100 * time.Millisecond, warm: 10 * time.Millisecond, pace: 200,
 		peers: []peer{self(all[1]), self(all[2])}, works: works[1:3]}
-	if _, err := launch(exec.Command("/bin/true"), 0, 0); err != nil {
+	defer b.alive.Close()
+	if _, err := b.alive.Launch(exec.Command("/bin/true"), 0); err != nil {
 		t.Skip(err)
 	}
-	defer b.alive.end()
 	if err := b.run(); err != nil {
 		t.Fatal(err)
 	}

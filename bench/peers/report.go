@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"html"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"aigateway/bench/internal/chart"
 )
 
 // A report is what the raw data says, all of it.
@@ -204,45 +205,19 @@ func (r *report) markdown() string {
 	return s.String()
 }
 
-// chart is a picture of bars, a panel for each column that has a title, the shortest bar first. It follows the
-// reader's preference for light or dark.
+// chart is a picture of bars, a panel for each column that has a title.
 func (r *report) chart() string {
-	const width, bar, left, right, gapAbove = 420, 22, 100, 100, 44
-	var panels []string
-	tallest := gapAbove + bar*len(r.peers) + 12
+	var panels []chart.Panel
 	for _, c := range r.columns() {
 		if c.title != "" {
-			panels = append(panels, r.panel(c, panelSize{bar: bar, left: left, room: width - left - right, above: gapAbove}))
+			panels = append(panels, r.panel(c))
 		}
 	}
-	rows := (len(panels) + 1) / 2
-	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">
-<style>
-:root { --paper: #ffffff; --ink: #1f2328; --faint: #59636e; --bar: #a8b3bf; --ours: #0969da }
-@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #f0f6fc; --faint: #9198a1; --bar: #4a525c; --ours: #4493f8 } }
-text { fill: var(--ink) } .faint { fill: var(--faint) } .title { font-weight: 600; font-size: 13px } .bar { fill: var(--bar) } .ours { fill: var(--ours) }
-</style>
-<rect width="100%%" height="100%%" fill="var(--paper)"/>
-`, 2*width, rows*tallest+28)
-	for i, p := range panels {
-		fmt.Fprintf(&s, "<g transform=\"translate(%d %d)\">\n%s</g>\n", i%2*width, i/2*tallest, p)
-	}
-	fmt.Fprintf(&s, "<text class=\"faint\" x=\"12\" y=\"%d\">%s. Shorter is better. Medians of %d rounds.</text>\n</svg>\n",
-		rows*tallest+16, html.EscapeString(r.Machine), r.Rounds)
-	return s.String()
+	return chart.SVG(panels, fmt.Sprintf("%s. Shorter is better. Medians of %d rounds.", r.Machine, r.Rounds))
 }
 
-// panelSize is in pixels.
-type panelSize struct{ bar, left, room, above int }
-
-func (r *report) panel(c column, size panelSize) string {
-	type line struct {
-		peer, label string
-		value       float64
-	}
-	var lines []line
-	longest := 1e-9
+func (r *report) panel(c column) chart.Panel {
+	panel := chart.Panel{Title: c.title}
 	for _, p := range r.peers {
 		if v, faults, rounds := r.median(p, c.work, c.of); faults < rounds {
 			label := fmt.Sprintf(c.format, v)
@@ -250,22 +225,8 @@ func (r *report) panel(c column, size panelSize) string {
 				at, _, _ := r.median(p, c.work, rate)
 				label += fmt.Sprintf(" at %.0fk/s", at/1000)
 			}
-			lines = append(lines, line{p, label, v})
-			longest = max(longest, v)
+			panel.Bars = append(panel.Bars, chart.Bar{Name: p, Label: label, Value: v, Ours: p == "gateway"})
 		}
 	}
-	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(a.value, b.value) })
-	var s strings.Builder
-	fmt.Fprintf(&s, "<text class=\"title\" x=\"12\" y=\"%d\">%s</text>\n", size.above-16, html.EscapeString(c.title))
-	for i, l := range lines {
-		y := size.above + i*size.bar
-		class := "bar"
-		if l.peer == "gateway" {
-			class = "ours"
-		}
-		length := max(l.value, 0) / longest * float64(size.room)
-		fmt.Fprintf(&s, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/><text class=\"faint\" x=\"%.1f\" y=\"%d\">%s</text>\n",
-			size.left-8, y+15, html.EscapeString(l.peer), class, size.left, y+4, max(length, 1), size.bar-7, float64(size.left)+length+6, y+15, l.label)
-	}
-	return s.String()
+	return panel
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"aigateway/bench/drive"
+	"aigateway/bench/internal/process"
 	"aigateway/bench/upstream"
 )
 
@@ -166,10 +167,10 @@ func measureIdle(b *bench, r *running, f *figures) error {
 
 // settled is the memory of a peer once it has stopped to change.
 func (b *bench) settled(r *running) int64 {
-	last := memoryOf(r.process.pid)
+	last := process.Memory(r.process.PID)
 	for range 5 {
 		time.Sleep(150 * time.Millisecond)
-		now := memoryOf(r.process.pid)
+		now := process.Memory(r.process.PID)
 		if now-last < 64<<10 && last-now < 64<<10 {
 			return now
 		}
@@ -247,7 +248,7 @@ func (b *bench) saturate(r *running, f *figures, p drive.Plan, want expected) er
 func (b *bench) metered(r *running, f *figures, p drive.Plan) (*drive.Result, error) {
 	var cpu time.Duration
 	if r.process != nil {
-		cpu = cpuOf(r.process.pid)
+		cpu = process.CPU(r.process.PID)
 	}
 	res, err := drive.Run(p)
 	if err != nil {
@@ -256,10 +257,10 @@ func (b *bench) metered(r *running, f *figures, p drive.Plan) (*drive.Result, er
 	f.Requests, f.Rate = res.Done, res.Per(res.Done)
 	f.P50, f.P99 = float64(res.Latency.Quantile(.5))/1e3, float64(res.Latency.Quantile(.99))/1e3
 	if r.process != nil {
-		cpu = cpuOf(r.process.pid) - cpu
+		cpu = process.CPU(r.process.PID) - cpu
 		f.CPU = float64(cpu) / 1e3 / float64(max(res.Done, 1))
 		f.Busy = cpu.Seconds() / res.Elapsed.Seconds()
-		f.Memory = float64(memoryOf(r.process.pid)) / (1 << 20)
+		f.Memory = float64(process.Memory(r.process.PID)) / (1 << 20)
 	}
 	return res, nil
 }
