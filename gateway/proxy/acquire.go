@@ -6,8 +6,8 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// acquire finds the request a place at an upstream, if need be by waiting for it.
-func (p *Proxy) acquire(x *Exchange, pool *Pool) (*Upstream, Fault) {
+// findPlace finds the request a place at an upstream, if need be by waiting for it.
+func (p *Proxy) findPlace(x *Exchange, pool *Pool) (*Upstream, Fault) {
 	u, f := (*Upstream)(nil), Busy
 	if q := pool.queue; q.length.Load() == 0 || q.stands.Load() && !x.stays(pool) { // else who is in the queue goes first
 		u, f = pool.pickFor(&x.Request, x.tried)

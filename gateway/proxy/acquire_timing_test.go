@@ -17,7 +17,7 @@ func BenchmarkAcquire(b *testing.B) {
 			proxy := &Proxy{}
 			b.ReportAllocs()
 			for b.Loop() {
-				u, _ := proxy.acquire(x, p)
+				u, _ := proxy.findPlace(x, p)
 				p.release(u)
 			}
 		})

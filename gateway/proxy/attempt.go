@@ -29,12 +29,13 @@ type attempt struct {
 	dirty      bool         // conn must not be used again
 	trial      bool         // of a breaker that is half open
 	hurried    bool         // the deadline of all attempts left this one less than an upstream's time
+	placed     bool         // it has a place at upstream
 }
 
 // begin readies a for a try at an upstream that has a place for it.
 func (a *attempt) begin(u *Upstream, pool *Pool) {
 	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
-	a.contentBy = 0
+	a.contentBy, a.placed = 0, true
 	a.trial = u.breaker.State() == HalfOpen
 	a.used, a.over, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, false, 0
 }
@@ -42,8 +43,16 @@ func (a *attempt) begin(u *Upstream, pool *Pool) {
 // outdated tells whether an attempt that ended so only found that its connection, used before, had come to its end.
 func (a *attempt) outdated(f Fault) bool { return f == BrokenResponse && a.used && !a.heard }
 
-// send writes the request, or the beginning of it. unsent tells that the upstream has got nothing.
-func (a *attempt) send(message []byte) (f Fault, unsent bool) {
+// leavePlace gives back the place at the upstream, if there is one.
+func (a *attempt) leavePlace() {
+	if a.placed {
+		a.placed = false
+		a.pool.release(a.upstream)
+	}
+}
+
+// write sends the request, or the beginning of it. unsent tells that the upstream has got nothing.
+func (a *attempt) write(message []byte) (f Fault, unsent bool) {
 	a.sent = len(message)
 	n, err := a.conn.Send(message, a.upstream.timeouts.Idle)
 	if err == nil {
@@ -190,7 +199,7 @@ func (p *Proxy) lose(a *attempt, f Fault) {
 	if !a.outdated(f) {
 		a.upstream.owner.Load().judge(a.upstream, f, a.response.Status, a.began)
 	}
-	a.pool.release(a.upstream)
+	a.leavePlace()
 	a.free()
 }
 

@@ -10,8 +10,17 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// await reads the head of the final response, with whatever has come behind it, within the upstream's time for it.
-func (p *Proxy) await(x *Exchange) Fault {
+// await waits for the response's head: that of this attempt, or of the hedge beside it.
+func (p *Proxy) await(x *Exchange) (ok bool) {
+	f := p.readFinal(x)
+	if x.hedge != nil {
+		f = p.settle(x, f)
+	}
+	return f == None || p.fail(x, f, x.findingOf(f))
+}
+
+// readFinal reads the head of the final response, with whatever has come behind it, within the upstream's time for it.
+func (p *Proxy) readFinal(x *Exchange) Fault {
 	w := x.waitForHead(p.options.MaxHeadBytes, x.timeLeft())
 	if after := x.hedgeAfter(); after > 0 {
 		w.hedges, w.wait = true, min(w.wait, after)

@@ -58,10 +58,10 @@ func (x *Exchange) elsewhere() bool {
 }
 
 // holdBack reads a stream to its first content before the client gets a byte of it, so that somebody else can be asked if there is
-// none in time. What it has read is in x.flow then, and the stream goes on. A fault, or a step but giveUp, ends the attempt.
-func (p *Proxy) holdBack(x *Exchange) (Fault, step) {
+// none in time. What it has read is in x.flow then, and the stream goes on.
+func (p *Proxy) holdBack(x *Exchange) (ok bool) {
 	if x.response.Status != 200 || !x.response.EventStream() || x.response.Coded {
-		return None, step{}
+		return true
 	}
 	looked := 0
 	f := x.readAhead(min(x.contentBy, wire.Now()+longestHeld), func(held []byte) bool {
@@ -70,18 +70,14 @@ func (p *Proxy) holdBack(x *Exchange) (Fault, step) {
 		return found
 	})
 	switch {
-	case f == TimeoutResponse && wire.Now() < x.contentBy: // it has been held for long enough
-		return None, step{}
+	case f == None, f == TimeoutResponse && wire.Now() < x.contentBy: // it has been held for long enough
+		return true
 	case f == TimeoutResponse:
-		s := p.consult(x, late)
-		if s.action == giveUp { // nobody can be asked any more
-			f = None
-		}
-		return f, s
+		return !p.askedInstead(x, f, late)
 	case f == BrokenResponse:
-		return f, p.consult(x, broken)
+		return p.fail(x, f, broken)
 	}
-	return f, step{}
+	return p.fail(x, f, settled)
 }
 
 // content tells whether one of the events in b has content, and how many bytes of b are whole events.

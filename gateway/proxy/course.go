@@ -14,6 +14,8 @@ const allAttempts = 2
 
 // A course is where a request is on its way from attempt to attempt.
 type course struct {
+	fault    Fault         // how the last attempt ended; NoUpstream: there was none yet
+	next     step          // what the law has decided
 	asked    uint32        // a bit for each target that has been
 	spared   uint32        // and for each that was passed by, because it was in doubt and somebody else was not
 	first    time.Duration // when the first attempt began, without what it had waited for a place, as wire.Now
@@ -22,6 +24,11 @@ type course struct {
 	repeated bool          // something else has, a connection that did not come about aside
 	kept     bool          // all of the request's body is in memory as long as the attempt has no response
 	told     bool          // the client has got an interim response
+}
+
+// setOut begins at the first target that can be asked: x may have been forwarded before.
+func (x *Exchange) setOut() {
+	x.course, x.Attempts = course{fault: NoUpstream, next: step{action: askNext}}, 0
 }
 
 // nextTarget is the first target that has not been asked; one that is known to be sick only if no other one is well.
@@ -60,6 +67,25 @@ func (x *Exchange) move(to int) {
 	x.attempt.pool.budget.earn()
 }
 
+// fail notes how the attempt has ended, and what the law has follow. It tells that the attempt does not go on.
+func (p *Proxy) fail(x *Exchange, f Fault, what finding) (goesOn bool) {
+	if f != NoUpstream { // else what to tell if nobody can be asked is how the one before ended
+		x.fault = f
+	}
+	x.next = p.consult(x, what)
+	return false
+}
+
+// askedInstead tells whether the law has somebody else asked after that, and the attempt has ended so, although it has a response.
+func (p *Proxy) askedInstead(x *Exchange, f Fault, what finding) bool {
+	next := p.consult(x, what)
+	if next.action == giveUp {
+		return false
+	}
+	x.fault, x.next = f, next
+	return true
+}
+
 // consult asks the law what to do next, and pays what that costs.
 func (p *Proxy) consult(x *Exchange, what finding) step {
 	if what == settled || x.Gone() {
@@ -95,6 +121,10 @@ func (p *Proxy) consult(x *Exchange, what finding) step {
 	next := decide(s)
 	if next.costs && !pool.budget.spend() {
 		s.budget = false
+		next = decide(s)
+	}
+	if next.action == giveUp && x.mayOutlast() {
+		s.room = true
 		next = decide(s)
 	}
 	if x.follow(next); what == refused && next.action != giveUp {
@@ -143,8 +173,8 @@ func (x *Exchange) resendable() bool {
 	return !x.hold.holds.tight() && (len(x.hold.more) == 0 || len(x.Targets) > 1 || len(x.pool.Upstreams) > 1)
 }
 
-// eventOf is what an attempt has come to that ended so before there was a response.
-func (x *Exchange) eventOf(f Fault) finding {
+// findingOf is what an attempt has come to that ended so before there was a response.
+func (x *Exchange) findingOf(f Fault) finding {
 	switch {
 	case x.Gone():
 		return settled

@@ -19,13 +19,13 @@ func asks(t *testing.T, n int, method string, policy Policy, pools ...*Pool) map
 		}
 		x.hold.whole = true
 		x.move(x.nextTarget())
-		u, f := proxy.acquire(x, x.pool)
+		u, f := proxy.findPlace(x, x.pool)
 		if u == nil && len(pools) > 1 {
 			if s := proxy.consult(x, nobody); s.action != askNext {
 				t.Fatalf("%v, and then %+v", f, s)
 			}
 			x.move(x.nextTarget())
-			u, f = proxy.acquire(x, x.pool)
+			u, f = proxy.findPlace(x, x.pool)
 		}
 		if u == nil {
 			t.Fatalf("nobody is asked: %v", f)

@@ -16,6 +16,17 @@ func (p *Proxy) finish(x *Exchange) {
 	x.conn = nil
 }
 
+// leave gives back what an exchange has, unless the Taker has its response: Receive does then. Where a panic is on its way, an attempt
+// may be under way.
+func (p *Proxy) leave(x *Exchange) {
+	if x.taken {
+		return
+	}
+	p.abandon(x)
+	x.leavePlace()
+	x.free()
+}
+
 // abandon closes the upstream's connection if the exchange did not finish: the upstream learns that its
 // response is not wanted any more.
 func (p *Proxy) abandon(x *Exchange) {

@@ -6,65 +6,48 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// forward is Forward of a request that was let in.
+// forward is Forward of a request that was let in: one attempt after the other, each in these steps, and the law says what comes next.
 func (p *Proxy) forward(x *Exchange) Outcome {
-	defer func() {
-		if !x.taken {
-			x.free()
-		}
-	}()
+	defer p.leave(x)
 	if !x.collected {
 		if f := p.Collect(x); f != None {
 			return Outcome(f)
 		}
 	}
-	x.course, x.Attempts = course{}, 0 // x may have been forwarded before
-	f := p.outwait(x, p.carry(x, x.nextTarget()))
+	for x.setOut(); p.goOn(x); p.conclude(x) {
+		if p.acquire(x) && p.connect(x) && p.send(x) && p.await(x) && p.accept(x) {
+			x.fault = p.relay(x)
+		}
+	}
 	if x.taken {
 		return Taken
 	}
-	return Outcome(f)
+	return Outcome(x.fault)
 }
 
-// carry makes one attempt after the other, as the law says, beginning at a target, and returns how the last one ended.
-func (p *Proxy) carry(x *Exchange, at int) Fault {
-	x.move(at)
-	worst := NoUpstream // before: what to tell if nobody else could be asked
-	for {
-		f, s := p.ask(x)
-		if f == NoUpstream {
-			f = worst
+// goOn does what the law has decided, and tells whether another attempt is made.
+func (p *Proxy) goOn(x *Exchange) (on bool) {
+	next := x.next
+	x.next = step{}
+	switch next.action {
+	case giveUp:
+		return false
+	case waitAsk:
+		if p.pause(x, next.wait); x.Gone() {
+			x.fault = ClientGone
+			return false
 		}
-		worst = f
-		switch s.action {
-		case giveUp:
-			return f
-		case waitAsk:
-			if p.pause(x, s.wait); x.Gone() {
-				return ClientGone
-			}
-		case askNext:
-			x.move(x.nextTarget())
-		case askLarger:
-			x.move(x.largerTarget())
-		}
-		if s.why != NoRetry {
-			p.retry(x, s.why)
-		}
+	case askNext:
+		x.move(x.nextTarget())
+	case askLarger:
+		x.move(x.largerTarget())
+	case outlast:
+		x.outlast()
 	}
-}
-
-// ask makes an attempt at an upstream of the target, if one has a place for it, and returns what is to be done then.
-func (p *Proxy) ask(x *Exchange) (Fault, step) {
-	u, f := p.acquire(x, x.pool)
-	if u == nil {
-		return f, p.consult(x, nobody)
+	if next.why != NoRetry {
+		p.retry(x, next.why)
 	}
-	if x.Attempts++; x.Attempts == 1 {
-		x.first = wire.Now() - x.QueueTime
-		x.deadline = x.first + allAttempts*x.timeForHead(u)
-	}
-	return p.try(x, u)
+	return true
 }
 
 // retry notes that the request is sent again.
@@ -75,36 +58,27 @@ func (p *Proxy) retry(x *Exchange, why Retry) {
 	}
 }
 
-// try makes an attempt at an upstream that has a place for it, tells of it and draws the conclusion.
-func (p *Proxy) try(x *Exchange, u *Upstream) (f Fault, s step) {
-	pool := x.pool
-	x.attempt.begin(u, pool)
+// acquire begins an attempt at an upstream of the target that has a place for it.
+func (p *Proxy) acquire(x *Exchange) (ok bool) {
+	u, f := p.findPlace(x, x.pool)
+	if u == nil {
+		return p.fail(x, f, nobody)
+	}
+	if x.Attempts++; x.Attempts == 1 {
+		x.first = wire.Now() - x.QueueTime
+		x.deadline = x.first + allAttempts*x.timeForHead(u)
+	}
+	x.attempt.begin(u, x.pool)
 	x.Upstream, x.flow.ahead = u, false
-	defer func() {
-		if !x.taken {
-			pool.release(x.upstream) // that of the hedge, if it was faster
-		}
-	}()
-	if f, s = p.roundTrip(x); x.taken {
-		return f, s // Receive tells
-	}
-	x.attempted(f)
-	p.observe(x, f)
-	switch owner := x.upstream.owner.Load(); {
-	case f == Unavailable:
-		owner.judgeHead(x.upstream, x.response.Status, x.began, wire.Now())
-	case f != None && s.why != RetryReused && !x.hurried:
-		owner.judge(x.upstream, f, x.response.Status, x.began)
-	}
-	return f, s
+	return true
 }
 
 // connect gives x a connection that is fit for a request: one that is open and silent, or a new one. The client is watched
 // meanwhile.
-func (p *Proxy) connect(x *Exchange) Fault {
+func (p *Proxy) connect(x *Exchange) (ok bool) {
 	u := x.upstream
 	if x.conn = u.takeIdle(wire.Now()); x.conn != nil {
-		return None
+		return true
 	}
 	ctx, cancel := context.WithCancel(p.running)
 	defer cancel()
@@ -116,12 +90,16 @@ func (p *Proxy) connect(x *Exchange) Fault {
 		if err == nil {
 			_ = conn.Close()
 		}
-		return ClientGone
+		return p.fail(x, ClientGone, settled)
 	case err != nil:
-		return dialFault(err)
+		f := dialFault(err)
+		if f.unreachable() {
+			return p.fail(x, f, unreached)
+		}
+		return p.fail(x, f, settled)
 	}
 	x.conn = conn
-	return None
+	return true
 }
 
 // interrupt is an attempt to connect, as the watch sees it.
@@ -130,53 +108,57 @@ type interrupt context.CancelFunc
 // Interrupt ends the attempt.
 func (i interrupt) Interrupt() { i() }
 
-// roundTrip sends the request over one connection and passes the response on, unless the law has it sent again.
-func (p *Proxy) roundTrip(x *Exchange) (Fault, step) {
-	switch f := p.connect(x); f {
-	case None:
-	case Unreachable, TimeoutConnect, TLSFailed:
-		return f, p.consult(x, unreached)
-	default:
-		return f, step{}
-	}
-	defer p.abandon(x)
+// send writes the request, or the beginning of a long one, whose rest the pump sends.
+func (p *Proxy) send(x *Exchange) (ok bool) {
 	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
 	x.kept = x.resendable()
-	f, nothing := x.send(x.message())
+	f, nothing := x.write(x.message())
 	x.wait.sent = x.wait.sent || f == None || !nothing
 	switch {
 	case x.Gone():
-		return ClientGone, step{}
+		return p.fail(x, ClientGone, settled)
 	case f != None && x.used && nothing:
-		return f, p.consult(x, unsent)
+		return p.fail(x, f, unsent)
 	case f != None:
-		return f, p.consult(x, x.eventOf(f))
+		return p.fail(x, f, x.findingOf(f))
 	}
 	if !x.hold.whole || len(x.hold.more) > 0 {
 		p.startPump(x)
 	} else if !x.kept {
 		x.hold.release() // a generation may take a minute
 	}
-	if f = p.await(x); x.hedge != nil {
-		f = p.settle(x, f)
-	}
-	if f != None {
-		return f, p.consult(x, x.eventOf(f))
-	}
+	return true
+}
+
+// accept tells whether the response is the one for the client, as far as its head and the beginning of its body say.
+func (p *Proxy) accept(x *Exchange) (ok bool) {
 	what, f := x.verdict()
-	if f != None {
-		return f, step{}
+	switch {
+	case f != None:
+		return p.fail(x, f, settled)
+	case what != settled && p.askedInstead(x, Unavailable, what):
+		return false
 	}
-	if what != settled {
-		if s := p.consult(x, what); s.action != giveUp {
-			return Unavailable, s
-		}
+	return x.contentBy == 0 || p.holdBack(x)
+}
+
+// conclude ends an attempt, if there is one, tells of it and draws the conclusion.
+func (p *Proxy) conclude(x *Exchange) {
+	if !x.placed {
+		return
 	}
-	if x.contentBy > 0 {
-		if f, s := p.holdBack(x); f != None || s.action != giveUp {
-			return f, s
-		}
+	if p.abandon(x); x.taken {
+		return // Receive tells
 	}
-	return p.relay(x), step{}
+	f := x.fault
+	x.attempted(f)
+	p.observe(x, f)
+	switch owner := x.upstream.owner.Load(); {
+	case f == Unavailable:
+		owner.judgeHead(x.upstream, x.response.Status, x.began, wire.Now())
+	case f != None && x.next.why != RetryReused && !x.hurried:
+		owner.judge(x.upstream, f, x.response.Status, x.began)
+	}
+	x.leavePlace()
 }

@@ -68,7 +68,7 @@ func (h *hedge) try() Fault {
 		return ClientGone
 	}
 	h.used = h.conn.Used()
-	f, _ := h.send(append(appendRequestHead(nil, h.request, h.upstream), "\r\n"...))
+	f, _ := h.write(append(appendRequestHead(nil, h.request, h.upstream), "\r\n"...))
 	if f == None {
 		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.request.timeForHead(h.upstream))
 	}

@@ -47,7 +47,7 @@ const (
 	larger           // to a model with a larger context
 )
 
-// A rule is what follows from an finding: in the same pool, and else at the next target.
+// A rule is what follows from a finding: in the same pool, and else at the next target.
 type rule struct {
 	again, onward leave
 	why           Retry
@@ -86,6 +86,7 @@ type situation struct {
 	next   bool // another target may be asked
 	well   bool // and is well
 	larger bool // another target, which is well, has a larger context
+	room   bool // nobody has seen the request, and it may wait until an upstream is well
 
 	after  time.Duration // the Retry-After that the refusal states; 0: none
 	left   time.Duration // of the deadline
@@ -101,6 +102,7 @@ const (
 	waitAsk                // the same, when the time that the refusal states is over
 	askNext                // the next target
 	askLarger
+	outlast // the first target that has a waiting room, until somebody is well there
 )
 
 // A step is what the law decides.
@@ -114,22 +116,37 @@ type step struct {
 // decide is the law.
 func decide(s situation) step {
 	r := laws[s.policy][s.what]
-	switch {
-	case s.seen, s.left <= 0 && s.what != nobody, !s.whole && s.what != nobody && s.what != unreached && s.what != unsent:
-		return step{}
+	next := step{}
+	if s.sendable() {
+		if next = s.again(r); next.action == giveUp {
+			next = s.onward(r)
+		}
 	}
-	repeats := s.idempotent || s.policy == Reattempt
-	if next := s.again(r, repeats); next.action != giveUp {
-		return next
+	if next.action == giveUp && s.room {
+		next = step{action: outlast}
 	}
-	return s.onward(r, repeats)
+	return next
 }
+
+// sendable tells whether anything may be sent yet, or as much of it as there is.
+func (s *situation) sendable() bool {
+	switch s.what {
+	case nobody:
+		return !s.seen
+	case unreached, unsent:
+		return !s.seen && s.left > 0
+	}
+	return !s.seen && s.left > 0 && s.whole
+}
+
+// repeatable tells whether the request may be executed twice.
+func (s *situation) repeatable() bool { return s.idempotent || s.policy == Reattempt }
 
 // again is the step in the same pool, giveUp if there is none. A trial that fails is no loss of its request as long as there
 // is somebody else, whatever its finding would come to otherwise.
-func (s *situation) again(r rule, repeats bool) step {
-	allowed := r.again == yes || r.again == once && !s.repeated || r.again == repeatable && repeats && !s.repeated
-	allowed = allowed || s.trial && repeats && r.onward != no && r.onward != larger
+func (s *situation) again(r rule) step {
+	allowed := r.again == yes || r.again == once && !s.repeated || r.again == repeatable && s.repeatable() && !s.repeated
+	allowed = allowed || s.trial && s.repeatable() && r.onward != no && r.onward != larger
 	again := step{action: askAgain, why: r.why, costs: !s.trial}
 	switch {
 	case !allowed || !s.budget && again.costs:
@@ -144,7 +161,7 @@ func (s *situation) again(r rule, repeats bool) step {
 
 // onward is the step to another target, giveUp if there is none. What nobody has executed costs the pool's budget nothing there;
 // and what has a response, or may have one yet, is given up for somebody who is well only.
-func (s *situation) onward(r rule, repeats bool) step {
+func (s *situation) onward(r rule) step {
 	next := step{action: askNext, why: r.why}
 	switch s.what {
 	case late, failed, broken, dropped:
@@ -154,7 +171,7 @@ func (s *situation) onward(r rule, repeats bool) step {
 	case r.onward == larger && s.larger:
 		next.action = askLarger
 		return next
-	case r.onward == no, r.onward == larger, r.onward == repeatable && !repeats, !s.next, next.costs && !s.budget:
+	case r.onward == no, r.onward == larger, r.onward == repeatable && !s.repeatable(), !s.next, next.costs && !s.budget:
 		return step{}
 	case s.well, s.what == nobody, s.what == unreached, s.what == unsent, s.what == unread:
 		return next

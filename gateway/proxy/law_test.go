@@ -155,6 +155,34 @@ func TestLawGoesOn(t *testing.T) {
 	}
 }
 
+// Who has nobody else to ask waits for somebody, as long as nobody has seen the request, whatever is left of it.
+func TestLawOfRooms(t *testing.T) {
+	for p := Usual; p <= Reattempt; p++ {
+		for _, what := range []finding{nobody, unreached} {
+			for name, c := range map[string]struct {
+				s    situation
+				want action
+			}{
+				"alone":     {alone(sure(what, p)), outlast},
+				"too late":  {situation{what: what, policy: p, whole: true, room: true}, outlast},
+				"not alone": {only(sure(what, p)), askNext},
+			} {
+				s := c.s
+				s.room, s.repeated, s.itself = true, true, false
+				switch {
+				case what == unreached && p == Never:
+					c.want = outlast
+				case what == unreached && name != "too late":
+					c.want = askAgain // the same upstream may have another address
+				}
+				if got := decide(s); got.action != c.want || got.action == outlast && got.costs {
+					t.Errorf("event %d, policy %d, %s: %+v", what, p, name, got)
+				}
+			}
+		}
+	}
+}
+
 // A trial is nobody's loss: its request goes on in the pool whatever came of it, if it may be executed twice.
 func TestLawOfTrials(t *testing.T) {
 	for _, what := range []finding{refused, late, failed, broken, dropped} {

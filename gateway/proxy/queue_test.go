@@ -308,7 +308,7 @@ func TestNoCallIsLost(t *testing.T) {
 		all.Go(func() {
 			<-start
 			x := &Exchange{Request: Request{Head: &head, Peer: []byte{1}, Targets: []Target{{Pool: p}}}}
-			v, _ := proxy.acquire(x, p)
+			v, _ := proxy.findPlace(x, p)
 			got <- v
 		})
 		close(start)

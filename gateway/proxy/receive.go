@@ -37,7 +37,7 @@ func (p *Proxy) receiveTaken(x *Exchange, sink func(piece []byte) error) Fault {
 	if f != None {
 		x.upstream.owner.Load().judge(x.upstream, f, x.response.Status, x.began)
 	}
-	x.pool.release(x.upstream)
+	x.leavePlace()
 	x.free()
 	return f
 }

@@ -56,23 +56,29 @@ func (x *Exchange) picky(pool *Pool) bool {
 	return len(x.tried) > 0 || x.target().Model != nil && pool.Narrows()
 }
 
-// outwait goes on with a request that ended so at all of its targets: as long as no upstream has seen it, it waits for one that is well,
-// at the first target that has a waiting room.
-func (p *Proxy) outwait(x *Exchange, f Fault) Fault {
-	at := slices.IndexFunc(x.Targets, func(t Target) bool { return t.Pool.hasRoom() })
+// room is the first target that has a waiting room; -1: none has.
+func (x *Exchange) room() int {
+	return slices.IndexFunc(x.Targets, func(t Target) bool { return t.Pool.hasRoom() })
+}
+
+// mayOutlast tells whether a request that has ended so at all of its targets may wait for an upstream that is well: no upstream has seen
+// it, and a target has a waiting room for it.
+func (x *Exchange) mayOutlast() bool {
+	if !x.fault.unseen() || x.wait.sent || x.wait.inVain || x.Attempts > 0 && x.Policy == Never {
+		return false
+	}
+	at := x.room()
 	if at < 0 {
-		return f
+		return false
 	}
-	pool := x.Targets[at].Pool
-	for f.unseen() && !x.wait.sent && !x.wait.inVain && !x.Gone() && (x.Attempts == 0 || x.Policy != Never) {
-		now := wire.Now()
-		if now >= x.since(now)+pool.settings.WaitingRoom.Wait {
-			return f
-		}
-		x.wait.outlast = true
-		f = p.carry(x, at)
-	}
-	return f
+	now := wire.Now()
+	return now < x.since(now)+x.Targets[at].Pool.settings.WaitingRoom.Wait
+}
+
+// outlast goes to the target with the waiting room, and stays.
+func (x *Exchange) outlast() {
+	x.wait.outlast, x.fault = true, NoUpstream
+	x.move(x.room())
 }
 
 // unseen tells whether the upstream has not seen an attempt that ended so.
