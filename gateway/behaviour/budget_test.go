@@ -163,6 +163,37 @@ func TestUsageIsInjected(t *testing.T) {
 	}
 }
 
+// Where nobody has a limit of tokens, what answers tell is counted all the same, and what they do not tell is estimated by the body's length.
+func TestTokensAreCountedWithoutLimits(t *testing.T) {
+	up := startCounter(t, usageOf(100, 50))
+	g := serve(t, testkit.Settings(t, `
+pools: {p: {upstreams: [{url: "`+up.URL+`"}]}}
+models: [{name: m, pool: p}, {name: n, pool: p}]
+rate_limit_enabled: false
+`, nil), server.Options{})
+	ask := func(body string) {
+		t.Helper()
+		if r := g.Do(fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)); r.Status() != 200 {
+			t.Errorf("%s", r.Head)
+		}
+		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+	ask(`{"model":"m","max_tokens":60}`)
+	ask(`{"messages":[{"role":"user","content":"` + strings.Repeat("a", 4000-69) + `"}],"model":"n","stream":true}`) // 4000 bytes, of which 0.27 are a token; three events
+	text := g.Do("GET /usagez HTTP/1.1\r\nHost: a\r\n\r\n").Body
+	for _, want := range []string{
+		`"model":"m","total":{"requests":1,"tokens_in":100,"tokens_out":50,`,
+		`"model":"n","total":{"requests":1,"tokens_in":1080,"tokens_out":3,`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if text = g.Do("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").Body; !strings.Contains(text, "gateway_usage_unknown_total 1\n") {
+		t.Errorf("the answer that told nothing is not counted")
+	}
+}
+
 // Who leaves pays for what has passed, and the permit is free again.
 func TestPermitsComeBack(t *testing.T) {
 	up := startCounter(t, usageOf(10, 10))

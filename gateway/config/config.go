@@ -90,6 +90,9 @@ type Pool struct {
 	Explicit bool // the operator named it; only these are probed, shown, counted and required for readiness
 }
 
+// Queues tells whether requests are to wait in the pool, by the settings: more than a broken upstream would make.
+func (p *Pool) Queues() bool { return p.MaxInflight < maxInflight || p.WaitingRoom.Size > 0 }
+
 // Backend is where something is kept.
 type Backend string
 

@@ -54,6 +54,9 @@ type Measurer struct {
 
 const longString = 1024 // shorter ones are not worth telling apart
 
+// Reset readies it for another body.
+func (m *Measurer) Reset() { m.size, m.run, m.text, m.escaped = Size{}, 0, false, false }
+
 // Scan reads the next piece.
 func (m *Measurer) Scan(piece []byte) {
 	m.size.Text += int64(len(piece))

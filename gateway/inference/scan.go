@@ -123,6 +123,9 @@ func (s *Scanner) End() Refusal {
 	return s.refusal
 }
 
+// Read is how many bytes of the body have been read.
+func (s *Scanner) Read() int64 { return s.before }
+
 // Complete tells whether the object has ended: no member can follow.
 func (s *Scanner) Complete() bool { return s.phase == atEnd && s.refusal == Accepted }
 

@@ -21,6 +21,8 @@ type budgets struct {
 	all      *ratelimit.Account
 	weights  config.Tokens
 	observe  map[*proxy.Pool]bool // whose streams pass as they are
+
+	estimates bool // of all requests: a limit of a model or of all counts tokens, or requests may have to wait by what they cost
 }
 
 // newBudgets makes those of a plan; nil, if its settings have nobody and nothing to count for.
@@ -38,11 +40,15 @@ func (g *Gateway) newBudgets(p *plan) *budgets {
 		for _, m := range p.models.table.Models() {
 			if a := b.accounts.Of(now, ratelimit.Model, []byte(m.Name), amounts(&m.Limits)); a != nil {
 				b.models[m] = a
+				b.estimates = b.estimates || a.CountsTokens()
 			}
 		}
 	}
 	b.all = b.accounts.Of(now, ratelimit.All, []byte("all"), ratelimit.Amounts{TPM: s.GlobalTPM})
-	for _, c := range s.Pools {
+	b.estimates = b.estimates || b.all.CountsTokens()
+	for i := range s.Pools {
+		c := &s.Pools[i]
+		b.estimates = b.estimates || c.Queues()
 		if c.Usage == config.Observe {
 			b.observe[g.proxy.Pool(c.Name)] = true
 		}
@@ -98,6 +104,12 @@ func (g *Gateway) limitTenant(x *exchange) (done bool) {
 func (x *exchange) countsTokens() bool {
 	b := x.plan.budgets
 	return b != nil && (x.account.CountsTokens() || b.all.CountsTokens())
+}
+
+// estimates tells whether it matters how many tokens the request will need, before an upstream has counted them.
+func (x *exchange) estimates() bool {
+	b := x.plan.budgets
+	return b != nil && (b.estimates || x.account.CountsTokens())
 }
 
 // reserve readies what a request to a model is to be charged, and refuses it if that can never be. The tokens themselves are taken
@@ -210,6 +222,7 @@ type charge struct {
 	key     *ratelimit.Account
 	model   *ratelimit.Account
 	limits  bool   // there is a limit of tokens
+	guesses bool   // what it will need is estimated beforehand, and learned from what it needed
 	name    string // of the model, if the settings have it
 	learnt  []byte // by which name its tokens are learned
 	context int64  // tokens of the model's context; 0: not known
@@ -240,7 +253,7 @@ func newCharge(g *Gateway, x *exchange) *charge {
 	c.users.Store(1)
 	c.tenant, c.label = x.tenant.ID, x.tenant.label()
 	c.stated, c.injected, c.name, c.context, c.model = -1, false, "", 0, nil
-	c.dialect, c.scan, c.size, c.limits = inference.Other, nil, inference.Size{}, false
+	c.dialect, c.scan, c.size, c.limits, c.guesses = inference.Other, nil, inference.Size{}, false, x.estimates()
 	if x.route.openAI {
 		c.dialect = inference.DialectOf(pathOf(x.head.Target))
 	}
@@ -256,8 +269,7 @@ func newCharge(g *Gateway, x *exchange) *charge {
 		switch a.place {
 		case inJSON:
 			c.scan, c.stated = &a.scan, a.scan.Stated()
-			c.size = a.measure.Size()
-			c.size.Text += max(x.head.ContentLength-a.read, 0)
+			c.size = a.size(x.head.ContentLength)
 		case inForm:
 			c.size = inference.Size{Media: 1}
 		}
@@ -287,9 +299,8 @@ func (c *charge) mostTokens() (most int64) {
 	return most
 }
 
-// estimate is how many tokens the request will need.
+// estimate is how many tokens the request will need, or has needed if nobody says.
 func (c *charge) estimate() {
-	c.input, c.output = 0, 0
 	if !c.dialect.Counts() {
 		return
 	}
@@ -311,7 +322,10 @@ func (c *charge) weigh(input, output, cached int64) int64 {
 
 // Admit implements [proxy.Meter].
 func (c *charge) Admit(x *proxy.Exchange) proxy.Fault {
-	c.estimate()
+	c.input, c.output = 0, 0
+	if c.guesses {
+		c.estimate()
+	}
 	c.status, c.stream, c.events = 0, false, telemetry.Events{}
 	c.answer.Reset()
 	now, tokens := wire.Now(), c.weigh(c.input, c.output, 0)
@@ -390,16 +404,18 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 		input, output, cached = 0, 0, 0 // failed, or never sent
 	case cut: // what has passed
 		if input == 0 {
+			c.estimate()
 			input = c.input
 		}
 		output = max(output, int64(c.events.N))
 	case !told:
+		c.estimate()
 		input, output = c.input, c.output
 		if c.stream {
 			output = int64(c.events.N)
 		}
 		c.gateway.metrics.UsageUnknown()
-	default:
+	case c.guesses:
 		c.learn(input, output)
 	}
 	c.reservation.Settle(wire.Now(), c.weigh(input, output, cached))

@@ -119,7 +119,10 @@ func (a *asked) reset() {
 	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
 	a.name, a.found, a.ways = nil, inference.Result{}, nil
 	a.prompt.reset()
-	a.measure, a.read = inference.Measurer{}, 0
+	if a.measures {
+		a.measure.Reset()
+		a.read = 0
+	}
 }
 
 // Read implements [proxy.BodyReader].
@@ -137,6 +140,16 @@ func (a *asked) Read(piece []byte) proxy.Fault {
 	r := a.scan.Scan(piece)
 	a.prompt.read(&a.scan, piece)
 	return a.judge(r)
+}
+
+// size is how much the model is to read: of a body of that length, -1 if it was not announced.
+func (a *asked) size(length int64) inference.Size {
+	if !a.measures {
+		return inference.Size{Text: max(length, a.scan.Read())}
+	}
+	s := a.measure.Size()
+	s.Text += max(length-a.read, 0)
+	return s
 }
 
 // End implements [proxy.BodyReader].
@@ -279,7 +292,7 @@ func (x *exchange) asks(d inference.Dialect) *asked {
 	if x.asked == nil {
 		x.asked = new(asked)
 	}
-	x.asked.dialect, x.asked.measures = d, x.plan.budgets != nil
+	x.asked.dialect, x.asked.measures = d, x.estimates()
 	return x.asked
 }
 
