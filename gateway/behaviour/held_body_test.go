@@ -380,3 +380,23 @@ func TestEarlyAnswerToAHeldBody(t *testing.T) {
 	}
 	g.holdsNothing()
 }
+
+// A body whose model has not come counts for what is held of it, beyond what is held of others as well.
+func TestOpenBodiesCount(t *testing.T) {
+	t.Parallel()
+	up := startSummer(t)
+	const sent = 2 << 20
+	g := startGatewayFile(t, fmt.Sprintf("pools:\n  llm: {upstreams: [{url: %q}]}\nmodels:\n  - {name: a, pool: llm}\n", up.URL),
+		"BODY_BUFFER=100000", fmt.Sprintf("BODY_BUFFER_TOTAL=%d", 2*sent+(512<<10)))
+	body := `{"prompt":"` + strings.Repeat("x", sent) + `","model":"a"}`
+	for range 2 {
+		c := g.Dial()
+		c.Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:sent])
+	}
+	testkit.Eventually(t, "both are held, and count", func() bool { return g.Parts().Proxy.Holds().Held() >= 2*sent-(128<<10) })
+	c := g.Dial()
+	go c.Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	if m := c.ReadResponse(); m.Status() != 503 {
+		t.Errorf("one more has the answer %q, want a 503", m.First)
+	}
+}

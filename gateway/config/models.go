@@ -11,6 +11,10 @@ import (
 // MaxModelName is the length in bytes of the longest name of a model.
 const MaxModelName = 256
 
+// MaxFallbacks is how many models one may fall back to: each, and the model itself, has two pools at most, and a request notes whom
+// it has asked in 32 bits.
+const MaxFallbacks = 15
+
 // A Model is a name that clients may ask for, and where it leads.
 type Model struct {
 	Name       string
@@ -110,6 +114,9 @@ func (d *draft) checkModels() {
 		d.checkAliases(&d.models[i], byName)
 	}
 	for i := range d.models {
+		if n := len(d.models[i].Fallback); n > MaxFallbacks {
+			d.fault(d.models[i].where+".fallback", fmt.Sprintf("names %d models, and %d are the most that can be asked", n, MaxFallbacks))
+		}
 		for _, name := range d.models[i].Fallback {
 			if byName[name] == nil {
 				d.fault(d.models[i].where+".fallback", fmt.Sprintf("there is no model %q to fall back to", name))

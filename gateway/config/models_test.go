@@ -70,6 +70,9 @@ func TestModelFaults(t *testing.T) {
 		`models[0].aliases[1]: x is named twice`, `models[0].fallback[2]: b is named twice`, `there is no model "nobody" to fall back to`)
 	f("  - {name: a, pool: a, fallback: [b]}\n  - {name: b, pool: b, fallback: [c, d]}\n  - {name: c, pool: a, fallback: [a]}\n  - {name: d, pool: a, fallback: [d]}",
 		`models[0].fallback: leads in a circle: a → b → c → a`, `models[3].fallback: leads in a circle: d → d`)
+	f("  - {name: a, pool: a, fallback: [b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, b16]}\n"+
+		"  - {name: b1, pool: b, aliases: [b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, b16]}",
+		`models[0].fallback: names 16 models, and 15 are the most that can be asked`)
 	f(`  - {name: "e\n", pool: a, upstream_model: é, context_max: 0}`,
 		"characters that cannot be printed", "characters that cannot be printed", "context_max")
 	f("  - {name: "+strings.Repeat("f", 257)+", pool: a}", "at most 256 bytes")

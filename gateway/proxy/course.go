@@ -16,7 +16,7 @@ const allAttempts = 2
 type course struct {
 	fault    Fault         // how the last attempt ended; NoUpstream: there was none yet
 	next     step          // what the law has decided
-	asked    uint32        // a bit for each target that has been
+	asked    uint32        // a bit for each target that has been: there are 32 at most
 	spared   uint32        // and for each that was passed by, because it was in doubt and somebody else was not
 	first    time.Duration // when the first attempt began, without what it had waited for a place, as wire.Now
 	deadline time.Duration // of all attempts, as wire.Now; waiting for a place comes on top

@@ -133,7 +133,13 @@ func (h *hold) collectMore(c *wire.ClientConn) Fault {
 			if h.reader == nil || !h.reader.Open() {
 				return None
 			}
-			each += morePart // the body's own limit ends it
+			room := morePart - at // in the last buffer
+			if room == 0 {
+				room = morePart
+			} else if !h.reserve(int64(room), h.holds.total.Load()) {
+				return BodiesFull
+			}
+			each = h.size + room // the body's own limit ends it
 		}
 		if at == morePart {
 			if !h.reserve(int64(min(morePart, each-h.size)), h.holds.total.Load()) {
