@@ -22,14 +22,14 @@ func (p *Proxy) await(x *Exchange) (ok bool) {
 // readFinal reads the head of the final response, with whatever has come behind it, within the upstream's time for it.
 func (p *Proxy) readFinal(x *Exchange) Fault {
 	w := x.waitForHead(p.options.MaxHeadBytes, x.timeLeft())
-	if after := x.hedgeAfter(); after > 0 {
-		w.hedges, w.wait = true, min(w.wait, after)
-	}
 	if first := x.contentTime(); first > 0 && first < w.within {
 		x.contentBy, w.content = wire.Now()+first, first
 		if w.first = x.Dialect.Streams(); w.first {
 			w.by, w.wait = x.contentBy, first
 		}
+	}
+	if after := x.pool.hedge; after > 0 && after < w.wait {
+		w.hedges, w.wait = true, after
 	}
 	for {
 		f, err := x.readHead(&w)
@@ -54,7 +54,9 @@ func (p *Proxy) waitOn(x *Exchange, w *headWait) bool {
 	if w.hedges && !x.heard {
 		w.hedges = false
 		if w.wait = w.by - wire.Now(); w.wait > 0 && !x.Gone() {
-			p.startHedge(x)
+			if p.consult(x, slow).action == askBeside {
+				p.startHedge(x)
+			}
 			return true
 		}
 	}
@@ -127,26 +129,9 @@ func (x *Exchange) interim() Fault {
 	return None
 }
 
-// hedgeAfter is how long the pool lets an upstream think before the request goes to another one as well; 0: for ever. Such a
-// request is safe (RFC 9110 §9.2.1), and has no body.
-func (x *Exchange) hedgeAfter() time.Duration {
-	if x.pool.hedge == 0 || x.Policy == Never || x.Head.HasBody() || x.Head.WebSocket {
-		return 0
-	}
-	switch string(x.Head.Method) {
-	case "GET", "HEAD":
-		return x.pool.hedge
-	}
-	return 0
-}
-
-// startHedge sends the request to another upstream of its pool as well, if one is well and has a place, no request waits for
-// that place, and the pool's budget allows it.
+// startHedge sends the request to another upstream of its pool as well, if one is still there. It is paid for.
 func (p *Proxy) startHedge(x *Exchange) {
 	pool := x.pool
-	if pool.queue.length.Load() > 0 || !pool.budget.spend() {
-		return
-	}
 	u := pool.pickHealthy(x)
 	if u == nil {
 		pool.budget.refund()

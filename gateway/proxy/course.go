@@ -102,6 +102,9 @@ func (p *Proxy) consult(x *Exchange, what finding) step {
 		s.peer = pool.another(x)
 		s.itself = !s.peer
 	}
+	if what == slow {
+		s.safe, s.queued = x.safe(), pool.queue.length.Load() > 0
+	}
 	if s.repeated = x.repeated; what == unsent || what == unread || what == dropped {
 		s.repeated = x.reused
 	}
@@ -160,6 +163,15 @@ func (x *Exchange) follow(s step) {
 		}
 		x.tried = append(x.tried, x.Upstream)
 	}
+}
+
+// safe tells whether the request only reads (RFC 9110 §9.2.1), has no body and asks for no tunnel.
+func (x *Exchange) safe() bool {
+	switch string(x.Head.Method) {
+	case "GET", "HEAD":
+		return !x.Head.HasBody() && !x.Head.WebSocket
+	}
+	return false
 }
 
 // resendable tells whether the request may have to be sent again, and can be. What would keep others' bodies out of memory is not worth it.

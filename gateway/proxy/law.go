@@ -29,6 +29,7 @@ const (
 	unread                   // it broke before a byte of a response came, and its peer has not taken a byte of the request
 	dropped                  // the same, but the request may have been read
 	refused                  // a response that says that nothing was executed: a status of the pool's refusals
+	slow                     // no byte of a response within the pool's time for a hedge: the attempt goes on
 	late                     // no head, or no content, within the time for it
 	failed                   // 500, 502, 503 or 504
 	broken                   // an end or garbage in place of a response, after the request was written
@@ -45,6 +46,7 @@ const (
 	once             // in this pool
 	repeatable       // if it may be executed twice: by its method, or by the policy
 	larger           // to a model with a larger context
+	beside           // while the attempt goes on, if the request is safe
 )
 
 // A rule is what follows from a finding: in the same pool, and else at the next target.
@@ -57,13 +59,13 @@ type rule struct {
 var (
 	usual = [findings]rule{
 		nobody: {no, yes, NoRetry}, unreached: {yes, yes, RetryConnect}, unsent: {once, no, RetryReused}, unread: {once, no, RetryReused},
-		dropped: {repeatable, no, RetryReused}, failed: {no, repeatable, RetryUnavailable},
+		dropped: {repeatable, no, RetryReused}, slow: {beside, no, RetryHedge}, failed: {no, repeatable, RetryUnavailable},
 	}
 	never = [findings]rule{nobody: {no, yes, NoRetry}}
 	safe  = [findings]rule{
 		nobody: {no, yes, NoRetry}, unreached: {yes, yes, RetryConnect}, unsent: {once, yes, RetryReused}, unread: {once, yes, RetryReused},
-		dropped: {repeatable, repeatable, RetryReused}, refused: {once, yes, RetryRefused}, late: {no, yes, RetryLate},
-		failed: {repeatable, repeatable, RetryUnavailable}, broken: {repeatable, repeatable, RetryBroken}, tooLong: {no, larger, RetryContext},
+		dropped: {repeatable, repeatable, RetryReused}, refused: {once, yes, RetryRefused}, slow: {beside, no, RetryHedge},
+		late: {no, yes, RetryLate}, failed: {repeatable, repeatable, RetryUnavailable}, broken: {repeatable, repeatable, RetryBroken}, tooLong: {no, larger, RetryContext},
 	}
 	laws = [...]*[findings]rule{Usual: &usual, Never: &never, Safe: &safe, Reattempt: &safe}
 )
@@ -77,6 +79,7 @@ type situation struct {
 	policy     Policy
 	whole      bool // the request is held, all of it, and can be sent again
 	idempotent bool // its method says so
+	safe       bool // the same, and it has no body (RFC 9110 §9.2.1)
 	seen       bool // the client has got a byte of the response
 	trial      bool // the attempt was one of a breaker that is half open
 	repeated   bool // the same has led to another attempt in this pool before
@@ -86,6 +89,7 @@ type situation struct {
 	next   bool // another target may be asked
 	well   bool // and is well
 	larger bool // another target, which is well, has a larger context
+	queued bool // requests wait for a place in the pool
 	room   bool // nobody has seen the request, and it may wait until an upstream is well
 
 	after  time.Duration // the Retry-After that the refusal states; 0: none
@@ -97,10 +101,11 @@ type situation struct {
 type action uint8
 
 const (
-	giveUp   action = iota // what there is goes to the client: the response, or a fault
-	askAgain               // another upstream of the pool, or the same one on a new connection
-	waitAsk                // the same, when the time that the refusal states is over
-	askNext                // the next target
+	giveUp    action = iota // what there is goes to the client: the response, or a fault
+	askAgain                // another upstream of the pool, or the same one on a new connection
+	waitAsk                 // the same, when the time that the refusal states is over
+	askBeside               // another upstream of the pool as well
+	askNext                 // the next target
 	askLarger
 	outlast // the first target that has a waiting room, until somebody is well there
 )
@@ -117,7 +122,11 @@ type step struct {
 func decide(s situation) step {
 	r := laws[s.policy][s.what]
 	next := step{}
-	if s.sendable() {
+	switch {
+	case !s.sendable():
+	case r.again == beside:
+		next = s.beside(r)
+	default:
 		if next = s.again(r); next.action == giveUp {
 			next = s.onward(r)
 		}
@@ -157,6 +166,14 @@ func (s *situation) again(r rule) step {
 		return again
 	}
 	return step{}
+}
+
+// beside is the step while the attempt goes on, giveUp if there is none. A hedge costs a retry, and nobody waits longer for it.
+func (s *situation) beside(r rule) step {
+	if !s.safe || !s.peer || s.queued || !s.budget {
+		return step{}
+	}
+	return step{action: askBeside, why: r.why, costs: true}
 }
 
 // onward is the step to another target, giveUp if there is none. What nobody has executed costs the pool's budget nothing there;

@@ -23,9 +23,12 @@ func only(s situation) situation { s.peer, s.itself = false, true; return s }
 // get makes a request of it that may be executed twice.
 func get(s situation) situation { s.idempotent = true; return s }
 
+// reads makes a GET of it that has no body.
+func reads(s situation) situation { s.safe = true; return get(s) }
+
 // The law, row by row: what follows in the same pool, and what at the next target if nobody else is in the pool.
 func TestLaw(t *testing.T) {
-	yes, on, out := step{action: askAgain}, step{action: askNext}, step{}
+	yes, on, out, also := step{action: askAgain}, step{action: askNext}, step{}, step{action: askBeside}
 	for _, c := range []struct {
 		name  string
 		s     situation
@@ -49,6 +52,12 @@ func TestLaw(t *testing.T) {
 		{"refused, usual", sure(refused, Usual), out, out, out},
 		{"refused, never", sure(refused, Never), out, out, out},
 		{"refused, safe", sure(refused, Safe), yes, on, out},
+		{"slow, GET, usual", reads(sure(slow, Usual)), also, out, out},
+		{"slow, GET, safe", reads(sure(slow, Safe)), also, out, out},
+		{"slow, GET, reattempt", reads(sure(slow, Reattempt)), also, out, out},
+		{"slow, GET, never", reads(sure(slow, Never)), out, out, out},
+		{"slow, PUT, safe", get(sure(slow, Safe)), out, out, out},
+		{"slow, POST, reattempt", sure(slow, Reattempt), out, out, out},
 		{"late, usual", sure(late, Usual), out, out, out},
 		{"late, GET, usual", get(sure(late, Usual)), out, out, out},
 		{"late, safe", sure(late, Safe), on, on, out},
@@ -155,6 +164,30 @@ func TestLawGoesOn(t *testing.T) {
 	}
 }
 
+// A hedge costs a retry, whoever was asked first, and takes no place that others wait for.
+func TestLawOfHedges(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*situation)
+		want   step
+	}{
+		"slow":           {func(s *situation) {}, step{action: askBeside, why: RetryHedge, costs: true}},
+		"a trial":        {func(s *situation) { s.trial = true }, step{action: askBeside, why: RetryHedge, costs: true}},
+		"sent before":    {func(s *situation) { s.repeated = true }, step{action: askBeside, why: RetryHedge, costs: true}},
+		"a queue":        {func(s *situation) { s.queued = true }, step{}},
+		"no budget":      {func(s *situation) { s.budget = false }, step{}},
+		"no budget left": {func(s *situation) { s.budget, s.trial = false, true }, step{}},
+		"too late":       {func(s *situation) { s.left = 0 }, step{}},
+		"interim":        {func(s *situation) { s.seen = true }, step{}},
+		"nobody well":    {func(s *situation) { s.peer = false }, step{}},
+	} {
+		s := reads(sure(slow, Safe))
+		c.change(&s)
+		if got := decide(s); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
 // Who has nobody else to ask waits for somebody, as long as nobody has seen the request, whatever is left of it.
 func TestLawOfRooms(t *testing.T) {
 	for p := Usual; p <= Reattempt; p++ {
@@ -197,12 +230,13 @@ func TestLawOfTrials(t *testing.T) {
 // Whatever the situation is, the law says nothing that cannot be done, and nothing twice in the pool without end.
 func TestLawIsSound(t *testing.T) {
 	bit := func(n *int) bool { b := *n&1 == 1; *n >>= 1; return b }
-	for n := range 1 << 11 {
+	for n := range 1 << 14 {
 		for what := range findings {
 			for p := Usual; p <= Reattempt; p++ {
 				m := n
 				s := situation{what: what, policy: p, whole: bit(&m), idempotent: bit(&m), seen: bit(&m), trial: bit(&m), repeated: bit(&m),
-					peer: bit(&m), next: bit(&m), larger: bit(&m), budget: bit(&m)}
+					peer: bit(&m), next: bit(&m), larger: bit(&m), budget: bit(&m), queued: bit(&m), room: bit(&m)}
+				s.safe = s.idempotent && bit(&m)
 				s.itself, s.well, s.left = !s.peer, s.next && bit(&m), time.Second
 				if bit(&m) {
 					s.after = time.Millisecond
@@ -211,6 +245,13 @@ func TestLawIsSound(t *testing.T) {
 				wrong := ""
 				switch {
 				case got.action == giveUp:
+				case got.action == outlast && s.room: // which says that nobody has seen the request
+				case got.action == outlast:
+					wrong = "into no room"
+				case (got.action == askBeside) != (what == slow):
+					wrong = "beside what has ended"
+				case got.action == askBeside && (!s.safe || s.queued || !s.peer):
+					wrong = "beside what it must not be"
 				case s.seen:
 					wrong = "after a byte"
 				case got.action == askNext && !s.next, got.action == askLarger && !s.larger:
