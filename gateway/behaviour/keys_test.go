@@ -521,9 +521,8 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 	}
 }
 
-// A token of the issuer's opens as a key does; one that was not seen yet costs a token of its address only if it is bad.
-func TestTokens(t *testing.T) {
-	up := testkit.StartRecorder(t)
+// startIssuer starts an issuer, and tells where it is and how it signs claims.
+func startIssuer(t *testing.T) (url string, token func(claims string) string) {
 	_, private, _ := ed25519.GenerateKey(nil)
 	issuer := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for m := c.ReadRequest(); m.Err == nil; m = c.ReadRequest() {
@@ -531,15 +530,62 @@ func TestTokens(t *testing.T) {
 			c.Send("%s", with(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"`+key+`"}]}`))
 		}
 	})
-	token := func(claims string) string {
+	return issuer.URL, func(claims string) string {
 		b64 := base64.RawURLEncoding.EncodeToString
 		signed := b64([]byte(`{"alg":"EdDSA","kid":"k"}`)) + "." + b64([]byte(claims))
 		return signed + "." + b64(ed25519.Sign(private, []byte(signed)))
 	}
+}
+
+// A token ends in the middle of a stream too: that of another token goes on.
+func TestExpiryOfATokenEndsItsStream(t *testing.T) {
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		c.ReadRequest()
+		c.Send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n")
+		_, _ = c.Rest()
+	})
+	issuer, token := startIssuer(t)
+	g := serve(t, keyed(t, "jwt: {issuer: i, audience: g, jwks_url: \""+issuer+"/keys\"}\n", poolFile("/*", up.URL)), server.Options{})
+	ends := time.Now().Add(time.Hour)
+	stream := func(seconds int64) (c *testkit.Peer) {
+		shown := token(`{"iss":"i","aud":"g","sub":"a","exp":` + itoa(int(ends.Unix()+seconds)) + `}`)
+		testkit.Eventually(t, "the stream begins", func() bool {
+			c = g.Dial()
+			c.Send("GET /x HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", withKey(shown))
+			return c.ReadHead().Status() == 200 // the issuer's keys may not be there yet
+		})
+		if _, err := c.ReadChunk(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first, second := stream(0), stream(1)
+	g.ExpireKeys(ends.Add(-time.Second))
+	if !first.Silent(20 * time.Millisecond) {
+		t.Error("cut before its time")
+	}
+	g.ExpireKeys(ends)
+	if _, err := first.ReadChunk(); err == nil {
+		t.Error("the stream goes on")
+	}
+	if !second.Silent(300 * time.Millisecond) {
+		t.Error("the stream by another token is cut")
+	}
+	g.ExpireKeys(ends.Add(time.Second))
+	if _, err := second.ReadChunk(); err == nil {
+		t.Error("the second stream goes on")
+	}
+	testkit.Eventually(t, "nothing is left", g.idle)
+}
+
+// A token of the issuer's opens as a key does; one that was not seen yet costs a token of its address only if it is bad.
+func TestTokens(t *testing.T) {
+	up := testkit.StartRecorder(t)
+	issuer, token := startIssuer(t)
 	of := func(tenant string) string {
 		return token(`{"iss":"i","aud":"g","exp":4000000000,"sub":"` + tenant + `","m":["llama-*"]}`)
 	}
-	keys := "keys: []\njwt: {issuer: i, audience: g, jwks_url: \"" + issuer.URL + "/keys\", models_claim: m}\n"
+	keys := "keys: []\njwt: {issuer: i, audience: g, jwks_url: \"" + issuer + "/keys\", models_claim: m}\n"
 	log := newLineLog(t)
 	g := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+up.URL+"\"}], discover: false}}\n", "RATE_LIMIT_ENABLED=true", "CLIENT_RPS=0", "CLIENT_BURST=3",
 		"ACCESS_LOG=true", "ADMIN_TOKEN=t"), server.Options{Lines: log.lines})

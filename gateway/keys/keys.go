@@ -114,7 +114,10 @@ func (r Reason) String() string { return reasonNames[r] }
 func Reasons() []string { return reasonNames[Missing:] }
 
 // A Grant is one credential's permission, as long as it holds: what goes on by it ends when it does not hold any more.
-type Grant struct{ revoked atomic.Bool }
+type Grant struct {
+	revoked atomic.Bool
+	_       [12]byte // what is smaller than 16 bytes shares its memory with others, and is not gone before them
+}
 
 // Revoked tells whether the permission is over.
 func (g *Grant) Revoked() *atomic.Bool { return &g.revoked }
@@ -254,17 +257,20 @@ func (s *Set) Revoke(next *Set) (revoked bool) {
 		}
 	}
 	if t := s.tokens; t != nil && t != next.tokens {
-		revoked = t.grant.revoke() || revoked
+		revoked = t.grants.revoke() || revoked
 	}
 	return revoked
 }
 
-// Expire takes back the grants of keys whose time is over by now, and tells whether there were any. It is not to be called by two
-// goroutines at once.
+// Expire takes back the grants of keys and tokens whose time is over by now, and tells whether there were any. It is not to be called
+// by two goroutines at once.
 func (s *Set) Expire(now time.Time) (revoked bool) {
 	at := now.Unix()
+	if t := s.Tokens(); t != nil {
+		revoked = t.grants.expire(at)
+	}
 	if s == nil || s.soonest == 0 || at < s.soonest {
-		return false
+		return revoked
 	}
 	for e := range s.table.all {
 		if e.refuses(at) == Expired {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -357,6 +358,71 @@ func TestTokensOfASet(t *testing.T) {
 	})
 }
 
+// What goes on by a token ends when it does, and what goes on by another one goes on, remembered or not.
+func TestTokensEnd(t *testing.T) {
+	i := idp()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{text: set(t, public("d", i.ed))}
+		all := New(&config.Keys{JWT: settings()}, nil, TokenOptions{Fetch: s.fetch})
+		defer all.Close(nil)
+		synctest.Wait()
+		began := time.Now()
+		verified := func(seconds int64) *Grant {
+			a, why := all.Tokens().Verify(sign(t, jose.EdDSA, i.ed, "d", claims("exp", fmt.Sprint(began.Unix()+seconds))), time.Now())
+			if why != Granted {
+				t.Fatal(why)
+			}
+			return a.Grant
+		}
+		late, early, again := verified(100), verified(10), verified(10)
+		f := func(after time.Duration, now bool, want ...bool) {
+			t.Helper()
+			if got := all.Expire(began.Add(after)); got != now {
+				t.Errorf("after %v: revoked %v", after, got)
+			}
+			for i, g := range []*Grant{late, early, again} {
+				if g.Revoked().Load() != want[i] {
+					t.Errorf("after %v: grant %d: %v", after, i, !want[i])
+				}
+			}
+		}
+		f(9*time.Second, false, false, false, false)
+		f(10*time.Second, true, false, true, true)
+		f(99*time.Second, false, false, true, true)
+		f(100*time.Second, true, true, true, true)
+		f(101*time.Second, false, true, true, true)
+	})
+}
+
+// However many tokens come, and however far their ends are, only those are kept in mind that something goes on by.
+func TestGrantsForget(t *testing.T) {
+	var g grants
+	var kept []*Grant
+	for i := range 20 * fewGrants {
+		made := g.add(int64(1000 + i))
+		if i%100 == 0 {
+			kept = append(kept, made)
+		}
+		if i%fewGrants == 0 {
+			runtime.GC()
+		}
+	}
+	if n := len(g.queue); n > 4*fewGrants {
+		t.Errorf("%d grants are kept in mind", n)
+	}
+	if !g.expire(1000) || !kept[0].Revoked().Load() || kept[1].Revoked().Load() || !g.expire(1<<40) {
+		t.Error("those that are kept do not end")
+	}
+	for i, k := range kept {
+		if !k.Revoked().Load() {
+			t.Fatalf("grant %d goes on", i)
+		}
+	}
+	if !g.revoke() || g.revoke() || !g.add(1<<50).Revoked().Load() {
+		t.Error("after all were revoked")
+	}
+}
+
 // By HTTP: no redirects, no more than 256 KB, no other status than 200.
 func TestFetch(t *testing.T) {
 	mux := http.NewServeMux()
@@ -382,7 +448,7 @@ func TestFetch(t *testing.T) {
 
 func TestKnownAllocatesNothing(t *testing.T) {
 	m, token := newMemory(), []byte(strings.Repeat("t", 800))
-	m.add(token, &Key{}, today.Unix()+1)
+	m.add(token, Access{Key: &Key{}}, today.Unix()+1)
 	if n := testing.AllocsPerRun(100, func() {
 		if m.find(token, today.Unix()) == nil {
 			t.Error("not found")
@@ -396,13 +462,13 @@ func TestKnownAllocatesNothing(t *testing.T) {
 func TestMemory(t *testing.T) {
 	m, now := newMemory(), today.Unix()
 	for i := range 100_000 {
-		m.add(fmt.Append(nil, "token", i), &Key{Index: i}, now+int64(i)+1)
+		m.add(fmt.Append(nil, "token", i), Access{Key: &Key{Index: i}}, now+int64(i)+1)
 	}
 	found := 0
 	for i := range 100_000 {
 		if v := m.find(fmt.Append(nil, "token", i), now); v != nil {
-			if found++; v.key.Index != i {
-				t.Fatalf("token %d is that of %d", i, v.key.Index)
+			if found++; v.Key.Index != i {
+				t.Fatalf("token %d is that of %d", i, v.Key.Index)
 			}
 		}
 	}
@@ -431,7 +497,7 @@ func BenchmarkToken(b *testing.B) {
 	signers, _ := parseSigners(set(b, public("r", i.rsa), public("e", i.p256), public("d", i.ed)))
 	token := sign(b, jose.RS256, i.rsa, "r", claims())
 	m := newMemory()
-	m.add(token, &Key{}, today.Unix()+1)
+	m.add(token, Access{Key: &Key{}}, today.Unix()+1)
 	b.Run("impl=known", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

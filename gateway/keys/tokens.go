@@ -39,7 +39,7 @@ type Tokens struct {
 	options TokenOptions
 	signers atomic.Pointer[[]signer] // nil: not known yet
 	seen    atomic.Pointer[memory]
-	grant   *Grant
+	grants  grants
 
 	stop    context.Context
 	end     context.CancelFunc
@@ -58,7 +58,7 @@ func NewTokens(c *config.JWT, o TokenOptions) *Tokens {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	t := &Tokens{stated: c, options: o, grant: new(Grant)}
+	t := &Tokens{stated: c, options: o}
 	t.seen.Store(newMemory())
 	t.stop, t.end = context.WithCancel(context.Background())
 	t.running.Go(t.keep)
@@ -67,13 +67,13 @@ func NewTokens(c *config.JWT, o TokenOptions) *Tokens {
 
 // is tells whether t is of these settings.
 func (t *Tokens) is(c *config.JWT) bool {
-	return t != nil && c != nil && !t.grant.revoked.Load() && reflect.DeepEqual(t.stated, c)
+	return t != nil && c != nil && !t.grants.revoked() && reflect.DeepEqual(t.stated, c)
 }
 
 // Close ends what NewTokens began, and what goes on by its tokens is revoked.
 func (t *Tokens) Close() {
 	if t != nil {
-		t.grant.revoke()
+		t.grants.revoke()
 		t.end()
 		t.running.Wait()
 	}
@@ -138,7 +138,7 @@ func (t *Tokens) renew() {
 // Known tells whose a token is that was verified before and has not expired. It allocates nothing.
 func (t *Tokens) Known(token []byte, now time.Time) (a Access, ok bool) {
 	if v := t.seen.Load().find(token, now.Unix()); v != nil {
-		return Access{v.key, t.grant}, true
+		return v.Access, true
 	}
 	return Access{}, false
 }
@@ -156,8 +156,9 @@ func (t *Tokens) Verify(token []byte, now time.Time) (Access, Reason) {
 	}
 	id := "jwt:" + who.tenant
 	k := &Key{ID: id, Label: Others, Index: -1, Limits: t.stated.Limits, Weight: 1, tenant: []byte(id), models: who.models, limited: who.models != nil}
-	seen.add(token, k, who.until)
-	return Access{k, t.grant}, Granted
+	a := Access{k, t.grants.add(who.until)}
+	seen.add(token, a, who.until)
+	return a, Granted
 }
 
 func (t *Tokens) known() []signer {
@@ -219,7 +220,7 @@ type line [8]atomic.Pointer[verified]
 type verified struct {
 	hash  uint64
 	token []byte
-	key   *Key
+	Access
 	until int64 // Unix seconds
 }
 
@@ -237,8 +238,8 @@ func (m *memory) find(token []byte, now int64) *verified {
 }
 
 // add remembers a token, in the place of the one that expires first.
-func (m *memory) add(token []byte, k *Key, until int64) {
-	v := &verified{hash: maphash.Bytes(m.seed, token), token: slices.Clone(token), key: k, until: until}
+func (m *memory) add(token []byte, a Access, until int64) {
+	v := &verified{hash: maphash.Bytes(m.seed, token), token: slices.Clone(token), Access: a, until: until}
 	l := &m.lines[v.hash%uint64(len(m.lines))]
 	at, first := 0, int64(0)
 	for i := range l {
