@@ -464,9 +464,9 @@ func TestCacheVariantFlood(t *testing.T) {
 	t.Parallel()
 	o := startOrigin(t, func(r testkit.Message, n int) string {
 		if strings.Contains(r.First, "/a") {
-			return with("for "+r.Field("X-Own"), fresh, "Vary: X-Own")
+			return with("for "+r.Field("X-Own"), "Cache-Control: max-age=3600", "Vary: X-Own")
 		}
-		return with("other", fresh)
+		return with("other", "Cache-Control: max-age=3600")
 	})
 	g := startCached(t, o, "CACHE_MAX_ENTRIES=1000")
 	wantCached(t, g.get("/other"), "MISS", 200, "other")

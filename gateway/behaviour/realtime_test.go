@@ -153,7 +153,7 @@ func TestRealtimeOwesWhileSending(t *testing.T) {
 		}
 		c.Send("%s", strings.Replace(testkit.WsRequest("/v1/realtime?model=m"), "\r\n\r\n", "\r\n"+withKey("sk-a")+"\r\n\r\n", 1))
 		c.ReadHead()
-		for range 3 {
+		for range 60 {
 			c.SendFrame(testkit.BinaryFrame, make([]byte, 10_000), true)
 		}
 		rest, err := c.Rest()

@@ -119,6 +119,7 @@ func (t *tunnel) endWith(last []byte) error {
 	err := t.client.Send(last)
 	if err == nil {
 		t.client.Linger()
+		_ = t.client.CloseWrite() // the last word of TLS, too, as long as something can be written
 		t.ended.Store(true)
 		err = errTunnelEnded
 	}

@@ -106,8 +106,8 @@ async function look(browser, url) {
   assert.equal(await page.locator("#upstreams tr").count(), 5);
 
   // At most one poll a second, none while paused.
-  const gaps = page.polls.slice(1).map((at, i) => at - page.polls[i]);
-  assert.ok(Math.min(...gaps) > 700 && page.polls.length <= 12, `polls are ${gaps} ms apart`);
+  const since = (page.polls.at(-1) - page.polls[0]) / 1000; // a busy machine lets one wait, and the next one comes at its time
+  assert.ok(page.polls.length <= since + 2, `${page.polls.length} polls in ${since} s`);
   await page.keyboard.press("Space");
   assert.equal(await page.textContent("#state"), "paused");
   await wait(300);
