@@ -585,7 +585,7 @@ func TestTokens(t *testing.T) {
 	of := func(tenant string) string {
 		return token(`{"iss":"i","aud":"g","exp":4000000000,"sub":"` + tenant + `","m":["llama-*"]}`)
 	}
-	keys := "keys: []\njwt: {issuer: i, audience: g, jwks_url: \"" + issuer + "/keys\", models_claim: m}\n"
+	keys := keyFile("sk-dots.of.two") + "jwt: {issuer: i, audience: g, jwks_url: \"" + issuer + "/keys\", models_claim: m}\n"
 	log := newLineLog(t)
 	g := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+up.URL+"\"}], discover: false}}\n", "RATE_LIMIT_ENABLED=true", "CLIENT_RPS=0", "CLIENT_BURST=3",
 		"ACCESS_LOG=true", "ADMIN_TOKEN=t"), server.Options{Lines: log.lines})
@@ -595,6 +595,11 @@ func TestTokens(t *testing.T) {
 			if m := g.get("/v1/x", withKey(of(tenant))); m.Status() != want {
 				t.Errorf("%s, request %d: %s %s", tenant, i, m.First, m.Body)
 			}
+		}
+	}
+	for i, want := range []int{200, 200, 200, 429} {
+		if m := g.get("/v1/x", withKey("sk-dots.of.two")); m.Status() != want {
+			t.Errorf("a key that looks like a token, request %d: %s", i, m.First)
 		}
 	}
 	body := `{"model":"qwen","messages":[]}`

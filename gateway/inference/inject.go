@@ -136,11 +136,24 @@ const (
 	injected    = `{"include_usage":true}`
 )
 
+// isYes tells whether a text is one of the words that pydantic takes for true.
+func isYes(body []byte, v Value) bool {
+	if v.To > int64(len(body)) {
+		return false
+	}
+	for _, word := range [...]string{"true", "1", "yes", "on", "y", "t"} {
+		if bytes.EqualFold(body[v.From+1:v.To-1], []byte(word)) {
+			return true
+		}
+	}
+	return false
+}
+
 // Inject says what has to stand in the body, whose beginning is given, so that the stream tells its usage, appended to dst. Nothing has to
 // if it is no stream, or tells it anyway; nor can anything where options are stated that do not lie in the beginning.
 func (s *Scanner) Inject(dst, body []byte) Injection {
 	stream, ok := s.Value(StreamMember)
-	if !ok || stream.Kind != True || !s.Complete() { // or they may still come
+	if !ok || !stream.yes() || !s.Complete() || stream.Kind == String && !isYes(body, stream) { // or they may still come
 		return Injection{}
 	}
 	options, stated := s.Value(StreamOptionsMember)
@@ -149,8 +162,8 @@ func (s *Scanner) Inject(dst, body []byte) Injection {
 		at := int64(skipSpace(body, 0)) + 1 // behind the brace
 		return Injection{at, at, append(append(append(dst, `"stream_options":`...), injected...), ',')}
 	case !stated:
-		dst = append(append(dst, `true,"stream_options":`...), injected...)
-		return Injection{stream.From, stream.To, dst}
+		dst = append(append(dst, `,"stream_options":`...), injected...)
+		return Injection{stream.To, stream.To, dst}
 	case options.Kind == Null:
 		return Injection{options.From, options.To, append(dst, injected...)}
 	case options.Kind != Object || options.To > int64(len(body)):

@@ -80,6 +80,13 @@ func TestInject(t *testing.T) {
 	f(`{"stream":true,"model":"m"}`, `{"stream":true,`+all+`,"model":"m"}`)
 	f(`{"stream" : true}`, `{"stream" : true,`+all+`}`)
 	f(`{"stream":false}`, `{"stream":false}`)
+	// What pydantic takes for true stays as it came.
+	for _, yes := range []string{`1`, `1.0`, `"true"`, `"True"`, `"1"`, `"yes"`, `"ON"`, `"y"`, `"t"`} {
+		f(`{"stream":`+yes+` }`, `{"stream":`+yes+`,`+all+` }`)
+	}
+	for _, no := range []string{`0`, `2`, `"false"`, `"off"`, `"0"`, `"no"`, `""`, `"tru"`, `"trues"`, `null`, `[]`, `{}`, `[true]`} {
+		f(`{"stream":`+no+`}`, `{"stream":`+no+`}`)
+	}
 	f(`{"model":"m"}`, `{"model":"m"}`)
 	f(`{"stream":true,"stream_options":null}`, `{"stream":true,`+all+`}`)
 	f(`{"stream":true,"stream_options":{}}`, `{"stream":true,`+all+`}`)

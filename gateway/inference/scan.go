@@ -153,10 +153,16 @@ func (s *Scanner) Model() (name []byte, stated bool) {
 	return s.model[:s.modelN], s.ended&(1<<ModelMember) != 0
 }
 
-// Streams tells whether the request asks for a stream.
+// Streams tells whether the request asks for a stream, as an engine may read it.
 func (s *Scanner) Streams() bool {
 	v, ok := s.Value(StreamMember)
-	return ok && v.Kind == True
+	return ok && v.yes()
+}
+
+// yes tells whether engines may take a value for true. Those that read requests with pydantic do of 1 and of words, which are no longer
+// than "true" and which only [Scanner.Inject] reads.
+func (v *Value) yes() bool {
+	return v.Kind == True || v.Kind == Number && v.Number == 1 || v.Kind == String && v.To-v.From <= int64(len(`"true"`))
 }
 
 // Culprit is the member that a refusal is about, NoMember if it is about none.
