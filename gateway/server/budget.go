@@ -179,7 +179,7 @@ func (x *exchange) meter(f *proxy.Exchange) {
 	if c.session != nil {
 		f.Tunnel = c
 	}
-	if x.account != nil || c.model != nil || c.budgets.all != nil {
+	if c.bound {
 		if f.Drop = limitFields; x.route.cors != nil {
 			f.Drop = limitAndCORSFields
 		}
@@ -204,8 +204,7 @@ func (x *exchange) endCharge() {
 		return
 	}
 	if c.dialect.Counts() {
-		x.gateway.ledger.Request(c.label, c.name)
-		x.gateway.ledger.Saved(c.label, c.name, x.cached.SavedTokens)
+		c.requests, c.saved = 1, x.cached.SavedTokens
 	}
 	c.put()
 }
@@ -221,7 +220,8 @@ type charge struct {
 	label   string // of metrics
 	key     *ratelimit.Account
 	model   *ratelimit.Account
-	limits  bool   // there is a limit of tokens
+	bound   bool   // there is a limit
+	limits  bool   // of tokens
 	guesses bool   // what it will need is estimated beforehand, and learned from what it needed
 	name    string // of the model, if the settings have it
 	learnt  []byte // by which name its tokens are learned
@@ -244,6 +244,9 @@ type charge struct {
 	filter   inference.UsageFilter
 	with     []byte
 	injected bool
+
+	used            telemetry.Used // of tokens: written by Settle
+	requests, saved int64          // written by the exchange
 }
 
 // newCharge is that of a request whose body has been read as far as is needed.
@@ -277,6 +280,8 @@ func newCharge(g *Gateway, x *exchange) *charge {
 	if c.dialect.Counts() {
 		c.limits = c.key.CountsTokens() || c.model.CountsTokens() || c.budgets.all.CountsTokens()
 	}
+	c.bound = c.key != nil || c.model != nil || c.budgets.all != nil
+	c.used, c.requests, c.saved = telemetry.Used{}, 0, 0
 	c.session = c.newSession(x)
 	return c
 }
@@ -328,18 +333,21 @@ func (c *charge) Admit(x *proxy.Exchange) proxy.Fault {
 	}
 	c.status, c.stream, c.events = 0, false, telemetry.Events{}
 	c.answer.Reset()
-	now, tokens := wire.Now(), c.weigh(c.input, c.output, 0)
-	c.refusal = c.reservation.Reserve(now, tokens, c.key, c.model, c.budgets.all)
-	if c.refusal.Refused() {
-		return proxy.OverBudget
+	if x.Cost = 0; c.guesses {
+		x.Cost = c.weigh(c.input, c.output, 0)
+	}
+	if c.bound {
+		now := wire.Now()
+		if c.refusal = c.reservation.Reserve(now, x.Cost, c.key, c.model, c.budgets.all); c.refusal.Refused() {
+			return proxy.OverBudget
+		}
+		x.Fields = c.appendStanding(x.Fields, now)
 	}
 	c.users.Add(1)
 	c.open.Store(true)
-	x.Cost = tokens
 	if c.limits && c.scan != nil && c.scan.Streams() {
 		c.inject(x)
 	}
-	x.Fields = c.appendStanding(x.Fields, now)
 	return proxy.None
 }
 
@@ -385,6 +393,11 @@ func (c *charge) Body(piece []byte) {
 	c.answer.Pass(piece)
 }
 
+// reads tells whether all that the client gets is read here: what comes from the cache, or is taken for it, is not, or goes on for others.
+func (c *charge) reads(x *exchange) bool {
+	return c != nil && c.dialect.Counts() && c.open.Load() && (x.cached.Rule == nil || x.cached.Rule.Post == nil)
+}
+
 // Settle implements [proxy.Meter].
 func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	if !c.open.CompareAndSwap(true, false) {
@@ -418,8 +431,10 @@ func (c *charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	case c.guesses:
 		c.learn(input, output)
 	}
-	c.reservation.Settle(wire.Now(), c.weigh(input, output, cached))
-	c.gateway.ledger.Count(c.label, c.name, telemetry.Tokens{In: input, Out: output, Cached: cached})
+	if c.bound {
+		c.reservation.Settle(wire.Now(), c.weigh(input, output, cached))
+	}
+	c.used.Add(telemetry.Used{In: input, Out: output, Cached: cached})
 }
 
 // abandon gives back what is reserved for a request that panicked, whoever still reads for it; the charge is not used again then.
@@ -440,11 +455,13 @@ func (c *charge) learn(input, output int64) {
 	}
 }
 
-// put gives the charge back when nobody needs it any more.
+// put counts what was used and gives the charge back, when nobody needs it any more.
 func (c *charge) put() {
 	if c.users.Add(-1) > 0 {
 		return
 	}
+	c.used.Requests, c.used.Saved = c.requests, c.saved
+	c.gateway.ledger.Count(c.label, c.name, c.used)
 	c.scan, c.key, c.model, c.budgets, c.session = nil, nil, nil, nil, nil
 	c.gateway.charges.Put(c)
 }

@@ -107,6 +107,7 @@ type observation struct {
 	stream     bool // its reply is an event stream
 	events     telemetry.Events
 	generation telemetry.Generation
+	charged    bool              // its usage is what the charge reads
 	dialect    inference.Dialect // of the reply, if it is a stream of one
 	content    firstContent
 }

@@ -102,13 +102,14 @@ func (t *tap) Response(h *wire.ResponseHead) (body bool) {
 		x.gateway.metrics.BeginStream()
 	}
 	if x.route.openAI {
-		path := pathOf(x.head.Target)
-		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(path), x.began, x.modelName())
+		path, model := pathOf(x.head.Target), x.modelName()
+		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(path), x.began, model)
+		s.charged = model != "" && x.charge.reads(x)
 		if s.stream {
 			s.dialect = inference.DialectOf(path)
 		}
 	}
-	return s.stream || s.generation.Active()
+	return s.stream || s.generation.Active() && !s.charged
 }
 
 // Body implements [proxy.Tap].
@@ -120,7 +121,7 @@ func (t *tap) Body(piece []byte) {
 	if s.dialect.Streams() && !s.content.over {
 		s.content.pass(s.dialect, piece, wire.Now())
 	}
-	if s.generation.Active() {
+	if s.generation.Active() && !s.charged {
 		t.gateway.genAI.Pass(&s.generation, piece)
 	}
 }
@@ -150,6 +151,11 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 		how = telemetry.Failed
 	}
 	ended := telemetry.Ended{How: how, At: now, First: s.content.at}
+	if s.charged {
+		if in, out, _, told := x.charge.answer.Tokens(); told {
+			ended.Tell(in, out)
+		}
+	}
 	g.genAI.End(&s.generation, &ended)
 	if g.access.Wants(x.plan.settings.LogLevel, code, x.fault.String()) {
 		a := g.accessOf(x, code)

@@ -86,7 +86,7 @@ func (c *charge) pay(u *inference.Usage) {
 	} else {
 		ratelimit.Charge(now, tokens, c.key, c.model, c.budgets.all)
 	}
-	c.gateway.ledger.Count(c.label, c.name, telemetry.Tokens{In: u.Input, Out: u.Output, Cached: u.Cached})
+	c.gateway.ledger.Count(c.label, c.name, telemetry.Used{In: u.Input, Out: u.Output, Cached: u.Cached})
 }
 
 // endSession settles what is left at the end of the tunnel. Who leaves in the middle of an answer pays for what has passed.

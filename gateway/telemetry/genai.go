@@ -233,9 +233,12 @@ type Ended struct {
 	At    time.Duration // as the times of Begin
 	First time.Duration // when the first content of a stream came; 0: it had none
 
-	Input, Output int64 // tokens, set by End; told: the answer says so
+	Input, Output int64 // tokens, set by End if it has read them; told: the answer says so
 	told          bool
 }
+
+// Tell says what the answer has told of its tokens, to somebody else who has read it.
+func (e *Ended) Tell(input, output int64) { e.Input, e.Output, e.told = input, output, true }
 
 // End counts the generation, which has ended.
 func (g *GenAI) End(t *Generation, e *Ended) {

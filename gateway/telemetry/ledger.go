@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// Tokens are those of one request.
-type Tokens struct{ In, Out, Cached int64 }
-
 // Used is what was used in a time.
 type Used struct {
 	Requests int64 `json:"requests"`
@@ -83,18 +80,8 @@ func NewLedger(m *Metrics) *Ledger {
 	return l
 }
 
-// Count counts the tokens of a request that has ended.
-func (l *Ledger) Count(tenant, model string, t Tokens) {
-	l.add(tenant, model, Used{In: t.In, Out: t.Out, Cached: t.Cached})
-}
-
-// Request counts a request.
-func (l *Ledger) Request(tenant, model string) { l.add(tenant, model, Used{Requests: 1}) }
-
-// Saved counts tokens that the cache, or another request's answer, has saved.
-func (l *Ledger) Saved(tenant, model string, tokens int64) { l.add(tenant, model, Used{Saved: tokens}) }
-
-func (l *Ledger) add(tenant, model string, u Used) {
+// Count counts what a tenant has used of a model.
+func (l *Ledger) Count(tenant, model string, u Used) {
 	if l == nil || u == (Used{}) {
 		return
 	}
