@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/gateway/ops"
+	"aigateway/gateway/telemetry"
 	"aigateway/gateway/testkit"
 )
 
@@ -25,7 +27,9 @@ func TestDashboard(t *testing.T) {
 		}
 	}
 	f("/dashboard", "text/html; charset=utf-8")
-	f("/dashboard/app.js", "text/javascript; charset=utf-8")
+	for _, script := range []string{"app", "charts", "generations"} {
+		f("/dashboard/"+script+".js", "text/javascript; charset=utf-8")
+	}
 	f("/dashboard/app.css", "text/css; charset=utf-8")
 	if r := g.Do("POST /dashboard/data HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); r.Status() != 405 {
 		t.Errorf("POST: %q", r.First)
@@ -77,5 +81,39 @@ func TestDashboardData(t *testing.T) {
 	}
 	if at := time.UnixMilli(d.Now); time.Since(at) > time.Minute || r.Field("Cache-Control") != "no-store" || strings.Contains(r.Head, "Set-Cookie") {
 		t.Errorf("at %v, %s", at, r.Head)
+	}
+}
+
+// Where there are keys it knows who asks: what they have used, by which limit they were refused, and what is left to them.
+func TestDashboardTenants(t *testing.T) {
+	up := startCounter(t, usageOf(100, 50))
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpm: 1000, concurrency: 3}", "sk-b , limits: {rpm: 1}", "sk-idle"), "")
+	for _, key := range []string{"sk-a", "sk-b", "sk-b"} {
+		g.Do(chatWith(key, `{"model":"m","max_tokens":60}`))
+		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+	r := g.Do("GET /dashboard/data HTTP/1.1\r\nHost: a\r\n" + withKey("the-operators") + "\r\n\r\n")
+	var d struct {
+		Tenants []ops.Tenant
+		Budgets map[string]uint64
+	}
+	if err := json.Unmarshal([]byte(r.Body), &d); err != nil || len(d.Tenants) != 3 || d.Budgets["key-rpm"] != 1 {
+		t.Fatalf("%v: %s", err, r.Body)
+	}
+	a, b, idle := d.Tenants[0], d.Tenants[1], d.Tenants[2]
+	if a.ID != "a" || a.Total != (telemetry.Used{Requests: 1, In: 100, Out: 50}) || a.Minute != a.Total || a.Refused != nil {
+		t.Errorf("%+v", a)
+	}
+	if len(a.Left) != 2 || a.Left[0].Limit != "tpm" || a.Left[0].Of != 1000 || a.Left[0].Left < 850 || a.Left[0].Left > 1000 || a.Left[1] != (ops.Left{Limit: "concurrency", Of: 3, Left: 3}) {
+		t.Errorf("%+v", a.Left)
+	}
+	if b.ID != "b" || b.Refused["key-rpm"] != 1 || len(b.Left) != 1 || b.Left[0].Left > 1 {
+		t.Errorf("%+v", b)
+	}
+	if idle.ID != "idle" || idle.Total != (telemetry.Used{}) || idle.Left != nil {
+		t.Errorf("%+v", idle)
+	}
+	if r = startGateway(t).Do("GET /dashboard/data HTTP/1.1\r\nHost: a\r\n\r\n"); strings.Contains(r.Body, "tenant") {
+		t.Errorf("tenants where there are no keys: %s", r.Body)
 	}
 }

@@ -12,7 +12,8 @@ import (
 // may not take them; "/*" may stand behind them.
 func Operations() []string {
 	return []string{"/", "/healthz", "/livez", "/readyz", "/cachez", "/metrics", "/usagez",
-		"/dashboard", "/dashboard/data", "/dashboard/app.js", "/dashboard/app.css"}
+		"/dashboard", "/dashboard/data",
+		"/dashboard/app.js", "/dashboard/charts.js", "/dashboard/generations.js", "/dashboard/app.css"}
 }
 
 // check finds what is wrong between settings that are each fine alone.

@@ -12,7 +12,7 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// The dashboard is one page with its style and its script, which asks for figures once a second. It loads nothing from
+// The dashboard is one page with its style and its scripts, which ask for figures once a second. It loads nothing from
 // anywhere else.
 var (
 	//go:embed dashboard/index.html
@@ -21,9 +21,13 @@ var (
 	dashboardStyle []byte
 	//go:embed dashboard/app.js
 	dashboardScript []byte
+	//go:embed dashboard/charts.js
+	dashboardCharts []byte
+	//go:embed dashboard/generations.js
+	dashboardGenerations []byte
 )
 
-// dashboardPolicy lets the page load its own three files, ask for figures, and nothing else.
+// dashboardPolicy lets the page load its own files, ask for figures, and nothing else.
 const dashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -41,6 +45,8 @@ func (o *Ops) dashboardPages() []Route {
 		file("/dashboard", "text/html; charset=utf-8", dashboardPage),
 		file("/dashboard/app.css", "text/css; charset=utf-8", dashboardStyle),
 		file("/dashboard/app.js", "text/javascript; charset=utf-8", dashboardScript),
+		file("/dashboard/charts.js", "text/javascript; charset=utf-8", dashboardCharts),
+		file("/dashboard/generations.js", "text/javascript; charset=utf-8", dashboardGenerations),
 		get("/dashboard/data", o.figuresPage),
 	}
 }
@@ -69,6 +75,7 @@ func (o *Ops) readFigures() []byte {
 	urls := o.view.Load().URLs
 	f := o.figuresOf(time.Now(), o.options.Metrics.Snapshot(slices.Sorted(maps.Keys(urls)), urls))
 	f.Version = o.options.Version
+	f.Tenants, f.More = o.tenants(time.Now())
 	body, err := json.Marshal(f)
 	if err != nil {
 		panic("BUG: cannot marshal the figures: " + err.Error())

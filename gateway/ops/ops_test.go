@@ -78,4 +78,10 @@ func TestPast(t *testing.T) {
 	if err := json.Unmarshal(p.appendTo(nil), &kept); err != nil || len(kept) != 181 || kept[0] != 19 || kept[180] != 199 {
 		t.Errorf("%v, %d samples from %v", err, len(kept), kept)
 	}
+	for range 200 {
+		p.keep([]byte(`"` + strings.Repeat("x", 8<<10) + `"`))
+	}
+	if n := len(p.appendTo(nil)); n > pastBytes+200 || n < pastBytes/2 {
+		t.Errorf("long samples are %d bytes", n)
+	}
 }

@@ -144,6 +144,7 @@ var tokensExceed = inference.Error{
 func (g *Gateway) replyBudget(x *exchange, f *ratelimit.Refusal) bool {
 	x.observed.budget = f.Name()
 	g.metrics.OverBudget(f.Name())
+	g.ledger.Refuse(x.tenant.label(), f.Name())
 	x.say("RateLimit-Scope", f.Name())
 	x.sayInt("RateLimit-Remaining", f.Remaining)
 	x.sayInt("Retry-After", f.RetryAfter())

@@ -148,6 +148,9 @@ func (g *Gateway) refused(x *exchange, l limit, v ratelimit.Verdict) (done bool)
 		return false
 	}
 	x.observed.refused = v.Scope
+	if x.tenant.Key != nil {
+		g.ledger.Refuse(x.tenant.label(), v.Scope.String())
+	}
 	x.say("RateLimit-Scope", v.Scope.String())
 	x.sayInt("RateLimit-Remaining", v.Remaining)
 	x.sayInt("Retry-After", v.RetryAfter())

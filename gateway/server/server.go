@@ -77,7 +77,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g.openTelemetry(o.Lines, o.Version)
 	g.ops = ops.New(ops.Options{
 		Started: g.started, Version: o.Version, Draining: g.draining.Load, Inflight: g.inflight, Cache: s.Cache, Store: g.store,
-		Metrics: g.metrics, Usage: g.usageOf, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
+		Metrics: g.metrics, Usage: g.usageOf, Tenants: g.tenants, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
 	})
 	g.ops.Look(g.view(s))
 	g.keepUsage()

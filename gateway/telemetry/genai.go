@@ -304,6 +304,7 @@ func (g *GenAI) snapshot() (s Generations) {
 		if c.Count += c.Failed; c.Count > 0 {
 			s.Models = append(s.Models, c)
 		}
+		s.Input, s.Output = s.Input+c.Input, s.Output+c.Output
 	}
 	s.First, s.PerToken = distributionOf(first), distributionOf(perToken)
 	return s

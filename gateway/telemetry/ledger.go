@@ -41,6 +41,8 @@ type Ledger struct {
 	mu     sync.Mutex
 	series atomic.Pointer[map[ledgerKey]*ledgerSeries]
 	tokens *family
+
+	refused map[string]map[string]uint64 // requests, by tenant and by the limit that refused them
 }
 
 type ledgerKey struct{ tenant, model string }
@@ -214,14 +216,14 @@ func (l *Ledger) Drain(tell func(tenant, model string, u Used)) {
 
 // addBudgets makes the series of refusals by budgets, and of answers that do not tell their usage.
 func (m *Metrics) addBudgets() {
-	m.overBudget = m.counters("gateway_budget_refused_total", "Requests that a limit of a key, a model or all has refused, by the limit.")
+	m.overBudget.family = m.counters("gateway_budget_refused_total", "Requests that a limit of a key, a model or all has refused, by the limit.")
 	m.usageUnknown = m.counters("gateway_usage_unknown_total", "Answers of models that did not tell their tokens, which were estimated.").counter("")
 }
 
 // OverBudget counts a request that the limit of that name has refused.
 func (m *Metrics) OverBudget(limit string) {
 	if m != nil {
-		m.overBudget.counter(label("limit", limit)).Inc()
+		m.overBudget.count(limit)
 	}
 }
 

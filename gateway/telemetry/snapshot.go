@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -27,13 +28,25 @@ type Snapshot struct {
 	Prefixes  []PrefixState    `json:"prefixes,omitempty"`
 	Queues    []QueueCounts    `json:"queues"`
 
-	Generations Generations `json:"generations"`
+	Generations Generations       `json:"generations"`
+	Waiting     map[string]int64  `json:"waiting,omitempty"` // requests that wait for a place now, in all pools, by class
+	Load        EngineLoad        `json:"load"`
+	Again       map[string]uint64 `json:"again,omitempty"`   // requests that were sent again, by why
+	Budgets     map[string]uint64 `json:"budgets,omitempty"` // requests that a limit of a key, a model or all has refused, by the limit
+}
+
+// EngineLoad is what all engines together say of themselves.
+type EngineLoad struct {
+	Running int64 `json:"running"`
+	Waiting int64 `json:"waiting"`
 }
 
 // Generations are what was asked of models, and what came of it.
 type Generations struct {
 	Active   int64         `json:"active"` // under way now
-	First    Distribution  `json:"first"`  // until the first token, of streams
+	Input    int64         `json:"input"`  // tokens, of all models
+	Output   int64         `json:"output"`
+	First    Distribution  `json:"first"` // until the first token, of streams
 	PerToken Distribution  `json:"per_token"`
 	Models   []ModelCounts `json:"models"` // those of which something is known, by name
 }
@@ -66,6 +79,7 @@ type CacheCounts struct {
 	Hits      []uint64 `json:"hits"`
 	Misses    uint64   `json:"misses"`
 	Coalesced uint64   `json:"coalesced"`
+	Saved     uint64   `json:"saved"` // tokens that no model had to read or write again
 }
 
 // UpstreamCounts are an upstream's answers by class, its errors, and what it is like now.
@@ -99,6 +113,36 @@ func (m *Metrics) queueCounts(pool string) QueueCounts {
 	return c
 }
 
+// waiting is what waits in all pools, by class; nil, if nothing does.
+func (m *Metrics) waiting() (by map[string]int64) {
+	if m.options.QueueState == nil {
+		return nil
+	}
+	for pool := range m.pools {
+		state := m.options.QueueState(pool)
+		for i, class := range m.options.QueueClasses {
+			if state.Waiting[i] == 0 {
+				continue
+			}
+			if by == nil {
+				by = make(map[string]int64)
+			}
+			by[class] += state.Waiting[i]
+		}
+	}
+	return by
+}
+
+// Brief leaves out of a snapshot what there is one of for each upstream, and all models but the most with the most tokens: what is
+// left has a bound.
+func (s *Snapshot) Brief(most int) {
+	s.Upstreams, s.Engines, s.Prefixes, s.Queues = nil, nil, nil, nil
+	if models := s.Generations.Models; len(models) > most {
+		slices.SortStableFunc(models, func(a, b ModelCounts) int { return cmp.Compare(b.Input+b.Output, a.Input+a.Output) })
+		s.Generations.Models = models[:most]
+	}
+}
+
 // Snapshot reads the counters. The upstreams are those named, so that what a reload took away is not shown.
 func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot) {
 	if m == nil {
@@ -113,7 +157,7 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 		durations, overheads = append(durations, r.duration), append(overheads, r.overhead)
 	}
 	s.Duration, s.Overhead = distributionOf(durations), distributionOf(overheads)
-	s.Cache = CacheCounts{Tiers: m.tiers, Coalesced: m.cache.CoalescedTotal()}
+	s.Cache = CacheCounts{Tiers: m.tiers, Coalesced: m.cache.CoalescedTotal(), Saved: m.cache.SavedTotal()}
 	s.Cache.Hits, s.Cache.Misses = m.cache.Totals()
 	if m.rateLimit != nil {
 		l := m.rateLimit()
@@ -125,6 +169,12 @@ func (m *Metrics) Snapshot(pools []string, urls map[string][]string) (s Snapshot
 	if m.options.Engines != nil {
 		s.Engines, s.Prefixes = m.options.Engines()
 	}
+	for i := range s.Engines {
+		s.Load.Running += s.Engines[i].Running
+		s.Load.Waiting += s.Engines[i].Waiting
+	}
+	s.Again, s.Budgets = m.retries.byValue(), m.overBudget.totals()
+	s.Waiting = m.waiting()
 	for _, pool := range pools {
 		if m.options.QueueState != nil {
 			s.Queues = append(s.Queues, m.queueCounts(pool))

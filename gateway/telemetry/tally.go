@@ -48,3 +48,18 @@ func (t *tally) inc(value string) {
 	}
 	t.counters[len(t.values)].Inc()
 }
+
+// byValue are the counts that are not 0, by value.
+func (t *tally) byValue() map[string]uint64 {
+	by := make(map[string]uint64)
+	for i, c := range t.counters {
+		name := other
+		if i < len(t.values) {
+			name = t.values[i]
+		}
+		if n := c.Get(); n > 0 {
+			by[name] = n
+		}
+	}
+	return by
+}

@@ -68,7 +68,7 @@ type Metrics struct {
 
 	queueDepth, queueWait, queueShed *family
 
-	overBudget   *family
+	overBudget   refusals
 	usageUnknown *metrics.Counter
 
 	past    past

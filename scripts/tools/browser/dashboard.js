@@ -92,10 +92,10 @@ const tile = (page, name) => page.$eval("#tiles", (tiles, wanted) => [...tiles.c
 
 async function look(browser, url) {
   const page = await open(browser, url, { viewport: { width: 1200, height: 760 }, colorScheme: "light" });
-  await page.waitForFunction(() => document.querySelector("dd").textContent !== "–" && !document.getElementById("generations-part").hidden);
+  await page.waitForFunction(() => document.querySelector("dd").textContent !== "–" && !document.getElementById("pages").hidden);
   const before = await chartPixels(page);
-  assert.equal(before.length, 11);
-  for (const i of [0, 1, 2, 5, 6, 7, 8, 10]) { // each chart that the load feeds moves on
+  assert.equal(before.length, 16);
+  for (const i of [0, 1, 2, 5]) { // each chart that the load feeds moves on
     await page.waitForFunction(([n, was]) => document.querySelectorAll("canvas")[n].toDataURL() !== was, [i, before[i]], { timeout: 60_000 });
   }
   await page.waitForFunction(() => parseFloat(document.querySelector("dd").textContent) > 5, undefined, { timeout: 60_000 });
@@ -130,6 +130,14 @@ async function look(browser, url) {
     document.dispatchEvent(new Event("visibilitychange"));
   });
 
+  // The page of generations.
+  await page.goto(url + "/dashboard#generations");
+  for (const i of [6, 7, 8, 9]) {
+    await page.waitForFunction(([n, was]) => document.querySelectorAll("canvas")[n].toDataURL() !== was, [i, before[i]], { timeout: 60_000 });
+  }
+  await page.waitForFunction(() => document.querySelectorAll("#generations .chart:not([hidden])").length >= 5);
+  await page.goto(url + "/dashboard#traffic");
+
   // By keyboard: to the first chart, and back in time.
   await page.waitForTimeout(2500);
   await page.locator("#pause").focus();
@@ -156,8 +164,10 @@ async function lookAgain(browser, url) {
   const page = await open(browser, url, { viewport: { width: 1200, height: 760 }, colorScheme: "light" });
   await page.waitForFunction(() => points.length >= 10);
   const made = tokens(past.at(-2)) - tokens(past[0]); // behind the last one are the page's own figures
-  const shown = await page.evaluate(([from, to]) => points.filter((p) => p && p.at > from + 500 && p.at <= to + 500)
-    .reduce((n, p) => n + p.values.tokensOut, 0), [past[0].now_ms, past.at(-2).now_ms]);
+  const shown = await page.evaluate(([from, to]) => points.reduce((n, p, i) => {
+    if (!p || p.at <= from + 1 || p.at > to + 1) return n;
+    return n + p.values.tokensOut * (p.at - (points[i - 1]?.at ?? from)) / 1000;
+  }, 0), [past[0].now_ms, past.at(-2).now_ms]);
   assert.ok(Math.abs(shown - made) <= 0.02 * made, `the past has ${shown} tokens, and ${made} were made`);
   await page.close();
 }
