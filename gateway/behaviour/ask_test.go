@@ -234,3 +234,35 @@ func TestModelsOfDifferentEngines(t *testing.T) {
 		}
 	}
 }
+
+// A body is rewritten for one engine after the other, wherever the name stands in what is held of it, and longer or shorter each time.
+func TestModelIsRewrittenAgain(t *testing.T) {
+	t.Parallel()
+	refuse := func() string {
+		return testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+			for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+				c.Send("HTTP/1.1 429 No\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n")
+			}
+		}).URL
+	}
+	g := startGatewayFile(t, fmt.Sprintf(`
+pools: {a: {upstreams: [{url: %q}]}, b: {upstreams: [{url: %q}]}, c: {upstreams: [{url: %q}]}}
+models:
+  - {name: first, pool: a, upstream_model: a-name-that-is-longer-than-what-it-stands-for, fallback: [second, third]}
+  - {name: second, pool: b, upstream_model: s}
+  - {name: third, pool: c, upstream_model: one/of-another-length}
+`, refuse(), refuse(), startEngine(t, "C").URL))
+	const buffer = 64 << 10 // of a body, about
+	for _, n := range []int{10, buffer - 60, buffer - 40, buffer + 1000, 2*buffer - 300, 2*buffer - 100, 2*buffer - 60, 2*buffer - 20, 3 * buffer} {
+		for _, behind := range []string{"", strings.Repeat("y", 100), strings.Repeat("y", buffer)} {
+			f := func(model string) string {
+				return `{"prompt":"` + strings.Repeat("x", n) + `","model":"` + model + `","user":"` + behind + `"}`
+			}
+			want := f("one/of-another-length")
+			m := g.post("/v1/completions", "application/json", f("first"))
+			if whole := fmt.Sprintf("C /v1/completions %d %s", len(want), want); m.Body != whole {
+				t.Errorf("%d bytes before the name and %d behind it: %q, %.40q… of %d, want %d", n, len(behind), m.First, m.Body, len(m.Body), len(whole))
+			}
+		}
+	}
+}

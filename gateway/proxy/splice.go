@@ -9,7 +9,9 @@ func (h *hold) replace(s *Span, with []byte) {
 		return
 	}
 	if s.To > int64(h.short) {
-		h.beyond, h.with = *s, with
+		if h.with = nil; !h.replaceInLast(s, with) {
+			h.beyond, h.with = *s, with
+		}
 		return
 	}
 	from, to := int(s.From), int(s.To)
@@ -26,6 +28,27 @@ func (h *hold) replace(s *Span, with []byte) {
 	h.size += longer
 	h.grown += int64(longer)
 	s.To = s.From + int64(len(with))
+}
+
+// replaceInLast is replace in the last of the buffers behind the first, where SDKs have the model of a long body: if there is room, sending it
+// takes no write more.
+func (h *hold) replaceInLast(s *Span, with []byte) bool {
+	last := len(h.more) - 1
+	if last < 0 {
+		return false
+	}
+	began := int64(h.short) + int64(last)*int64(morePart)
+	n, longer := h.size-int(began), len(with)-int(s.To-s.From)
+	if s.From < began || s.To > int64(h.size) || n+longer > morePart {
+		return false
+	}
+	b, from, to := h.more[last].B, int(s.From-began), int(s.To-began)
+	copy(b[to+longer:], b[to:n])
+	copy(b[from:], with)
+	h.size += longer
+	h.grown += int64(longer)
+	s.To = s.From + int64(len(with))
+	return true
 }
 
 // Splice puts with in the place of a part of the body, for good and for all targets: of what lies in the body's beginning; else it says no.
