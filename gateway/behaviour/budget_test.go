@@ -112,7 +112,7 @@ func TestTokensAreSettledByUsage(t *testing.T) {
 		return g.Do("GET " + path + " HTTP/1.1\r\nHost: a\r\n" + withKey("the-operators") + "\r\n\r\n").Body
 	}
 	if text := operator("/metrics"); !strings.Contains(text, `gateway_tokens_total{key="a",model="other",kind="input"} 200`) ||
-		!strings.Contains(text, `gateway_budget_refused_total{limit="key-rpm"} 1`) {
+		!strings.Contains(text, `gateway_budget_refused_total{limit="key-rpm"} 1`) || !strings.Contains(text, `gateway_budget_used_ratio{limit="key-rpm",key="b"} 1`) {
 		t.Errorf("no series of tokens:\n%s", text)
 	}
 	want := `{"key":"b","model":"","total":{"requests":2,"tokens_in":200,"tokens_out":100,"tokens_cached":0,"tokens_saved":0},"minute":{"requests":2,`

@@ -133,6 +133,23 @@ func (a *Account) MaxTokens() (most int64) {
 	return most
 }
 
+// Used tells of each bucket of the account, and of its permits, which share is taken, 0 to 1: of buckets that replicas have together as
+// far as this one has heard, of permits those that it has given out itself.
+func (a *Account) Used(now time.Duration, tell func(k Kind, share float64)) {
+	if a == nil {
+		return
+	}
+	for _, bars := range [...][]bar{a.request, a.tokens} {
+		for i := range bars {
+			b := &bars[i]
+			tell(b.kind, 1-float64(b.remaining(now))/float64(b.quota.Burst))
+		}
+	}
+	if p := a.permits; p != nil {
+		tell(Concurrency, min(float64(p.held.n.Load())/float64(p.most), 1))
+	}
+}
+
 // A bar is one bucket of an account.
 type bar struct {
 	account *Account

@@ -14,7 +14,10 @@ type Refusal struct {
 func (r *Refusal) Refused() bool { return r.Kind != NoLimit }
 
 // Name is the bucket's: "key-tpm", "model-concurrency", "global-tpm".
-func (r *Refusal) Name() string { return bucketNames[r.Owner][r.Kind] }
+func (r *Refusal) Name() string { return BucketName(r.Owner, r.Kind) }
+
+// BucketName is what refusals and metrics call a bucket.
+func BucketName(o Owner, k Kind) string { return bucketNames[o][k] }
 
 var bucketNames = func() (names [owners][kinds]string) {
 	for o := range names {

@@ -8,6 +8,7 @@ import (
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
@@ -20,6 +21,7 @@ func (g *Gateway) makeMetrics(version string) {
 		UpstreamState: g.upstreamState,
 		QueueState:    g.queueState,
 		Engines:       g.engineStates,
+		Budgets:       g.budgetStates,
 		RateLimit:     g.limiterState,
 		CacheTiers:    ops.Tiers(g.store),
 		CacheReasons:  ops.MissReasons(),
@@ -57,6 +59,31 @@ func (g *Gateway) limiterState() (s telemetry.RateLimit) {
 		s = p.limiter.state()
 	}
 	return s
+}
+
+// budgetStates are the limits of the keys that have a series of their own, of models and of all, and how much of them is taken.
+func (g *Gateway) budgetStates() (list []telemetry.BudgetState) {
+	p := g.plan.Load()
+	if p == nil || p.budgets == nil {
+		return nil
+	}
+	now := wire.Now()
+	add := func(a *ratelimit.Account, id string) {
+		a.Used(now, func(k ratelimit.Kind, share float64) {
+			list = append(list, telemetry.BudgetState{Limit: ratelimit.BucketName(a.Owner, k), Owner: a.Owner.String(), ID: id, Used: share})
+		})
+	}
+	for _, k := range p.keys.Keys() {
+		if k.Label == keys.Others {
+			break // and so are all behind it
+		}
+		add(p.budgets.accounts.Of(now, ratelimit.Key, k.Tenant(), amounts(&k.Limits)), k.ID)
+	}
+	for _, m := range p.settings.Models {
+		add(p.budgets.accounts.Of(now, ratelimit.Model, []byte(m.Name), amounts(&m.Limits)), m.Name)
+	}
+	add(p.budgets.all, "")
+	return list
 }
 
 // upstreamSeries are the series of each upstream, by its index: those there were, and those of the settings.

@@ -44,6 +44,7 @@ type Options struct {
 	UpstreamState func(pool, url string) UpstreamState
 	QueueState    func(pool string) QueueState
 	Engines       func() ([]EngineState, []PrefixState)
+	Budgets       func() []BudgetState
 	RateLimit     func() RateLimit // asked once a scrape: it may read a large table
 	Cache         func() CacheState
 	Tunnels       func() (open, ever int64)
@@ -217,6 +218,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 		f.write(&b)
 	}
 	m.writeEngines(&b)
+	m.writeBudgets(&b)
 	m.writeRateLimit(&b)
 	m.writeCache(&b)
 	m.writeSeeing(&b)
