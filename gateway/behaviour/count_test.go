@@ -123,7 +123,7 @@ var names = []struct {
 	{"time_to_first_byte_seconds_count", 1}, {"panics_total", 0}, {"build_info", 1},
 	{"stream_duration_seconds_count", 1}, {"stream_events_sum", 5}, {"streams_open", 0}, {"gen_ai_server_request_duration_count", 1},
 	{"gen_ai_client_token_usage_sum", 8}, {"gen_ai_server_time_to_first_token_count", 1}, {"gen_ai_server_time_per_output_token_count", 1},
-	{"breaker_state", 0}, {"upstream_queue_length", 0},
+	{"breaker_state", 0}, {"upstream_queue_length", 0}, {"queue_depth", 0},
 	{"client_connections_dropped_total", 0}, {"access_log_dropped_total", 0}, {"trace_spans_total", 0},
 	{"go_goroutines", 1}, {"go_memstats_heap_inuse_bytes", 1}, {"process_resident_memory_bytes", 1}, {"process_cpu_seconds_total", 0},
 }

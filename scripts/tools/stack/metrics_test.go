@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,15 +26,21 @@ func promtool(t *testing.T, args ...string) {
 
 func TestPrometheusConfig(t *testing.T) { promtool(t, "check", "config", "prometheus.yml") }
 
-// Each alert fires when it should, and not when it should not.
-func TestPrometheusRules(t *testing.T) { promtool(t, "test", "rules", "prometheus.rules.test.yml") }
+// Those of hours are evaluated once a minute.
+var ruleTests = []string{"prometheus.rules.test.yml", "prometheus.rules.hours.test.yml"}
 
-// Whoever is woken is told what is wrong and where to look, and each alert has a test.
+// Each alert fires when it should, and not when it should not.
+func TestPrometheusRules(t *testing.T) {
+	promtool(t, append([]string{"test", "rules"}, ruleTests...)...)
+}
+
+// Whoever is woken is told what is wrong, where to look and what to do, not for a moment's sake, and each alert has a test.
 func TestAlerts(t *testing.T) {
 	var rules struct {
 		Groups []struct {
 			Rules []struct {
 				Alert       string            `json:"alert"`
+				For         string            `json:"for"`
 				Annotations map[string]string `json:"annotations"`
 				Labels      map[string]string `json:"labels"`
 			} `json:"rules"`
@@ -43,7 +50,7 @@ func TestAlerts(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(text), &rules); err != nil {
 		t.Fatal(err)
 	}
-	alerts := 0
+	alerts, runbook := 0, read(t, "compose/alerts.md")
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
 			if r.Alert == "" {
@@ -53,13 +60,20 @@ func TestAlerts(t *testing.T) {
 			if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Labels["severity"] == "" {
 				t.Errorf("%s does not say what is wrong, where to look and how bad it is", r.Alert)
 			}
-			if !strings.Contains(read(t, "compose/prometheus.rules.test.yml"), "alertname: "+r.Alert) {
+			if r.For == "" {
+				t.Errorf("%s comes at once, whether it lasts or not", r.Alert)
+			}
+			mark, known := map[string]string{"critical": "**", "warning": "*", "info": ""}[r.Labels["severity"]]
+			if row := "\n| " + mark + r.Alert + mark + " | "; !known || !strings.Contains(runbook, row) {
+				t.Errorf("alerts.md does not say what to do about %s, which is %q", r.Alert, r.Labels["severity"])
+			}
+			if !slices.ContainsFunc(ruleTests, func(file string) bool { return strings.Contains(read(t, "compose/"+file), "alertname: "+r.Alert) }) {
 				t.Errorf("%s has no test", r.Alert)
 			}
 		}
 	}
-	if alerts == 0 {
-		t.Error("no alert at all")
+	if rows := strings.Count(runbook, "\n| ") - 1; alerts == 0 || rows != alerts {
+		t.Errorf("%d alerts, and what to do about %d", alerts, rows)
 	}
 }
 
