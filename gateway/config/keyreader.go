@@ -4,10 +4,11 @@ import (
 	"strings"
 )
 
-// A KeyReader reads KEYS_FILE again and again. A tenant whose line it knows from the last time is not read anew: of a hundred
-// thousand keys, the one that was taken back is found in a fraction of a second, where the library needs several for all.
+// A KeyReader reads KEYS_FILE again and again. What is wrong with a file is told by the library's tree; the tenants of a file without
+// faults are read from their lines, as keygen and people write them, in a fiftieth of the time. Of those that are written otherwise,
+// it knows what they meant the last time.
 type KeyReader struct {
-	known map[string]Key // by line; nil: nothing was read yet, or it was not all lines
+	known map[string]Key // by their text
 }
 
 // Read is [ReadKeys]. A nil KeyReader remembers nothing.
@@ -20,123 +21,125 @@ func (r *KeyReader) Read(name string, read func(name string) ([]byte, error)) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	file, lines := cutKeyLines(string(text))
-	if keys := r.quick(name, file); lines && keys != nil {
-		r.learn(file, keys)
-		return keys, append(d.warnings, file.warnings...), nil
+	if file, ok := cutKeyItems(string(text)); ok {
+		if keys := r.quick(name, file); keys != nil {
+			return keys, append(d.warnings, file.warnings...), nil
+		}
 	}
-	r.known = nil
 	keys := d.parseKeys(name, text)
 	if len(d.faults) > 0 {
 		return nil, nil, &Faults{List: d.faults}
 	}
-	if lines {
-		r.learn(file, keys)
-	}
 	return keys, d.warnings, nil
 }
 
-// A keyLines is a file in which each tenant has one line.
-type keyLines struct {
-	items    []string
-	rest     string // with as many lines, and a list without tenants
+// A keyItems is a file taken apart into its tenants.
+type keyItems struct {
+	items    []string // whole lines of each
+	rest     string   // with as many lines, and a list without tenants
 	warnings []string
 }
 
-// cutKeyLines takes a file apart that has its keys first, one in each line, as keygen prints them. ok is false for all others, and
-// where a line may mean something else than it would alone.
-func cutKeyLines(text string) (file *keyLines, ok bool) {
-	file = &keyLines{}
-	indent, inList, count := "", false, 0
+// cutKeyItems takes a file apart that has a list of keys. ok is false for all others, and where an item may mean something else than it
+// would alone.
+func cutKeyItems(text string) (file *keyItems, ok bool) {
+	file = &keyItems{}
+	indent, inList, count, at := "", false, 0, 0
+	from, to := -1, -1 // of the item that may go on
+	head := ""
+	end := func() bool {
+		if from < 0 {
+			return true
+		}
+		item := text[from:to]
+		from = -1
+		file.items = append(file.items, item)
+		return standsAlone(item)
+	}
 	for line := range strings.Lines(text) {
 		plain := strings.TrimSpace(line)
+		before := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		switch {
 		case plain == "" || plain[0] == '#':
+			if !end() {
+				return file, false
+			}
 		case !inList:
-			if inList = strings.TrimRight(line, " \t\r\n") == "keys:"; !inList {
+			if inList = strings.TrimRight(line, " \r\n") == "keys:"; inList {
+				head, count = text[:at]+"keys: []\n", -1
+			}
+		case strings.HasPrefix(plain, "- ") && (before == indent || len(file.items) == 0 && from < 0):
+			if indent = before; !end() {
 				return file, false
 			}
-		case strings.HasPrefix(plain, "- {"):
-			before := line[:strings.IndexByte(line, '-')]
-			if len(file.items) == 0 {
-				indent = before
-			}
-			if before != indent || !standsAlone(plain) {
-				return file, false
-			}
-			file.items = append(file.items, plain)
-		case line[0] == ' ' || line[0] == '\t' || line[0] == '-':
+			from, to = at, at+len(line)
+		case len(before) > len(indent) && from >= 0:
+			to = at + len(line)
+		case before != "" || line[0] == '\t' || line[0] == '-':
 			return file, false
 		default:
-			file.rest = "keys: []\n" + strings.Repeat("\n", max(count-1, 0)) + text
-			return file, len(file.items) > 0
+			file.rest = head + strings.Repeat("\n", count) + text[at:]
+			return file, end() && len(file.items) > 0
 		}
-		text = text[len(line):]
+		at += len(line)
 		count++
 	}
-	file.rest = "keys: []\n"
-	return file, len(file.items) > 0
+	file.rest = head
+	return file, end() && len(file.items) > 0
 }
 
-// standsAlone tells whether the line of a tenant means the same wherever it stands: it is whole, and refers to nothing.
-func standsAlone(line string) bool {
-	if !strings.HasSuffix(line, "}") || strings.ContainsAny(line, "&!#<|>") {
+// standsAlone tells whether an item means the same wherever it stands: it refers to nothing, and has nothing in it that ends where
+// the library says.
+func standsAlone(item string) bool {
+	if strings.ContainsAny(item, "&!#<|>\t") {
 		return false
 	}
-	for i := range len(line) {
-		if line[i] == '*' && strings.IndexByte(" [{,:", line[i-1]) >= 0 {
+	for i := range len(item) {
+		if item[i] == '*' && strings.IndexByte(" [{,:", item[i-1]) >= 0 {
 			return false // an alias, or what looks like one
 		}
 	}
 	return true
 }
 
-// quick reads a file of lines of which most are known; nil if there is anything to be told about it.
-func (r *KeyReader) quick(name string, file *keyLines) *Keys {
-	if r.known == nil {
-		return nil
-	}
+// quick reads a file that was taken apart; nil if there is anything to be told about it.
+func (r *KeyReader) quick(name string, file *keyItems) *Keys {
 	rest := &draft{settings: &Settings{given: given{values: map[string]value{}}}}
 	keys := rest.parseKeys(name, []byte(file.rest))
-	if len(rest.faults) > 0 {
+	if len(rest.faults) > 0 || keys.List == nil { // what looked like the list is none
 		return nil
 	}
 	file.warnings = rest.warnings
 	keys.List = make([]Key, 0, len(file.items))
-	ids, sums := make(map[string]bool, len(file.items)), make(map[[32]byte]bool, len(file.items))
-	for _, line := range file.items {
-		k, known := r.known[line]
-		if !known {
-			one := &draft{settings: rest.settings}
-			list := one.parseKeys(name, []byte("keys:\n"+line+"\n"))
-			if len(one.faults) > 0 || len(list.List) != 1 {
-				return nil
+	var odd map[string]Key
+	ids, sums := make(map[string]struct{}, len(file.items)), make(map[[32]byte]struct{}, len(file.items))
+	count := 0
+	for _, item := range file.items {
+		k, ok := readKeyItem(item)
+		if !ok {
+			if k, ok = r.known[item]; !ok {
+				one := &draft{settings: rest.settings}
+				list := one.parseKeys(name, []byte("keys:\n"+item))
+				if len(one.faults) > 0 || len(list.List) != 1 {
+					return nil
+				}
+				k = list.List[0]
 			}
-			k = list.List[0]
+			if odd == nil {
+				odd = make(map[string]Key)
+			}
+			odd[item] = k
 		}
-		if ids[k.ID] {
-			return nil
-		}
-		ids[k.ID] = true
+		ids[k.ID] = struct{}{}
 		for _, sum := range k.Sums {
-			if sums[sum] {
-				return nil
-			}
-			sums[sum] = true
+			sums[sum] = struct{}{}
 		}
+		count += len(k.Sums)
 		keys.List = append(keys.List, k)
 	}
+	if len(ids) != len(keys.List) || len(sums) != count {
+		return nil // there is one twice
+	}
+	r.known = odd
 	return keys
-}
-
-// learn remembers what the lines of a file mean.
-func (r *KeyReader) learn(file *keyLines, keys *Keys) {
-	r.known = nil
-	if len(file.items) != len(keys.List) {
-		return
-	}
-	r.known = make(map[string]Key, len(file.items))
-	for i, line := range file.items {
-		r.known[line] = keys.List[i]
-	}
 }

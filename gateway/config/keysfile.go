@@ -194,7 +194,7 @@ func readKey(n node, k *Key) {
 		"models":   func(n node) { k.Models = readGlobs(n) },
 		"limits":   func(n node) { readKeyLimits(n, &k.Limits) },
 		"priority": to(&k.Priority, priority),
-		"weight":   to(&k.Weight, integer(1, 1000, "weight")),
+		"weight":   to(&k.Weight, keyWeight),
 		"expires":  to(&k.Expires, day),
 		"disabled": to(&k.Disabled, boolean),
 	})
@@ -301,20 +301,33 @@ func readKeyLimits(n node, l *KeyLimits) {
 		"rpm":         to(&l.RPM, burst),
 		"tpm":         to(&l.TPM, burst),
 		"tpm_burst":   to(&l.TPMBurst, burst),
-		"tpd":         to(&l.TPD, integer[int64](1, maxTokens, "number of tokens")),
-		"concurrency": to(&l.Concurrency, integer(1, maxInflight, "number of requests")),
+		"tpd":         to(&l.TPD, dailyTokens),
+		"concurrency": to(&l.Concurrency, concurrency),
 	})
+	if fault := l.complete(); fault != "" && len(n.draft.faults) == before {
+		n.fault(fault)
+	}
+}
+
+var (
+	keyWeight   = integer(1, 1000, "weight")
+	dailyTokens = integer[int64](1, maxTokens, "number of tokens")
+	concurrency = integer(1, maxInflight, "number of requests")
+)
+
+// complete states what follows from what is stated, and tells what does not go together.
+func (l *KeyLimits) complete() (fault string) {
 	switch {
-	case len(n.draft.faults) > before:
 	case l.Burst > 0 && l.RPS == 0:
-		n.fault("burst is what rps may save up, and there is no rps")
+		fault = "burst is what rps may save up, and there is no rps"
 	case l.TPMBurst > 0 && l.TPM == 0:
-		n.fault("tpm_burst is what tpm may save up, and there is no tpm")
+		fault = "tpm_burst is what tpm may save up, and there is no tpm"
 	}
 	if l.RPS > 0 {
 		l.Burst = cmp.Or(l.Burst, int64(math.Ceil(l.RPS)))
 	}
 	l.TPMBurst = cmp.Or(l.TPMBurst, l.TPM)
+	return fault
 }
 
 // readJWT reads whose tokens are taken.
