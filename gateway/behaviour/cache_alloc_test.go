@@ -29,25 +29,7 @@ func TestAllocHit(t *testing.T) {
 			if m := g.Do(get(afterHead(request)...)); m.Field("X-Cache") != "MISS" || m.Field("RateLimit") == "" {
 				t.Fatalf("%s %s", m.First, m.Head)
 			}
-			c := g.Dial()
-			got := make([]byte, 256<<10)
-			last, req := []byte(end), []byte(request)
-			exchange := func() {
-				if _, err := c.Conn.Write(req); err != nil {
-					t.Fatal(err)
-				}
-				n := 0
-				for n == 0 || !bytes.HasSuffix(got[:n], last) {
-					m, err := c.Conn.Read(got[n:])
-					if err != nil {
-						t.Fatalf("after %q: %v", got[:n], err)
-					}
-					n += m
-				}
-				if !bytes.Contains(got[:min(n, 4096)], []byte(outcome)) {
-					t.Fatalf("no %q in %.600q", outcome, got[:n])
-				}
-			}
+			exchange := exchanging(t, g, []byte(request), end, outcome)
 			for range 200 {
 				exchange()
 			}
@@ -85,24 +67,7 @@ func TestAllocGenerationHit(t *testing.T) {
 			if m := g.Do(request); m.Field("X-Cache") != "MISS" {
 				t.Fatalf("%s %s", m.First, m.Head)
 			}
-			c := g.Dial()
-			got, req, last := make([]byte, 256<<10), []byte(request), []byte(end)
-			exchange := func() {
-				if _, err := c.Conn.Write(req); err != nil {
-					t.Fatal(err)
-				}
-				n := 0
-				for n == 0 || !bytes.HasSuffix(got[:n], last) {
-					m, err := c.Conn.Read(got[n:])
-					if err != nil {
-						t.Fatalf("after %q: %v", got[:n], err)
-					}
-					n += m
-				}
-				if !bytes.Contains(got[:min(n, 4096)], []byte("X-Cache: HIT")) {
-					t.Fatalf("no hit in %.600q", got[:n])
-				}
-			}
+			exchange := exchanging(t, g, []byte(request), end, "X-Cache: HIT")
 			for range 200 {
 				exchange()
 			}
@@ -111,6 +76,73 @@ func TestAllocGenerationHit(t *testing.T) {
 	}
 	f("whole", question(""), chatAnswer(strings.Repeat("that ", 400)), "}}")
 	f("stream", question(`,"stream":true`), chunkedOf(chatEvents(40), eventStream), "data: [DONE]\n\n")
+}
+
+// A miss allocates nothing but the places of what is new in the maps of the memory tier: the flight, the record and what else it takes to
+// make one are another request's afterwards. A stream does with a goroutine of its own, which is cheap but not free.
+func TestAllocMiss(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	post := func(more string) string {
+		return askModel(chatPath, `{"model": "m", "temperature": 0, "seed": 1000000, "messages": [{"role": "user", "content": "`+strings.Repeat("what? ", 500)+`"}]`+more+`}`, "Authorization: Bearer x")
+	}
+	get := "GET /infer/python?prompt=1000000 HTTP/1.1\r\nHost: a.example\r\nUser-Agent: test\r\n\r\n"
+	f := func(name, request, answer, end string, most float64) {
+		t.Run(name, func(t *testing.T) {
+			g := startKeeping(t, startCannedUpstream(t, answer), "", "CACHE_TTL_SECONDS=60", "CACHE_MEMORY_BYTES=8388608")
+			req := []byte(request)
+			number := req[strings.Index(request, "1000000"):][:7]
+			ask := exchanging(t, g, req, end, "X-Cache: MISS")
+			exchange := func() { // each is one that nobody has asked before
+				for i := 6; ; i-- {
+					if number[i]++; number[i] <= '9' {
+						break
+					}
+					number[i] = '0'
+				}
+				ask()
+			}
+			for range 5000 { // the memory is full, and drops as much as it takes
+				exchange()
+			}
+			allocatesAtMost(t, most, exchange)
+		})
+	}
+	f("get", get, with(strings.Repeat("y", 2<<10)+"result!", "Content-Type: text/plain"), "result!", 0.5)
+	f("get of 60 KB", get, with(strings.Repeat("y", 60<<10)+"result!", "Content-Type: text/plain"), "result!", 2)
+	f("post", post(""), chatAnswer(strings.Repeat("that ", 400)), "}}", 0.5)
+	f("stream", post(`,"stream":true`), chunkedOf(chatEvents(40), eventStream), "", 2)
+}
+
+// exchanging sends a request over and over, and reads the answer, which ends so and has that in its head, without allocating. One without an
+// end is a stream, in chunks or whole.
+func exchanging(t *testing.T, g *testGateway, request []byte, end, outcome string) func() {
+	c := g.Dial()
+	got, last, want := make([]byte, 256<<10), []byte(end), []byte(outcome)
+	done, lastChunk := []byte("data: [DONE]\n\n"), []byte("\r\n0\r\n\r\n")
+	whole := func(got []byte) bool {
+		if end != "" {
+			return bytes.HasSuffix(got, last)
+		}
+		return bytes.HasSuffix(got, lastChunk) || bytes.HasSuffix(got, done) && bytes.Contains(got[:min(len(got), 1024)], []byte("Content-Length"))
+	}
+	return func() {
+		if _, err := c.Conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for n == 0 || !whole(got[:n]) {
+			m, err := c.Conn.Read(got[n:])
+			if err != nil {
+				t.Fatalf("after %q: %v", got[:n], err)
+			}
+			n += m
+		}
+		if !bytes.Contains(got[:min(n, 4096)], want) {
+			t.Fatalf("no %q in %.600q", want, got[:n])
+		}
+	}
 }
 
 // afterHead are the lines of a GET that stand behind the ones all of these requests have, without those that select.

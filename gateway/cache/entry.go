@@ -44,7 +44,29 @@ const MaxKeyText = 64 << 10
 // AppendEntry appends e as a record. Its Start is not looked at.
 func AppendEntry(dst []byte, e *Entry) []byte {
 	base := len(dst)
-	dst = slices.Grow(dst, fixedSize+len(e.Key)+len(e.Variant)+len(e.ETag)+len(e.Head)+len(e.Body))
+	dst = append(appendBeforeBody(slices.Grow(dst, e.Front()+len(e.Body)), e), e.Body...)
+	binary.LittleEndian.PutUint32(dst[base+4:], checksum(dst[base:]))
+	return dst
+}
+
+// Front is how many bytes of e's record stand before its body.
+func (e *Entry) Front() int {
+	return fixedSize + len(e.Key) + len(e.Variant) + len(e.ETag) + len(e.Head)
+}
+
+// EntryAround makes a record of e around its body, which lies at b[body:] and stays there: the rest is written before it. ok is false if
+// there is no room. The record ends where b does.
+func EntryAround(b []byte, body int, e *Entry) (start int, ok bool) {
+	if start = body - e.Front(); start < 0 {
+		return 0, false
+	}
+	appendBeforeBody(b[start:start:body], e)
+	binary.LittleEndian.PutUint32(b[start+4:], checksum(b[start:]))
+	return start, true
+}
+
+// appendBeforeBody appends what stands before the body in e's record, without a checksum.
+func appendBeforeBody(dst []byte, e *Entry) []byte {
 	le := binary.LittleEndian
 	dst = append(append(dst, recordMagic...), 0, 0, 0, 0)
 	for _, text := range [...][]byte{e.Key, e.Variant, e.ETag, e.Head, e.Body} {
@@ -61,10 +83,7 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = append(dst, e.Key...)
 	dst = append(dst, e.Variant...)
 	dst = append(dst, e.ETag...)
-	dst = append(dst, e.Head...)
-	dst = append(dst, e.Body...)
-	le.PutUint32(dst[base+4:], checksum(dst[base:]))
-	return dst
+	return append(dst, e.Head...)
 }
 
 // checksum is over everything behind itself. CRC-32C has an instruction of its own on amd64 and arm64.

@@ -13,7 +13,6 @@ import (
 func (r *Request) lead(f *Flight) {
 	r.flight = f
 	r.renewStamp()
-	cancel := &cancel{proxy: r.caching.proxy, fetch: r.Forward}
 	began := r.Forward
 	defer func() {
 		f.LeaveQuietly(r.waiter) // or the next one waits for this one to lead again
@@ -22,7 +21,7 @@ func (r *Request) lead(f *Flight) {
 			f.Fail(r.Fault)
 		}
 		if r.Forward == began { // it will be used again
-			cancel.release()
+			f.fetch.end(began)
 		}
 		r.enter(notLeading)
 		r.flight = nil
@@ -32,32 +31,45 @@ func (r *Request) lead(f *Flight) {
 		first = (*Request).askLocal
 		f.Fetching(r.stamp, nil)
 	} else {
-		f.Fetching(r.stamp, cancel.pull)
+		f.fetch.begin(r.caching.proxy, began)
+		f.Fetching(r.stamp, &f.fetch)
 	}
 	for next := step(first); next != nil; {
 		next = next(r)
 	}
 }
 
-// A cancel ends a fetch when nobody wants it any more.
-type cancel struct {
-	mu    sync.Mutex
-	proxy *proxy.Proxy
-	fetch *proxy.Exchange // nil: it is over, and the exchange perhaps another one's
+// A canceller ends a fetch when nobody wants it any more.
+type canceller interface{ cancel() }
+
+// A fetch is a canceller of what the proxy does for a flight.
+type fetch struct {
+	mu       sync.Mutex
+	proxy    *proxy.Proxy
+	exchange *proxy.Exchange // nil: it is over, and the exchange perhaps another one's
 }
 
-func (c *cancel) pull() {
+func (c *fetch) begin(p *proxy.Proxy, x *proxy.Exchange) {
+	c.mu.Lock()
+	c.proxy, c.exchange = p, x
+	c.mu.Unlock()
+}
+
+func (c *fetch) cancel() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fetch != nil {
-		c.proxy.Cancel(c.fetch)
+	if c.exchange != nil {
+		c.proxy.Cancel(c.exchange)
 	}
 }
 
-func (c *cancel) release() {
+// end tells that the exchange is another one's from now on. That of another leader of the flight goes on.
+func (c *fetch) end(x *proxy.Exchange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fetch = nil
+	if c.exchange == x {
+		c.exchange = nil
+	}
 }
 
 // ask has an upstream asked, with the validators of what is stored. Take has chosen the next step when there is a response.
@@ -144,8 +156,8 @@ func (r *Request) freshen() step {
 	if !l.keeps {
 		r.private()
 		r.flight.LeaveQuietly(r.waiter)
-		r.flight = r.caching.flights.Alone(r.waiter)
-		l.flight = r.flight
+		alone := r.caching.flights.Alone(r.waiter) // not released: what it shares is the other one's
+		r.flight, l.flight = alone, alone
 	}
 	r.flight.Fill(l.response)
 	l.end(l.response.Body)
@@ -157,16 +169,19 @@ func (r *Request) store() step {
 	l := r.fill
 	r.enter(settled)
 	r.status.Stored = !r.posts && r.caching.store.Keeps(time.Now().UnixMilli()) // of a model's answer the end decides
-	if n := l.response.Length; n > 0 {
-		l.response.Body = make([]byte, 0, n)
-	}
+	l.response.Body = l.flight.memory.begin(l.response.Length)
 	r.flight.Fill(l.response)
 	if r.Forward.Arrived() {
-		l.receive()
+		if !l.receive() {
+			r.fill = nil
+		}
 	} else {
 		// The body has a goroutine of its own: this client's pace is not that of the others.
 		r.handOver()
-		r.caching.behind.Go(l.receive)
+		r.fill = nil
+		l.flight.Hold()
+		r.caching.behind.Add(1)
+		go l.start()
 	}
 	return r.readFill()
 }
@@ -180,7 +195,7 @@ func (r *Request) readFill() step {
 
 // handOver leaves the proxy's exchange to the fill, and takes another one.
 func (r *Request) handOver() {
-	from, to := r.Forward, new(proxy.Exchange)
+	from, to := r.Forward, r.caching.exchanges.Get().(*proxy.Exchange)
 	to.Result = from.Result
 	to.UpstreamTime = from.HeadAt - r.Began - from.ClientTime // so far; what the gateway did before it is microseconds
 	from.Client, from.Tap = nil, nil

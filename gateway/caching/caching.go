@@ -14,6 +14,7 @@ package caching
 
 import (
 	"aigateway/gateway/cache"
+	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 	"time"
 )
@@ -25,6 +26,12 @@ func New(o Options) *Caching {
 	}
 	c := &Caching{options: o, store: o.Store, proxy: o.Proxy, metrics: o.Metrics, flights: NewFlights(o.MaxBody, o.Memory)}
 	c.refreshes.New = func() any { return newRefresh(c) }
+	c.exchanges.New = func() any { return new(proxy.Exchange) }
+	c.fills.New = func() any {
+		l := &fill{caching: c}
+		l.start, l.sink = l.receiveApart, l.take
+		return l
+	}
 	return c
 }
 

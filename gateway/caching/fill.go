@@ -10,47 +10,86 @@ import (
 	"aigateway/gateway/wire"
 )
 
+// newFill takes a fill for what r fetches.
+func (c *Caching) newFill(r *Request) *fill {
+	l := c.fills.Get().(*fill)
+	l.forward, l.flight, l.primary, l.key, l.stamp = r.Forward, r.flight, r.primary, r.key, r.stamp
+	return l
+}
+
+// put readies l for another response.
+func (l *fill) put() {
+	*l = fill{caching: l.caching, start: l.start, sink: l.sink, answer: answer{note: kept(l.answer.note)}}
+	l.caching.fills.Put(l)
+}
+
 // keep readies a fill for its record: the texts of its key, and of its variant.
 func (l *fill) keep(r *Request) {
 	l.keeps = true
-	l.text = slices.Clone(r.urlText())
-	l.response.Meta.ETag = slices.Clone(l.response.Meta.ETag)
-	if names := r.response.AppendNames(nil, r.names, &l.response.Meta); len(names) > 0 {
-		r.names = append(r.names[:0], names...)
+	m := &l.flight.memory
+	m.text = append(m.text[:0], r.urlText()...)
+	m.etag = append(m.etag[:0], l.response.Meta.ETag...)
+	l.response.Meta.ETag = m.etag
+	m.names, m.variant = r.response.AppendNames(m.names[:0], r.names, &l.response.Meta), m.variant[:0]
+	if len(m.names) > 0 {
+		r.names = append(r.names[:0], m.names...)
 		r.vary()
 		l.key = r.key
-		l.response.Names, l.response.Variant = names, slices.Clone(r.variantText())
-		l.sole = !r.listed && cache.IsOthers(names)
+		m.variant = append(m.variant, r.variantText()...)
+		l.response.Names, l.response.Variant = m.names, m.variant
+		l.sole = !r.listed && cache.IsOthers(m.names)
 	}
 	l.own = l.caching.store.Stamp(l.key)
 }
 
-// receive passes the body to those who wait, and stores it if it is whole.
-func (l *fill) receive() {
-	defer func() {
-		if p := recover(); p != nil {
-			l.caching.options.OnPanic(p)
-			l.flight.Break()
-		}
-	}()
-	marked := false
-	sink := func(piece []byte) error {
-		l.note(piece)
-		err := l.flight.Write(piece)
-		if !marked && l.flight.TooLarge() {
-			marked = true
-			l.caching.flights.MarkHitForMiss(l.primary, wire.Now()) // the next ones go alone, each at its own pace
-		}
-		return err
+// receiveApart is receive in a goroutine of its own. What a panic leaves is not used again.
+func (l *fill) receiveApart() {
+	c := l.caching
+	defer c.behind.Done()
+	if !l.receive() {
+		return
 	}
-	if f := l.caching.proxy.Receive(l.forward, sink); f != proxy.None {
+	l.flight.fetch.end(l.forward)
+	l.flight.Release()
+	l.forward.Reset()
+	c.exchanges.Put(l.forward)
+	l.put()
+}
+
+// receive passes the body to those who wait, and stores it if it is whole. It tells whether there was no panic.
+func (l *fill) receive() (ok bool) {
+	defer func() {
+		if ok {
+			return
+		}
+		l.caching.options.OnPanic(recover())
+		l.flight.Hold() // for good
+		l.flight.Break()
+	}()
+	l.receiveAll()
+	return true
+}
+
+// take passes a piece of the body on.
+func (l *fill) take(piece []byte) error {
+	l.note(piece)
+	err := l.flight.Write(piece)
+	if !l.marked && l.flight.TooLarge() {
+		l.marked = true
+		l.caching.flights.MarkHitForMiss(l.primary, wire.Now()) // the next ones go alone, each at its own pace
+	}
+	return err
+}
+
+func (l *fill) receiveAll() {
+	if f := l.caching.proxy.Receive(l.forward, l.sink); f != proxy.None {
 		l.tell(f)
 		l.flight.Break()
 		return
 	}
 	body, ok := l.flight.Kept()
 	l.keeps = l.keeps && ok
-	if l.answer != nil && ok {
+	if l.posts && ok {
 		l.judge(body)
 	}
 	l.end(body)
@@ -63,19 +102,20 @@ func (l *fill) end(body []byte) {
 		return
 	}
 	a := &l.response
+	m := &l.flight.memory
 	now := time.Now().UnixMilli()
 	e := cache.Entry{
-		Meta: a.Meta, Key: l.text, Variant: a.Variant, Body: body,
-		Head:  appendStoredHead(nil, a.Lines, len(body)),
+		Meta: a.Meta, Key: m.text, Variant: a.Variant, Body: body,
+		Head:  appendStoredHead(a.Lines, nil, len(body)),
 		Until: a.Meta.ResponseTime + a.Meta.Keep().Milliseconds(),
 	}
-	record := cache.AppendEntry(nil, &e)
-	l.put(record, e.Until, now)
+	record := m.recordOf(&e)
+	l.store(record, e.Until, now)
 	l.flight.End(record)
 }
 
-// put stores the record, unless something was done to its URL since the request went out.
-func (l *fill) put(record []byte, until, now int64) {
+// store stores the record, unless something was done to its URL since the request went out.
+func (l *fill) store(record []byte, until, now int64) {
 	store := l.caching.store
 	if len(l.response.Names) == 0 || l.sole {
 		store.Put(l.stamp, record, now)
@@ -94,13 +134,13 @@ func (l *fill) put(record []byte, until, now int64) {
 func (l *fill) list(until, now int64) {
 	var old cache.Variants
 	if record, tier := l.caching.store.Get(nil, l.primary, now); tier != cache.Nowhere {
-		if e, ok := cache.Decode(record); ok && bytes.Equal(e.Key, l.text) {
+		if e, ok := cache.Decode(record); ok && bytes.Equal(e.Key, l.flight.memory.text) {
 			old = l.listOf(record, &e, now)
 			until = max(until, e.Until)
 		}
 	}
 	e := cache.Entry{
-		Meta: cache.Meta{Status: l.response.Meta.Status, Flags: cache.Varies, ResponseTime: now}, Key: l.text, Until: until,
+		Meta: cache.Meta{Status: l.response.Meta.Status, Flags: cache.Varies, ResponseTime: now}, Key: l.flight.memory.text, Until: until,
 		Body: cache.AppendVariants(nil, old, l.response.Names, l.key),
 	}
 	l.caching.store.Put(l.stamp, cache.AppendEntry(nil, &e), now)

@@ -22,6 +22,7 @@ type Flights struct {
 	under   atomic.Int64        // how many fetches are
 	marks   [4096]atomic.Uint64 // see MarkHitForMiss
 	ends    [4096]atomic.Uint32 // see Ended
+	pool    sync.Pool           // of flights that nobody holds
 }
 
 type flightShard struct {
@@ -41,23 +42,34 @@ func NewFlights(maxBody, memory int64) *Flights {
 	for i := range f.shards {
 		f.shards[i].flights = map[cache.Key]*Flight{}
 	}
+	f.pool.New = func() any { return &Flight{table: f} }
 	return f
 }
 
-// A Flight is one fetch and those who want its response. Its methods may be called from any goroutine.
+// A Flight is one fetch and those who want its response. Its methods may be called from any goroutine that holds it: from Join, Alone
+// or Hold until Release. Then it, and all that it has given, is another fetch's. One that a panic has left is not released.
 type Flight struct {
-	mu    *sync.Mutex // of the shard, or its own
-	table *Flights
+	mu      *sync.Mutex // of the shard, or its own
+	own     sync.Mutex
+	table   *Flights
+	waiting []*Waiter // all who want the response, the leader among them
+	memory  memory    // of the response
+	fetch   fetch     // the one that is under way, or the last one
+	flown
+}
+
+// flown is what a flight has of one fetch.
+type flown struct {
 	key   cache.Key
 	alone bool        // nobody else can find it
 	stamp cache.Stamp // from before the fetch
+	holds int         // who hold it
 
 	stage    stage
 	led      bool        // somebody is fetching
 	fault    proxy.Fault // why it failed; None: whoever led panicked
 	failures int
-	waiting  []*Waiter // all who want the response, the leader among them
-	cancel   func()    // ends the fetch; nil: none is under way
+	cancel   canceller // ends the fetch; nil: none is under way
 	over     bool      // nothing more comes of it
 
 	response Response
@@ -177,20 +189,57 @@ func (t *Flights) Join(k cache.Key, st cache.Stamp, w *Waiter) (f *Flight, leads
 	defer s.mu.Unlock()
 	if f = s.flights[k]; f != nil && !f.stamp.Precedes(&st) {
 		f.waiting = append(f.waiting, w)
+		f.holds++
 		w.late = f.stage == filling
 		return f, false
 	}
-	f = &Flight{mu: &s.mu, table: t, key: k, stamp: st, led: true, waiting: []*Waiter{w}}
+	f = t.newFlight(w)
+	f.mu, f.key, f.stamp = &s.mu, k, st
 	s.flights[k] = f
-	t.under.Add(1)
 	return f, true
+}
+
+// newFlight makes a flight that its caller leads, and holds.
+func (t *Flights) newFlight(w *Waiter) *Flight {
+	t.under.Add(1)
+	f := t.pool.Get().(*Flight)
+	f.flown = flown{led: true, holds: 1}
+	f.waiting = append(f.waiting[:0], w)
+	return f
+}
+
+// Hold has f held once more.
+func (f *Flight) Hold() {
+	f.mu.Lock()
+	f.holds++
+	f.mu.Unlock()
+}
+
+// Release lets go of a flight.
+func (f *Flight) Release() {
+	mu := f.mu
+	mu.Lock()
+	f.holds--
+	last := f.holds == 0
+	if last { // somebody else may still look for it, but nothing more comes of it
+		f.end()
+		f.remove()
+	}
+	mu.Unlock()
+	if last {
+		clear(f.waiting)
+		f.memory.reset()
+		f.flown = flown{}
+		f.table.pool.Put(f)
+	}
 }
 
 // Alone makes a flight that nobody else can join: for a request whose response others must not wait for.
 func (t *Flights) Alone(w *Waiter) *Flight {
 	w.reset()
-	t.under.Add(1)
-	return &Flight{mu: new(sync.Mutex), table: t, alone: true, led: true, waiting: []*Waiter{w}}
+	f := t.newFlight(w)
+	f.mu, f.alone = &f.own, true
+	return f
 }
 
 // Idle tells whether no fetch is under way whose response may be stored.
@@ -234,7 +283,7 @@ func markTag(k cache.Key) uint64 { return uint64(binary.LittleEndian.Uint32(k[4:
 
 // Fetching tells the flight that its leader sends a request now, and how to end it when nobody wants it any more; nil:
 // it cannot be. The stamp is of now.
-func (f *Flight) Fetching(st cache.Stamp, cancel func()) {
+func (f *Flight) Fetching(st cache.Stamp, cancel canceller) {
 	f.mu.Lock()
 	f.stamp, f.cancel = st, cancel
 	f.mu.Unlock()
@@ -255,7 +304,7 @@ func (f *Flight) Leave(w *Waiter) (goOn bool) {
 	goOn = len(f.waiting) > 0
 	f.mu.Unlock()
 	if cancel != nil {
-		cancel()
+		cancel.cancel()
 	}
 	return goOn
 }
@@ -269,7 +318,7 @@ func (f *Flight) LeaveQuietly(w *Waiter) (goOn bool) {
 	return len(f.waiting) > 0
 }
 
-func (f *Flight) leave(w *Waiter) (cancel func()) {
+func (f *Flight) leave(w *Waiter) (cancel canceller) {
 	at := -1
 	for i, other := range f.waiting {
 		if other == w {
@@ -321,10 +370,12 @@ func (t *Flights) Taken() int64 { return t.taken.Load() }
 
 // grow takes memory for n bytes more of the body. The lock is held.
 func (f *Flight) grow(n int) bool {
-	if !f.table.reserve(int64(n)) {
-		return false
+	if more := f.memory.cost(f.response.Body, n) - f.taken; more > 0 {
+		if !f.table.reserve(more) {
+			return false
+		}
+		f.taken += more
 	}
-	f.taken += int64(n)
 	return true
 }
 
@@ -410,6 +461,9 @@ func (f *Flight) Write(p []byte) error {
 			}
 		}
 		if !f.tooLarge || f.trim(f.window) {
+			if body := f.response.Body; !f.tooLarge && len(p) > cap(body)-len(body) {
+				f.response.Body = f.memory.widen(body, len(p))
+			}
 			f.response.Body = append(f.response.Body, p...)
 			f.nudgeAll()
 			f.mu.Unlock()
@@ -509,6 +563,17 @@ func (f *Flight) Kept() (body []byte, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.response.Body, !f.tooLarge
+}
+
+// Claim gives the whole record, with the room for a reply before it, to the only one who holds the flight, who may write into it; nil: there
+// are others, or it is elsewhere.
+func (f *Flight) Claim() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holds != 1 || !f.over || f.response.Record == nil { // who holds it is who asks, and nobody can find it any more
+		return nil
+	}
+	return f.memory.around(f.response.Record)
 }
 
 // Judge notes what the whole body has shown, before End.

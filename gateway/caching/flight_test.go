@@ -2,6 +2,7 @@ package caching
 
 import (
 	"aigateway/gateway/cache"
+	"aigateway/gateway/wire"
 	"bytes"
 	"sync"
 	"sync/atomic"
@@ -107,7 +108,7 @@ func TestFlightLeaderLeaves(t *testing.T) {
 		leader, follower := NewWaiter(), NewWaiter()
 		f, _ := table.Join(flightKey("a"), cache.Stamp{}, leader)
 		cancelled := 0
-		f.Fetching(cache.Stamp{}, func() { cancelled++ })
+		f.Fetching(cache.Stamp{}, cancelling(func() { cancelled++ }))
 		if again, leads := table.Join(flightKey("a"), cache.Stamp{}, follower); again != f || leads {
 			t.Fatal("the second request did not join")
 		}
@@ -401,7 +402,7 @@ func TestFlightLeavesBehindWhoHoldsUpOthers(t *testing.T) {
 
 // All bodies under way share a memory; a response for which there is none passes, and is found by nobody else.
 func TestFlightMemory(t *testing.T) {
-	table := NewFlights(1<<20, 100<<10)
+	table := NewFlights(1<<20, wire.LargeBuffer+20<<10)
 	fill := func(key string, n int) (*Flight, *Waiter) {
 		w := NewWaiter()
 		f, _ := table.Join(flightKey(key), cache.Stamp{}, w)
@@ -414,11 +415,11 @@ func TestFlightMemory(t *testing.T) {
 		return f, w
 	}
 	a, reads := fill("a", 8)
-	if table.Taken() != 80<<10 || a.TooLarge() {
+	if table.Taken() != wire.LargeBuffer || a.TooLarge() {
 		t.Errorf("%d bytes are taken", table.Taken())
 	}
 	b, _ := fill("b", 4)
-	if !b.TooLarge() || table.Under(flightKey("b")) || table.Taken() != 100<<10 {
+	if !b.TooLarge() || table.Under(flightKey("b")) || table.Taken() != wire.LargeBuffer+20<<10 {
 		t.Errorf("there was room for the second: %d bytes are taken", table.Taken())
 	}
 	a.End(nil)
@@ -430,3 +431,8 @@ func TestFlightMemory(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(piece), err)
 	}
 }
+
+// cancelling is a canceller.
+type cancelling func()
+
+func (c cancelling) cancel() { c() }

@@ -26,40 +26,53 @@ func (r *Request) miss() Outcome {
 	}
 	// What others may wait for is only what anybody may have asked for.
 	if r.unsuitable || r.request.Authorization || r.request.Credentials || r.request.LastEvent || r.request.NoCache || c.flights.HitForMiss(r.primary, r.Began) {
-		r.lead(c.flights.Alone(r.waiter))
+		r.goAlone()
 		return Done
 	}
 	return r.collapse()
 }
 
+// goAlone leads a flight that nobody else finds.
+func (r *Request) goAlone() {
+	f := r.caching.flights.Alone(r.waiter)
+	r.lead(f)
+	f.Release() // not after a panic
+}
+
 // collapse takes part in the fetch of the key: the request leads, or waits for what the leader finds.
 func (r *Request) collapse() Outcome {
-	c := r.caching
 	for moved := false; ; moved = true {
 		r.renewStamp()
-		f, leads := c.flights.Join(r.key, r.stamp, r.waiter)
-		if leads {
-			if !r.foundMeanwhile(f) {
-				r.lead(f)
-			}
+		f, leads := r.caching.flights.Join(r.key, r.stamp, r.waiter)
+		next := r.takePart(f, leads)
+		f.Release() // not after a panic
+		switch {
+		case next == replied:
 			return Done
-		}
-		switch r.follow(f) {
-		case replied:
-			return Done
-		case panicked:
+		case next == panicked:
 			return Panicked
-		case toLead:
-			r.lead(f)
-			return Done
-		case toVariant:
-			if !moved {
-				continue // its variant has a flight of its own, or will have
-			}
+		case next == toVariant && !moved:
+			continue // its variant has a flight of its own, or will have
 		}
-		r.lead(c.flights.Alone(r.waiter))
+		r.goAlone()
 		return Done
 	}
+}
+
+// takePart leads a flight, or follows another one who does.
+func (r *Request) takePart(f *Flight, leads bool) next {
+	if leads {
+		if !r.foundMeanwhile(f) {
+			r.lead(f)
+		}
+		return replied
+	}
+	next := r.follow(f)
+	if next == toLead {
+		r.lead(f)
+		return replied
+	}
+	return next
 }
 
 // foundMeanwhile replies from the cache to a request that leads, if another one's fetch ended after this one had looked

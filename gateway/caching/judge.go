@@ -24,7 +24,10 @@ func (r *Request) ClientLeft() (goOn bool) {
 func (r *Request) Take(h *wire.ResponseHead, length int64) bool {
 	r.response.Read(h, cache.Times{Request: r.sent, Response: time.Now().UnixMilli()})
 	r.status.Status = h.Status
-	r.fill = &fill{caching: r.caching, forward: r.Forward, flight: r.flight, primary: r.primary, key: r.key, stamp: r.stamp}
+	if r.fill != nil {
+		r.fill.put()
+	}
+	r.fill = r.caching.newFill(r)
 	if r.posts {
 		return r.takePost(h, length)
 	}
@@ -43,7 +46,9 @@ func (r *Request) Take(h *wire.ResponseHead, length int64) bool {
 		return r.takeNot(h, why)
 	}
 	r.take((*Request).store)
-	r.fill.response = Response{Meta: meta, Live: h.EventStream(), Length: length, Lines: r.response.AppendHead(nil, h)}
+	m := &r.flight.memory
+	m.lines = slices.Grow(r.response.AppendHead(m.lines[:0], h), headEnd)
+	r.fill.response = Response{Meta: meta, Live: h.EventStream(), Length: length, Lines: m.lines}
 	r.fill.keep(r)
 	return true
 }

@@ -161,13 +161,12 @@ func (r *Request) takePost(h *wire.ResponseHead, length int64) bool {
 	r.take((*Request).store)
 	l, p := r.fill, r.post
 	l.response = Response{Meta: meta, Live: h.EventStream(), Length: length}
-	l.response.Lines, p.own = r.response.AppendPostHead(nil, p.own[:0], h)
-	l.response.Lines = append(l.response.Lines, r.Forward.TargetFields()...)
-	l.keeps, l.text, l.own = true, slices.Clone(r.urlText()), l.caching.store.Stamp(l.key)
-	l.answer = &answer{dialect: r.Asked.Dialect, tools: rule.Tools}
-	if rule.Paced && l.response.Live {
-		l.answer.note = make([]byte, 0, 1024)
-	}
+	m := &l.flight.memory
+	m.lines, p.own = r.response.AppendPostHead(m.lines[:0], p.own[:0], h)
+	m.lines = slices.Grow(append(m.lines, r.Forward.TargetFields()...), headEnd)
+	m.text = append(m.text[:0], r.urlText()...)
+	l.response.Lines, l.keeps, l.own = m.lines, true, l.caching.store.Stamp(l.key)
+	l.posts, l.answer = true, answer{dialect: r.Asked.Dialect, tools: rule.Tools, paced: rule.Paced && l.response.Live, note: l.answer.note}
 	if tap := r.Forward.Tap; tap != nil && tap.Response(h) {
 		p.tap = tap
 	}
@@ -178,7 +177,8 @@ func (r *Request) takePost(h *wire.ResponseHead, length int64) bool {
 type answer struct {
 	dialect inference.Dialect
 	tools   bool
-	note    []byte // of a stream that is to be paced, see notes; nil: it is not
+	paced   bool   // it is a stream that is to be paced
+	note    []byte // then, see notes
 	last    time.Duration
 	tail    uint32 // the last bytes of the body
 }
@@ -198,14 +198,16 @@ func (l *fill) judge(body []byte) {
 		l.keeps = false
 	}
 	l.caching.metrics.Judged(int(why))
-	l.response.Variant = appendNote(nil, &r.Usage, l.answer.note)
+	m := &l.flight.memory
+	m.variant = appendNote(m.variant[:0], &r.Usage, l.answer.note)
+	l.response.Variant = m.variant
 	l.flight.Judge(why, r.Usage.Input+r.Usage.Output)
 }
 
 // tell tells those who read a stream that broke between two of its events that it has no end, in an event of the gateway's.
 func (l *fill) tell(f proxy.Fault) {
-	a := l.answer
-	if a == nil || !l.response.Live || l.response.Length >= 0 || f == proxy.ClientGone || a.tail == 0 {
+	a := &l.answer
+	if !l.posts || !l.response.Live || l.response.Length >= 0 || f == proxy.ClientGone || a.tail == 0 {
 		return
 	}
 	if t := a.tail; t&0xFFFF != '\n'<<8|'\n' && t&0xFFFFFF != '\n'<<16|'\r'<<8|'\n' {
@@ -222,13 +224,13 @@ func (l *fill) tell(f proxy.Fault) {
 
 // note notes how the body ends, and of a stream that is to be paced when a piece came.
 func (l *fill) note(piece []byte) {
-	if l.answer == nil {
+	if !l.posts {
 		return
 	}
 	for _, c := range piece[max(0, len(piece)-3):] {
 		l.answer.tail = l.answer.tail<<8 | uint32(c)
 	}
-	if a := l.answer; a.note != nil {
+	if a := &l.answer; a.paced {
 		now := wire.Now()
 		if a.last == 0 {
 			a.last = now

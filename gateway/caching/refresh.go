@@ -34,6 +34,7 @@ func (r *Request) refresh() {
 	f, leads := c.flights.Join(y.key, y.stamp, y.waiter)
 	if !leads {
 		f.Leave(y.waiter)
+		f.Release()
 		y.put()
 		return
 	}
@@ -43,10 +44,13 @@ func (r *Request) refresh() {
 // run fetches what was not renewed in between; else, that was for the validators.
 func (y *refresh) run(f *Flight) {
 	defer func() {
-		if p := recover(); p != nil {
-			y.caching.options.OnPanic(p)
-		}
+		p := recover()
 		f.Leave(y.waiter)
+		if p != nil {
+			y.caching.options.OnPanic(p)
+		} else {
+			f.Release()
+		}
 		y.put()
 	}()
 	if y.findFresh() {

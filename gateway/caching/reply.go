@@ -160,10 +160,13 @@ func (r *Request) replyFlight(f *Flight) {
 		r.status.Stored, r.status.Detail = a.Record != nil && r.caching.store.Keeps(now), a.Why
 	}
 	if a.Whole && a.Record != nil {
-		r.full = append(r.buffer.B[:recordRoom], a.Record...)
+		if r.full = f.Claim(); r.full == nil {
+			r.full = append(r.buffer.B[:recordRoom], a.Record...)
+		}
 		r.stored, _ = cache.Decode(r.full[recordRoom:])
 		r.pass(r.stored.Body)
 		r.reply(now)
+		r.full, r.stored = nil, cache.Entry{} // they may be the flight's
 		return
 	}
 	if r.request.NotModified(&a.Meta) {

@@ -123,7 +123,11 @@ func (r *Request) Reset() {
 		r.post.reset(r.caching.flights)
 	}
 	r.Asked, r.posts = Asked{}, false
-	r.phase, r.flight, r.fill = notLeading, nil, nil
+	r.phase, r.flight = notLeading, nil
+	if r.fill != nil {
+		r.fill.put()
+		r.fill = nil
+	}
 	r.own.Store(false)
 }
 
@@ -206,20 +210,24 @@ type reader interface {
 	readFlight(f *Flight) // what it has, as it comes
 }
 
-// A fill is a response on its way into the cache and to those who wait for it. It outlives the request that led.
+// A fill is a response on its way into the cache and to those who wait for it. It outlives the request that led, if it has a goroutine of
+// its own, and is used again.
 type fill struct {
 	caching  *Caching
+	start    func()             // receiveApart, bound once
+	sink     func([]byte) error // take, likewise
 	forward  *proxy.Exchange
 	flight   *Flight
 	next     step // what is done with it
 	response Response
-	text     []byte // of the URL's key
 	primary  cache.Key
 	key      cache.Key
 	stamp    cache.Stamp // of primary, from before the request went out
 	own      cache.Stamp // of key
 	keeps    bool        // the response may be stored
-	answer   *answer     // of a model; nil: of another upstream
+	marked   bool        // the key, because the body is too large
+	posts    bool        // the response is a model's
+	answer   answer      // which is this, then
 	sole     bool        // under the URL's key: no other one is known for the URL, although others would get another
 }
 
@@ -256,6 +264,8 @@ type Caching struct {
 	items     itemFlights
 	long      [1024]atomic.Bool // by a part of the key: a record did not fit a large buffer
 	refreshes sync.Pool
+	fills     sync.Pool
+	exchanges sync.Pool      // the proxy's, of requests whose own has gone with a fill
 	behind    sync.WaitGroup // what goes on behind requests: bodies on their way into the cache, refreshes
 }
 
