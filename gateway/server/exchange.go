@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"aigateway/gateway/caching"
+	"aigateway/gateway/charging"
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
@@ -45,7 +46,7 @@ type exchange struct {
 
 	// limitTenant, reserve
 	account *ratelimit.Account // the tenant's; nil: it has no limits
-	charge  *charge            // nil: nothing is charged
+	charge  *charging.Charge   // nil: nothing is charged
 
 	// limit
 	key       []byte // what the limiter knows the client by

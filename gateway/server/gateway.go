@@ -10,8 +10,8 @@ import (
 
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
+	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
-	"aigateway/gateway/inference"
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
@@ -45,19 +45,14 @@ type Gateway struct {
 	panics    atomic.Int64
 	metrics   *telemetry.Metrics
 	genAI     *telemetry.GenAI
+	ledger    *telemetry.Ledger
 	access    *telemetry.AccessLog
 	tracer    *telemetry.Tracer
 	upstreams atomic.Pointer[[]*telemetry.Upstream] // by proxy.Upstream.Index
 
-	store   *cache.Store // nil: there is no cache
-	caching *caching.Caching
-
-	accounts   *ratelimit.Accounts // of budgets; nil: there are none yet. Of who makes plans
-	accountsIn config.Backend
-	estimator  *inference.Estimator
-	ledger     *telemetry.Ledger
-	charges    sync.Pool
-	usage      usageKeeper
+	store    *cache.Store // nil: there is no cache
+	caching  *caching.Caching
+	charging *charging.Charging
 
 	noRoute *telemetry.Route // what found no route
 
@@ -93,9 +88,9 @@ type plan struct {
 	spelled  []*route          // those whose own paths are not plain
 	limits   map[config.Rate]limit
 	limiter  limiter
-	models   *models   // of the settings; nil: there are none
-	budgets  *budgets  // nil: nothing is counted
-	keys     *keys.Set // nil: nobody needs a key
+	models   *models        // of the settings; nil: there are none
+	charging *charging.Plan // nil: nothing is counted
+	keys     *keys.Set      // nil: nobody needs a key
 
 	lookAtAll bool // a path that is plain may be one of them too
 }

@@ -290,7 +290,7 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 	if panicked != nil {
 		g.panicked(panicked)
 		x.cached.Abandon()
-		x.charge.abandon()
+		x.charge.Abandon()
 		if x.conn.Replied() {
 			x.status = x.cached.Forward.Status
 			x.drop()
@@ -300,7 +300,7 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 		}
 	}
 	g.record(x)
-	x.endCharge()
+	x.charge.End(x.cached.SavedTokens)
 	if x.tenant.Key != nil {
 		x.conn.Hold(nil)
 	}

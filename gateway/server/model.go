@@ -64,7 +64,7 @@ func (g *Gateway) waysOf(s *config.Settings, r inference.Result) []way {
 
 // modelsOf is what a route with a pool of its own does with models; nil if it does not look for them.
 func (p *plan) modelsOf(pool *proxy.Pool) *models {
-	m := models{pool: pool, counts: p.budgets != nil, prompts: pool.ByPrefix()}
+	m := models{pool: pool, counts: p.charging != nil, prompts: pool.ByPrefix()}
 	if p.models != nil {
 		m.table, m.ways, m.prompts = p.models.table, p.models.ways, m.prompts || p.models.prompts
 	}
@@ -72,6 +72,14 @@ func (p *plan) modelsOf(pool *proxy.Pool) *models {
 		return nil
 	}
 	return &m
+}
+
+// known are the models of the settings; nil: there are none.
+func (m *models) known() *inference.Table {
+	if m == nil {
+		return nil
+	}
+	return m.table
 }
 
 // lists tells whether the gateway knows which models there are.
@@ -202,12 +210,12 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	path := pathOf(x.head.Target)
 	limited := x.tenant.Key.Limited()
 	switch d := inference.DialectOf(path); {
-	case (m.table != nil || limited || x.countsTokens()) && x.disguised(path, d):
+	case (m.table != nil || limited || x.plan.charging.CountsTokens(x.account)) && x.disguised(path, d):
 		g.replyFault(x, &otherDialect)
 		return true
 	case d == inference.Models && m.lists():
 		return g.listModels(x, path)
-	case !m.decide() && !limited && !x.countsTokens():
+	case !m.decide() && !limited && !x.plan.charging.CountsTokens(x.account):
 		return m.prompts && g.askPrompt(x, d)
 	case limited && d == inference.Other && x.head.HasBody(): // which may name a model all the same
 		return g.askBody(x, d)
@@ -292,7 +300,7 @@ func (x *exchange) asks(d inference.Dialect) *asked {
 	if x.asked == nil {
 		x.asked = new(asked)
 	}
-	x.asked.dialect, x.asked.measures = d, x.estimates()
+	x.asked.dialect, x.asked.measures = d, x.plan.charging.Estimates(x.account)
 	return x.asked
 }
 

@@ -104,12 +104,18 @@ func (t *tap) Response(h *wire.ResponseHead) (body bool) {
 	if x.route.openAI {
 		path, model := pathOf(x.head.Target), x.modelName()
 		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(path), x.began, model)
-		s.charged = model != "" && x.charge.reads(x)
+		s.charged = model != "" && x.readsAll()
 		if s.stream {
 			s.dialect = inference.DialectOf(path)
 		}
 	}
 	return s.stream || s.generation.Active() && !s.charged
+}
+
+// readsAll tells whether the charge reads all that the client gets: what comes from the cache, or is taken for it, is not read, or goes on
+// for others.
+func (x *exchange) readsAll() bool {
+	return x.charge.Reads() && (x.cached.Rule == nil || x.cached.Rule.Post == nil)
 }
 
 // Body implements [proxy.Tap].
@@ -152,7 +158,7 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 	}
 	ended := telemetry.Ended{How: how, At: now, First: s.content.at}
 	if s.charged {
-		if in, out, _, told := x.charge.answer.Tokens(); told {
+		if in, out, told := x.charge.Told(); told {
 			ended.Tell(in, out)
 		}
 	}

@@ -8,7 +8,7 @@ func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l li
 	p.useKeys(g.plan.Load(), func(err error) {
 		g.log.Warn("cannot have the keys of the tokens' issuer, those that are known stay", "error", err.Error())
 	})
-	p.budgets = g.newBudgets(p)
+	p.charging = g.charging.PlanOf(s, p.models.known(), g.proxy.Pool)
 	g.addRoutes(p)
 	p.close()
 	return p

@@ -8,7 +8,6 @@ import (
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
-	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
@@ -61,29 +60,13 @@ func (g *Gateway) limiterState() (s telemetry.RateLimit) {
 	return s
 }
 
-// budgetStates are the limits of the keys that have a series of their own, of models and of all, and how much of them is taken.
-func (g *Gateway) budgetStates() (list []telemetry.BudgetState) {
+// budgetStates are the limits in force, and how much of them is taken.
+func (g *Gateway) budgetStates() []telemetry.BudgetState {
 	p := g.plan.Load()
-	if p == nil || p.budgets == nil {
+	if p == nil {
 		return nil
 	}
-	now := wire.Now()
-	add := func(a *ratelimit.Account, id string) {
-		a.Used(now, func(k ratelimit.Kind, share float64) {
-			list = append(list, telemetry.BudgetState{Limit: ratelimit.BucketName(a.Owner, k), Owner: a.Owner.String(), ID: id, Used: share})
-		})
-	}
-	for _, k := range p.keys.Keys() {
-		if k.Label == keys.Others {
-			break // and so are all behind it
-		}
-		add(p.budgets.accounts.Of(now, ratelimit.Key, k.Tenant(), amounts(&k.Limits)), k.ID)
-	}
-	for _, m := range p.settings.Models {
-		add(p.budgets.accounts.Of(now, ratelimit.Model, []byte(m.Name), amounts(&m.Limits)), m.Name)
-	}
-	add(p.budgets.all, "")
-	return list
+	return p.charging.States(p.keys, p.settings.Models)
 }
 
 // upstreamSeries are the series of each upstream, by its index: those there were, and those of the settings.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
@@ -57,8 +58,8 @@ func (r *route) model(p *plan) {
 	if len(r.targets) > 0 {
 		own = r.targets[0].Pool
 	}
-	if p.budgets != nil {
-		r.room += roomToInject
+	if p.charging != nil {
+		r.room += charging.RoomToInject
 	}
 	clocked := r.clocked()
 	if r.models = p.modelsOf(own); r.models == nil && (clocked || p.keys.Limits()) { // what the request says of itself is looked at

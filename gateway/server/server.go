@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"aigateway/gateway/caching"
+	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
 	"aigateway/gateway/inference"
 	"aigateway/gateway/ops"
@@ -35,8 +36,6 @@ const (
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken(), bodyWindow: o.BodyWindow}
 	g.exchanges.New = func() any { return newExchange(g) }
-	g.charges.New = func() any { return new(charge) }
-	g.estimator = inference.NewEstimator()
 	limits, l, err := g.limitsOf(s, nil)
 	if err != nil {
 		return nil, err
@@ -73,14 +72,14 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	g.caching = caching.New(caching.Options{
 		Store: g.store, MaxBody: s.Cache.MaxBodyBytes, Memory: max(s.Cache.MemoryBytes, s.Cache.MaxBodyBytes), Proxy: g.proxy, Metrics: g.metrics.Cache(), Draining: g.draining.Load, OnPanic: g.panicked,
 	})
+	g.charging = charging.New(s, charging.Options{Log: g.log, Metrics: g.metrics, Ledger: g.ledger, OnPanic: g.panicked})
 	g.upstreams.Store(g.upstreamSeries(s))
 	g.openTelemetry(o.Lines, o.Version)
 	g.ops = ops.New(ops.Options{
 		Started: g.started, Version: o.Version, Draining: g.draining.Load, Inflight: g.inflight, Cache: s.Cache, Store: g.store,
-		Metrics: g.metrics, Usage: g.usageOf, Tenants: g.tenants, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
+		Metrics: g.metrics, Usage: g.charging.Usage, Tenants: g.tenants, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
 	})
 	g.ops.Look(g.view(s))
-	g.keepUsage()
 	g.plan.Store(g.newPlan(s, limits, l))
 	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
@@ -314,8 +313,7 @@ func (g *Gateway) Close() {
 	g.store.Close()
 	g.closeTelemetry()
 	g.plan.Load().limiter.closeUnless(limiter{})
-	g.accounts.Close()
-	g.closeUsage()
+	g.charging.Close()
 }
 
 // fasthttpLog takes what fasthttp has to say. It is about connections, and none of it needs an operator. Of what a client

@@ -5,8 +5,6 @@ import (
 
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
-	"aigateway/gateway/ratelimit"
-	"aigateway/gateway/wire"
 )
 
 // tenants are those that have series of their own, in the order of the file of keys, and all others as one, if they have asked; nil, where
@@ -22,7 +20,7 @@ func (g *Gateway) tenants(now time.Time) (list []ops.Tenant) {
 			break // and so are all behind it
 		}
 		at[k.Label] = len(list)
-		list = append(list, ops.Tenant{ID: k.Label, Refused: g.ledger.Refused(k.Label), Left: p.budgets.left(k)})
+		list = append(list, ops.Tenant{ID: k.Label, Refused: g.ledger.Refused(k.Label), Left: p.left(k)})
 	}
 	for _, u := range g.ledger.Usage(now) {
 		i, known := at[u.Tenant]
@@ -39,11 +37,8 @@ func (g *Gateway) tenants(now time.Time) (list []ops.Tenant) {
 }
 
 // left is what is left of a key's limits.
-func (b *budgets) left(k *keys.Key) (list []ops.Left) {
-	if b == nil {
-		return nil
-	}
-	for _, s := range b.accounts.Standings(wire.Now(), ratelimit.Key, k.Tenant(), amounts(&k.Limits)) {
+func (p *plan) left(k *keys.Key) (list []ops.Left) {
+	for _, s := range p.charging.Standings(k) {
 		list = append(list, ops.Left{Limit: s.Kind.String(), Of: s.Limit, Left: s.Remaining})
 	}
 	return list

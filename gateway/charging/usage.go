@@ -1,4 +1,4 @@
-package server
+package charging
 
 import (
 	"sync"
@@ -19,12 +19,12 @@ type usageKeeper struct {
 // usageTime is how often.
 const usageTime = 2 * time.Second
 
-func (g *Gateway) keepUsage() {
-	if g.settings.RateLimit.Backend != config.InRedis || g.ledger == nil {
+func (c *Charging) keepUsage() {
+	if c.settings.RateLimit.Backend != config.InRedis || c.ledger == nil {
 		return
 	}
-	k := &g.usage
-	k.store, k.stop = ratelimit.NewUsageStore(g.settings.Redis, g.settings.Redis.Prefix+":v1:use"), make(chan struct{})
+	k := &c.usage
+	k.store, k.stop = ratelimit.NewUsageStore(c.settings.Redis, c.settings.Redis.Prefix+":v1:use"), make(chan struct{})
 	k.running.Go(func() {
 		var late []ratelimit.Usage
 		for ended := false; !ended; {
@@ -33,33 +33,33 @@ func (g *Gateway) keepUsage() {
 				ended = true
 			case <-time.After(usageTime):
 			}
-			late = g.tellUsage(late)
+			late = c.tellUsage(late)
 		}
 	})
 }
 
 // tellUsage tells what was counted since the last time, and what did not arrive then. It returns what has not arrived.
-func (g *Gateway) tellUsage(late []ratelimit.Usage) []ratelimit.Usage {
+func (c *Charging) tellUsage(late []ratelimit.Usage) []ratelimit.Usage {
 	defer func() {
 		if p := recover(); p != nil {
-			g.panicked(p)
+			c.options.OnPanic(p)
 		}
 	}()
 	const most = 4096 // of a Redis that is away for long the last counts are lost
 	if len(late) < most {
-		g.ledger.Drain(func(tenant, model string, u telemetry.Used) {
+		c.ledger.Drain(func(tenant, model string, u telemetry.Used) {
 			late = append(late, ratelimit.Usage{Tenant: tenant, Model: model, Counts: [...]int64{u.Requests, u.In, u.Out, u.Cached, u.Saved}})
 		})
 	}
-	if err := g.usage.store.Add(time.Now(), late); err != nil {
-		g.log.Debug("cannot tell Redis about usage", "error", err.Error())
+	if err := c.usage.store.Add(time.Now(), late); err != nil {
+		c.options.Log.Debug("cannot tell Redis about usage", "error", err.Error())
 		return late
 	}
 	return late[:0]
 }
 
-func (g *Gateway) closeUsage() {
-	k := &g.usage
+func (c *Charging) closeUsage() {
+	k := &c.usage
 	if k.store == nil {
 		return
 	}
@@ -68,10 +68,10 @@ func (g *Gateway) closeUsage() {
 	k.store.Close()
 }
 
-// usageOf is what /usagez shows: of all replicas, or of this one if Redis does not answer.
-func (g *Gateway) usageOf(now time.Time) (rows []telemetry.Usage, all bool) {
-	if g.usage.store != nil {
-		if times, err := g.usage.store.Read(now); err == nil {
+// Usage is what /usagez shows: of all replicas, or of this one if Redis does not answer.
+func (c *Charging) Usage(now time.Time) (rows []telemetry.Usage, all bool) {
+	if c.usage.store != nil {
+		if times, err := c.usage.store.Read(now); err == nil {
 			used := func(c [ratelimit.UsageCounts]int64) telemetry.Used {
 				return telemetry.Used{Requests: c[0], In: c[1], Out: c[2], Cached: c[3], Saved: c[4]}
 			}
@@ -84,5 +84,5 @@ func (g *Gateway) usageOf(now time.Time) (rows []telemetry.Usage, all bool) {
 			return rows, true
 		}
 	}
-	return g.ledger.Usage(now), false
+	return c.ledger.Usage(now), false
 }

@@ -1,4 +1,4 @@
-package server
+package charging
 
 import (
 	"aigateway/gateway/inference"
@@ -16,16 +16,8 @@ type session struct {
 	pieces int64 // of answers that have not ended
 }
 
-// newSession is that of a request whose tokens are limited, if it asks for such a tunnel; nil otherwise.
-func (c *charge) newSession(x *exchange) *session {
-	if !c.limits || c.dialect != inference.Realtime || !x.head.WebSocket {
-		return nil
-	}
-	return new(session)
-}
-
 // Hear implements [proxy.TunnelTap]. The tunnel ends behind the answer that leads into debt.
-func (c *charge) Hear(piece []byte) (n int, last []byte) {
+func (c *Charge) Hear(piece []byte) (n int, last []byte) {
 	s := c.session
 	s.begun = true
 	for n < len(piece) {
@@ -33,21 +25,21 @@ func (c *charge) Hear(piece []byte) (n int, last []byte) {
 		if n += k; found == wire.NoText || !c.hear(found) {
 			continue
 		}
-		if f := ratelimit.Owing(wire.Now(), c.key, c.model, c.budgets.all); f.Refused() && found != wire.NoFrames {
-			c.gateway.metrics.OverBudget(f.Name())
+		if f := ratelimit.Owing(wire.Now(), c.key, c.model, c.all); f.Refused() && found != wire.NoFrames {
+			c.charging.options.Metrics.OverBudget(f.Name())
 			return n, wire.AppendClose(nil, closePolicy, "no tokens are left of the limit "+f.Name())
 		}
 	}
 	return len(piece), nil
 }
 
-var _ proxy.TunnelTap = (*charge)(nil)
+var _ proxy.TunnelTap = (*Charge)(nil)
 
 // closePolicy is the status of a close for who has broken a rule of the server: RFC 6455 §7.4.1.
 const closePolicy = 1008
 
 // hear takes in a message, and tells whether it cost something.
-func (c *charge) hear(found wire.Found) (cost bool) {
+func (c *Charge) hear(found wire.Found) (cost bool) {
 	s := c.session
 	var u inference.Usage
 	event := inference.UsageUntold
@@ -67,10 +59,10 @@ func (c *charge) hear(found wire.Found) (cost bool) {
 		c.learn(u.Input, u.Output)
 	case inference.UsageUntold:
 		u.Input, u.Output = c.input, c.output
-		c.gateway.metrics.UsageUnknown()
+		c.charging.options.Metrics.UsageUnknown()
 	case inference.AnswerStopped:
 		u.Input, u.Output = c.input, s.pieces
-		c.gateway.metrics.UsageUnknown()
+		c.charging.options.Metrics.UsageUnknown()
 	}
 	s.pieces = 0
 	c.pay(&u)
@@ -78,19 +70,19 @@ func (c *charge) hear(found wire.Found) (cost bool) {
 }
 
 // pay charges what an answer has used: the first one of what was reserved, which is settled by that.
-func (c *charge) pay(u *inference.Usage) {
+func (c *Charge) pay(u *inference.Usage) {
 	now, tokens := wire.Now(), c.weigh(u.Input, u.Output, u.Cached)
 	if s := c.session; !s.paid && c.reservation.Tokens() > 0 {
 		s.paid = true
 		c.reservation.SettleTokens(now, tokens)
 	} else {
-		ratelimit.Charge(now, tokens, c.key, c.model, c.budgets.all)
+		ratelimit.Charge(now, tokens, c.key, c.model, c.all)
 	}
-	c.gateway.ledger.Count(c.label, c.name, telemetry.Used{In: u.Input, Out: u.Output, Cached: u.Cached})
+	c.charging.ledger.Count(c.label, c.name, telemetry.Used{In: u.Input, Out: u.Output, Cached: u.Cached})
 }
 
 // endSession settles what is left at the end of the tunnel. Who leaves in the middle of an answer pays for what has passed.
-func (c *charge) endSession() {
+func (c *Charge) endSession() {
 	s := c.session
 	s.frames.End()
 	if s.pieces > 0 {
