@@ -83,10 +83,15 @@ func (g *testGateway) askAs(name, client, fields string) (status int, body strin
 func (g *testGateway) healthy() bool { return g.Parts().Proxy.Pool("p").Healthy() }
 
 // A roll-out: all engines drain, for a while there are none, and then they come back; requests come all the time. None fails, none
-// is done twice, and those of a client are done in their order, up to what is in flight at once.
+// is done twice, and those of a client are done in their order, up to what is in flight at once. At its whole length there are none for
+// half a minute.
 func TestRollOut(t *testing.T) {
 	t.Parallel()
-	const clients, each, places = 6, 60, 3
+	const clients, places = 6, 3
+	each, pace, none := 60, 20*time.Millisecond, time.Duration(0)
+	if testkit.Soak {
+		each, pace, none = 400, 100*time.Millisecond, 30*time.Second
+	}
 	var mu sync.Mutex
 	done := map[string]int{}
 	order := make([][]int, clients)
@@ -107,7 +112,7 @@ func TestRollOut(t *testing.T) {
 		e.start()
 		engines, urls = append(engines, e), append(urls, "http://"+e.addr)
 	}
-	g := startGatewayFile(t, fileOfPool("    max_inflight: 1\n    queue: {size: 1000, wait: 60s}\n    waiting_room: {size: 1000}\n    health: {interval: 100ms}", urls...))
+	g := startGatewayFile(t, fileOfPool("    max_inflight: 1\n    queue: {size: 5000, wait: 60s}\n    waiting_room: {size: 5000}\n    health: {interval: 100ms}", urls...))
 	testkit.Eventually(t, "all are healthy", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= places })
 	var all sync.WaitGroup
 	for c := range clients {
@@ -119,7 +124,7 @@ func TestRollOut(t *testing.T) {
 						t.Errorf("%s got %d %q, %v", name, status, body, err)
 					}
 				})
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(pace)
 			}
 		})
 	}
@@ -141,6 +146,7 @@ func TestRollOut(t *testing.T) {
 	if r := g.Do("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"); r.Status() != 200 {
 		t.Errorf("the gateway is not ready: %q", r.Body)
 	}
+	time.Sleep(none)
 	for _, e := range engines {
 		e.sick.Store(false)
 		e.start()
