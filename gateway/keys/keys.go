@@ -143,7 +143,7 @@ func New(c *config.Keys, old *Set, o TokenOptions) *Set {
 	if c == nil {
 		return nil
 	}
-	var entries []entry
+	entries := make([]entry, 0, len(c.List))
 	s := &Set{byID: make(map[string]config.Key, len(c.List)), keys: make([]*Key, 0, len(c.List))}
 	for i, stated := range c.List {
 		k := &Key{
@@ -251,7 +251,8 @@ func (s *Set) Revoke(next *Set) (revoked bool) {
 	if s == nil || next == nil {
 		return false
 	}
-	for e := range s.table.all {
+	for i := range s.table.entries {
+		e := &s.table.entries[i]
 		if n := next.table.find(&e.sum); n == nil || n.grant != e.grant || n.disabled {
 			revoked = e.grant.revoke() || revoked
 		}
@@ -272,7 +273,8 @@ func (s *Set) Expire(now time.Time) (revoked bool) {
 	if s == nil || s.soonest == 0 || at < s.soonest {
 		return revoked
 	}
-	for e := range s.table.all {
+	for i := range s.table.entries {
+		e := &s.table.entries[i]
 		if e.refuses(at) == Expired {
 			revoked = e.grant.revoke() || revoked
 		}
@@ -283,7 +285,8 @@ func (s *Set) Expire(now time.Time) (revoked bool) {
 
 // nextExpiry is when the first key after a time expires; 0: none does.
 func (s *Set) nextExpiry(after int64) (soonest int64) {
-	for e := range s.table.all {
+	for i := range s.table.entries {
+		e := &s.table.entries[i]
 		if at := e.expires; at != 0 && at > after && (soonest == 0 || at < soonest) {
 			soonest = max(at, 1)
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,10 +76,30 @@ func TestTableComparesAllOfAHash(t *testing.T) {
 		}
 	}
 	if size := unsafe.Sizeof(entry{}); size != 64 {
-		t.Errorf("a slot has %d bytes", size)
+		t.Errorf("an entry has %d bytes", size)
 	}
 	if !same(&sum, &sum) {
 		t.Error("a hash is not itself")
+	}
+}
+
+// Whatever their number is, all are found, and no other one, and a probe ends.
+func TestTableOfAnySize(t *testing.T) {
+	for n := range 300 {
+		var entries []entry
+		for i := range n {
+			entries = append(entries, entry{sum: sha256.Sum256([]byte{byte(i), byte(i >> 8)}), key: &Key{Index: i}})
+		}
+		table := newTable(entries)
+		for i := range 2 * n {
+			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+			if e := table.find(&sum); (e != nil) != (i < n) || e != nil && e.key.Index != i {
+				t.Fatalf("hash %d of %d: %v", i, n, e)
+			}
+		}
+		if len(table.slots)*4 < 5*n {
+			t.Errorf("%d slots for %d", len(table.slots), n)
+		}
 	}
 }
 
@@ -182,6 +203,38 @@ func TestRevoke(t *testing.T) {
 	}
 	if !next.Changes(next).None() || (*Set)(nil).Changes(next).None() {
 		t.Error("changes of nothing, or none from nothing")
+	}
+}
+
+// A tenant that differs in any member has changed.
+func TestChangesSeesEveryMember(t *testing.T) {
+	k := stated("a", "sk-a")
+	members := reflect.TypeOf(k)
+	for i := range members.NumField() {
+		other := k
+		switch f := reflect.ValueOf(&other).Elem().Field(i).Addr().Interface().(type) {
+		case *string:
+			*f = "b"
+		case *[][32]byte:
+			*f = stated("a", "sk-b").Sums
+		case *[]string:
+			*f = []string{}
+		case *config.KeyLimits:
+			f.TPD = 1
+		case *config.Priority:
+			*f = config.Batch
+		case *int:
+			*f = 2
+		case *time.Time:
+			*f = today
+		case *bool:
+			*f = true
+		default:
+			t.Fatalf("%T", f)
+		}
+		if same := k; equal(&k, &other) || !equal(&k, &same) {
+			t.Errorf("%s is not seen", members.Field(i).Name)
+		}
 	}
 }
 
