@@ -88,6 +88,11 @@ peers: build ## the same work by nginx, HAProxy, Varnish, Caddy, Traffic Server 
 peers-install: ## install those proxies from Debian, without starting them; needs root
 	@scripts/setup.sh peers
 
+field: build ## what users of AI gateways feel, beside nginx, HAProxy and AI gateways (CELLS=latency,cpu PEERS=ours,nginx ROUNDS=5 TIME=2s AFTER=60s)
+	@go build -trimpath -buildvcs=false -o .bin/fieldbench ./bench/field
+	@.bin/fieldbench $(if $(PEERS),-peers "$(PEERS)") $(if $(CELLS),-cells "$(CELLS)") $(if $(ROUNDS),-rounds "$(ROUNDS)") \
+	        $(if $(TIME),-time "$(TIME)") $(if $(AFTER),-after "$(AFTER)") $(if $(OUT),-out "$(OUT)")
+
 field-install: ## bring nginx, HAProxy, Caddy, vllm-router, sglang-router, LiteLLM and Portkey into .bin/field, pinned (ONLY="caddy litellm")
 	@bench/field/install.sh $(ONLY)
 
@@ -217,7 +222,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install field-install load failover \
+        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install field field-install load failover \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

@@ -17,9 +17,10 @@ import (
 
 // A Target is a server and what to ask of it.
 type Target struct {
-	Addr    string // IP address and port
-	Request []byte // a whole message
-	HEAD    bool   // the request is one: no body follows
+	Addr    string        // IP address and port
+	Request []byte        // a whole message
+	HEAD    bool          // the request is one: no body follows
+	Next    func() []byte // makes the next message, in place of Request; it is read until the answer is there
 }
 
 // A Plan says what to send, how fast and for how long.
@@ -51,6 +52,8 @@ type Result struct {
 	Latency   Histogram        `json:"latency"`    // due to last byte, of whole answers, and of errors until they were noticed
 	FirstByte Histogram        `json:"first_byte"` // due to first byte
 	Lag       Histogram        `json:"lag"`        // due to sent: what the generator or its connections added
+	Event     Histogram        `json:"event"`      // due to the first event of a stream
+	Gap       Histogram        `json:"gap"`        // from one event of a stream to the next
 }
 
 // The kinds of Errors.

@@ -170,7 +170,7 @@ func TestStreamsAreReadToTheEnd(t *testing.T) {
 		return err == nil
 	})
 	r := run(t, Plan{Targets: []Target{{Addr: addr, Request: []byte(get)}}, Conns: 5, Most: 50})
-	if r.Done != 50 || r.Events != 1000 || r.Body != 9000 || r.FirstByte.Count() != 50 {
+	if r.Done != 50 || r.Events != 1000 || r.Body != 9000 || r.FirstByte.Count() != 50 || r.Event.Count() != 50 || r.Gap.Count() != 950 {
 		t.Errorf("%+v", r)
 	}
 }

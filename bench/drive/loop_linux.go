@@ -38,7 +38,8 @@ type conn struct {
 	watch uint32        // what the poller waits for
 	due   time.Duration // of the request
 	sent  time.Duration
-	todo  []byte // of the request, still to be written
+	last  time.Duration // when the last event of a stream came
+	todo  []byte        // of the request, still to be written
 	answer
 }
 
@@ -268,7 +269,9 @@ func (l *loop) happened(e poll.Event) {
 func (l *loop) send(i int32, due time.Duration) {
 	c := &l.conns[i]
 	c.due, c.sent, c.state = due, l.now, sending
-	c.todo = l.target(i).Request
+	if c.todo = l.target(i).Request; l.target(i).Next != nil {
+		c.todo = l.target(i).Next()
+	}
 	c.reset(l.target(i).HEAD)
 	l.open++
 	if c.fd < 0 {
@@ -349,13 +352,27 @@ func (l *loop) read(i int32) {
 		if !c.begun() {
 			l.res.FirstByte.Add(l.now - c.due)
 		}
+		had := c.events
 		if c.feed(l.buf[:n]) != nil {
 			l.lost(i, KindMalformed)
 			return
 		}
+		l.noteEvents(c, had)
 	}
 	if c.answer.state == complete {
 		l.finish(i)
+	}
+}
+
+// noteEvents takes the times of the events that came with a read, which had so many before it.
+func (l *loop) noteEvents(c *conn, had int64) {
+	for n := had; n < c.events; n++ {
+		if n == 0 {
+			l.res.Event.Add(l.now - c.due)
+		} else {
+			l.res.Gap.Add(l.now - c.last)
+		}
+		c.last = l.now
 	}
 }
 

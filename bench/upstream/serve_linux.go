@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -35,6 +36,8 @@ type conn struct {
 	in     []byte  // an incomplete head
 	skip   int     // bytes of a body still to come
 	next   *answer // once the body is here
+	chat   bool    // what is asked for stands in the body
+	body   []byte  // of such a request, so far
 	out    []byte  // what the socket did not take
 	stream *answer
 	sent   int  // events of it
@@ -142,7 +145,7 @@ func (s *server) accept() error {
 		}
 		c := s.conns[s.vacant[len(s.vacant)-1]]
 		s.vacant = s.vacant[:len(s.vacant)-1]
-		*c = conn{fd: fd, at: poll.Slot{Place: c.at.Place, Turn: c.at.Turn + 1}, in: c.in[:0], out: c.out[:0]}
+		*c = conn{fd: fd, at: poll.Slot{Place: c.at.Place, Turn: c.at.Turn + 1}, in: c.in[:0], out: c.out[:0], body: c.body[:0]}
 		if err := s.poller.Add(fd, c.at, poll.Readable); err != nil {
 			return err
 		}
@@ -177,8 +180,15 @@ func (s *server) read(c *conn) {
 	}
 	for c.fd >= 0 {
 		m := min(c.skip, len(p))
+		if c.chat {
+			c.body = append(c.body, p[:m]...)
+		}
 		c.skip -= m
 		p = p[m:]
+		if c.chat && c.skip == 0 {
+			c.next, c.chat = s.lookUp([]byte(chatTarget(c.body))), false
+			c.body = c.body[:0]
+		}
 		if a := c.next; a != nil && c.skip == 0 {
 			c.next = nil
 			s.answer(c, a)
@@ -188,7 +198,11 @@ func (s *server) read(c *conn) {
 		if c.skip > 0 || !ok {
 			break
 		}
-		c.next, c.skip = s.lookUp(target), all-head
+		if c.skip = all - head; bytes.HasSuffix(target, []byte("/chat/completions")) {
+			c.chat = true
+		} else {
+			c.next = s.lookUp(target)
+		}
 		p = p[head:]
 	}
 	c.in = append(c.in[:0], p...)
@@ -226,6 +240,16 @@ func (s *server) answer(c *conn, a *answer) {
 		}
 		return
 	}
+	if a.eager {
+		c.sent++
+		if s.write(c, a.event); c.fd < 0 {
+			return
+		}
+		if s.streams == 1 { // nobody to be out of step with
+			s.plan(c, a.pace)
+			return
+		}
+	}
 	// The first events are spread over a pace, so that the streams do not march in step.
 	s.plan(c, 1+int(a.pace*(int(s.counts.Streams)*79%128)/128))
 }
@@ -239,15 +263,16 @@ func (s *server) plan(c *conn, ms int) {
 func (s *server) advance(c *conn) {
 	if c.sent++; c.sent <= c.stream.events {
 		pace := c.stream.pace
-		s.write(c, event)
+		s.write(c, c.stream.event)
 		if c.fd >= 0 && pace > 0 {
 			s.plan(c, pace)
 		}
 		return
 	}
+	end := c.stream.last
 	c.stream = nil
 	s.streams--
-	s.write(c, last)
+	s.write(c, end)
 }
 
 // write sends p behind what is still to be sent.

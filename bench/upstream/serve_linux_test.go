@@ -57,6 +57,10 @@ func TestAnswers(t *testing.T) {
 	f("GET", "/body/x", "", 11)
 	f("POST", "/v1/events/20/0", "{}", 20*EventSize, "Content-Type: text/event-stream")
 	f("POST", "/v1/events/3/5", "{}", 3*EventSize)
+	f("POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"`+strings.Repeat("q", 300_000)+`"}],"model":"tiny"}`, completionSize)
+	f("POST", "/x/v1/chat/completions", "", completionSize)
+	f("GET", "/v1/models", "", 131)
+	f("POST", "/v1/chat/completions", `{"stream": true, "max_tokens": 3,"seed":5}`, 3*EventSize+len(lastToken)-len("97\r\n\r\n0\r\n\r\n"), "Content-Type: text/event-stream")
 	f("GET", "/count", "", len(`{"Body":3,"Cached":1,"Streams":2,"Other":2,"Conns":1}`))
 }
 
