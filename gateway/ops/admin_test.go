@@ -14,7 +14,7 @@ import (
 // askAdmin sends bytes to an admin listener and reads the reply to the first request in them.
 func askAdmin(t *testing.T, raw string) (*http.Response, string) {
 	t.Helper()
-	o := New(Options{HeadSize: 4096, Log: slog.New(slog.DiscardHandler)})
+	o := New(Options{Inflight: noRequests, Draining: never, HeadSize: 4096, Log: slog.New(slog.DiscardHandler)})
 	ln := fasthttputil.NewInmemoryListener()
 	done := make(chan error, 1)
 	go func() { done <- o.ServeAdmin(ln) }()

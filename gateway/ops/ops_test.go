@@ -26,7 +26,7 @@ func TestFiguresAreShared(t *testing.T) {
 
 // The pages and the paths that the configuration keeps free are the same.
 func TestPagesAreKnownToTheConfiguration(t *testing.T) {
-	o := New(Options{})
+	o := New(Options{Inflight: noRequests, Draining: never})
 	var paths []string
 	for _, p := range append(o.Pages(), o.AdminPages()...) {
 		paths = append(paths, p.Path)
@@ -85,3 +85,7 @@ func TestPast(t *testing.T) {
 		t.Errorf("long samples are %d bytes", n)
 	}
 }
+
+func noRequests() int64 { return 0 }
+
+func never() bool { return false }

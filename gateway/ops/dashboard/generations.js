@@ -3,6 +3,8 @@
 
 const colours = "abcd"; // so many things have a line of their own in a chart: those with the most
 
+const classes = ["interactive", "default", "batch"]; // of requests that wait, in the order of their turns
+
 const generationTiles = [
   ["tokens in/s", "tokensIn", number], ["tokens out/s", "tokensOut", number], ["first token p50", "first50", time],
   ["first token p95", "first95", time], ["between tokens p50", "between50", time], ["under way", "generating", number],
@@ -42,7 +44,7 @@ function compareGenerations(v, now, then, before, s) {
   }
   v.generating = g.active;
   v.waiting = 0;
-  for (const [c, n] of Object.entries(now.waiting || {})) v.waiting += v["waiting:" + c] = n;
+  for (const c of classes) v.waiting += v["waiting:" + c] = (now.waiting || {})[c] || 0;
   v.saved = rate(now.cache.saved, then.cache.saved, s);
   for (const [name, of] of [["refused", "budgets"], ["again", "again"]]) {
     v[name] = 0;
@@ -117,7 +119,7 @@ function showTables(now) {
 
   rows("queues", (now.queues || []).filter((q) => q.shed || Object.values(q.waiting).some((n) => n)), (row, q) => {
     element("td", row, q.pool);
-    for (const c of ["interactive", "default", "batch"]) element("td", row, whole(q.waiting[c] || 0));
+    for (const c of classes) element("td", row, whole(q.waiting[c] || 0));
     element("td", row, whole(q.shed), q.shed ? "bad" : "");
   });
 }
