@@ -37,8 +37,8 @@ const (
 const firstLook = time.Second
 
 type flags struct {
-	demo, check, probe, print, schema, version, healthcheck bool
-	config, explain                                         string
+	demo, visitors, check, probe, print, schema, version, healthcheck bool
+	config, explain                                                   string
 }
 
 func main() {
@@ -63,17 +63,21 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	in := config.Input{Environ: environ, File: f.config, Keys: new(config.KeyReader)}
-	var sims simulators
+	var d *demo
 	if f.healthcheck {
 		return healthcheck(in, stderr)
 	}
 	if f.demo {
-		if sims, err = startSimulators(environ); err != nil {
+		if d, err = startDemo(environ, stdout); err != nil {
 			fmt.Fprintln(stderr, err)
 			return exitFailed
 		}
-		defer sims.close()
-		in.Demo = sims.urls()
+		defer d.close()
+		d.deserted = !f.visitors
+		if err = d.furnish(&in); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
 	}
 	settings, warnings, err := config.Load(in)
 	if err != nil {
@@ -96,11 +100,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	lines := telemetry.NewLines(stderr)
 	defer lines.Close()
 	warn(lines, warnings)
-	var hello func(port int)
-	if f.demo {
-		hello = func(port int) { fmt.Fprint(stdout, welcome(settings, port, sims.engines(settings))) }
-	}
-	return serve(settings, in, hello, lines)
+	return serve(settings, in, d, lines)
 }
 
 // show says what was asked of the settings, which are without faults, and returns the exit code.
@@ -128,6 +128,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.BoolVar(&f.demo, "demo", false, "run simulated backends inside the process")
+	set.BoolVar(&f.visitors, "visitors", true, "with -demo: two tenants come and ask, so that the dashboard has something to show")
 	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
 	set.BoolVar(&f.check, "check", false, "check the settings and exit")
 	set.BoolVar(&f.probe, "probe", false, "with -check: ask every upstream and Redis once, and say what they are")
@@ -152,8 +153,8 @@ func warn(to io.Writer, warnings []string) {
 	}
 }
 
-// serve runs the gateway until a signal ends it. hello is called, once the gateway listens, with its port; nil: by -demo alone.
-func serve(s *config.Settings, in config.Input, hello func(port int), lines *telemetry.Lines) int {
+// serve runs the gateway until a signal ends it. d is nil without -demo.
+func serve(s *config.Settings, in config.Input, d *demo, lines *telemetry.Lines) int {
 	level := new(slog.LevelVar)
 	level.Set(s.LogLevel)
 	log := slog.New(slog.NewJSONHandler(lines, &slog.HandlerOptions{Level: level}))
@@ -176,9 +177,6 @@ func serve(s *config.Settings, in config.Input, hello func(port int), lines *tel
 	}
 	g.AwaitModels(firstLook) // who connects meanwhile waits
 	log.Info("listening", "port", socket.Port(), "version", version)
-	if hello != nil {
-		go hello(socket.Port()) // whoever reads it may take their time
-	}
 	served := make(chan error, 2)
 	if s.Admin.Addr != "" {
 		admin, err := socket.Beside(s.Admin.Addr)
@@ -192,7 +190,8 @@ func serve(s *config.Settings, in config.Input, hello func(port int), lines *tel
 		go func() { served <- g.ServeAdmin(admin) }()
 	}
 	go func() { served <- g.Serve(socket) }()
-	running := service{gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
+	d.open(s, socket.Port())
+	running := service{demo: d, gateway: g, socket: socket, log: log, lines: lines, signals: signals, served: served}
 	return running.untilEnd(&reloader{in: in, gateway: g, log: log, level: level, notify: process.NewNotifier(in.Environ)}, s, hangUp)
 }
 
@@ -211,6 +210,7 @@ func listen(s *config.Settings, in config.Input) (*process.Socket, error) {
 
 // A service is a gateway that serves.
 type service struct {
+	demo    *demo // nil: none
 	gateway *server.Gateway
 	socket  *process.Socket
 	log     *slog.Logger
@@ -239,6 +239,7 @@ func (r *service) untilEnd(reloads *reloader, s *config.Settings, hangUp <-chan 
 		return exitFailed
 	case sig := <-r.signals:
 		reloads.notify.Stopping()
+		r.demo.leave()
 		log.Info("shutting down", "signal", sig.String(), "grace", reloads.settings.Load().ShutdownGrace.String())
 	}
 	go func() {

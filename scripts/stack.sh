@@ -74,7 +74,7 @@ free_port() {
 start_gateway() {
 	[ -x .bin/gateway ] || die ".bin/gateway is missing: make build"
 	free_port
-	spawn gateway env PORT="$port" "$@" .bin/gateway -demo ${gateway_config:+-config "$gateway_config"}
+	spawn gateway env PORT="$port" "$@" .bin/gateway -demo -visitors=false ${gateway_config:+-config "$gateway_config"}
 	gateway=http://127.0.0.1:$port
 	gateway_pid=$spawned
 	eventually gateway "$gateway_pid" curl -fsS -o "$stack_logs/stack-ready" "$gateway/readyz"

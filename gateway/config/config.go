@@ -347,6 +347,8 @@ type Input struct {
 	ReadFile func(name string) ([]byte, error) // nil: os.ReadFile
 	Keys     *KeyReader                        // what reads KEYS_FILE and remembers it; nil: nothing is remembered
 	Demo     map[string]string                 // defaults that -demo replaces, by variable name
+	DemoFile string                            // what -demo has read where no file is named
+	DemoKeys string                            // and where no KEYS_FILE is: who shows none of these may ask as if there were none
 }
 
 // Faults is everything that is wrong with an Input, in the operator's words.

@@ -22,6 +22,8 @@ import (
 type Keys struct {
 	List []Key // in the order of the file; empty: nobody has a key
 	JWT  *JWT  // nil: tokens are not taken
+
+	Optional bool // who shows none of them may ask as if there were none; of -demo alone, no file can say it
 }
 
 // Key is what the file says of a tenant that has keys.
@@ -100,6 +102,7 @@ func (d *draft) readKeyFile(name string) ([]byte, error) {
 // readKeys reads the file of keys, if one is named.
 func (d *draft) readKeys(in Input) {
 	if d.settings.KeysFile == "" {
+		d.readDemoKeys(in.DemoKeys)
 		return
 	}
 	keys, warnings, err := in.Keys.Read(d.settings.KeysFile, in.ReadFile)
@@ -110,6 +113,20 @@ func (d *draft) readKeys(in Input) {
 	if a := d.settings.Admin; keys != nil && a.Token == "" && a.Addr == "" {
 		d.warnings = append(d.warnings, "KEYS_FILE: nobody can see /metrics and the other operators' pages; ADMIN_TOKEN or ADMIN_ADDR opens them")
 	}
+}
+
+// readDemoKeys reads the keys of -demo, if it has any.
+func (d *draft) readDemoKeys(text string) {
+	if text == "" {
+		return
+	}
+	keys, _, err := ReadKeys("-demo", func(string) ([]byte, error) { return []byte(text), nil })
+	if faults := (*Faults)(nil); errors.As(err, &faults) {
+		d.faults = append(d.faults, faults.List...)
+		return
+	}
+	keys.Optional = true
+	d.settings.Keys = keys
 }
 
 // WithKeys is the same settings with another file of keys.

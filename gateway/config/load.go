@@ -102,6 +102,9 @@ func (d *draft) readDemo(demo map[string]string) {
 
 func (d *draft) readFile(in Input) {
 	if in.File == "" {
+		if in.DemoFile != "" {
+			d.parseFile("-demo", []byte(in.DemoFile))
+		}
 		return
 	}
 	d.read = in.ReadFile

@@ -170,7 +170,7 @@ func TestCacheZipf(t *testing.T) {
 	t.Parallel()
 	const requests, prompts, s, clients = 8_000, 2_000, 1.1, 16
 	b := python.shared(t)
-	g := startGateway(t, options{args: []string{"-demo"}, env: []string{"CACHE_ENABLED=true", b.setting()}})
+	g := startGateway(t, options{args: []string{"-demo", "-visitors=false"}, env: []string{"CACHE_ENABLED=true", b.setting()}})
 	g.awaitReady(t)
 	weights := make([]float64, prompts)
 	sum := 0.0

@@ -3,11 +3,14 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"aigateway/gateway/testkit"
 )
 
 // Every command of the welcome works as it is printed, by curl and by a client that only reads the command.
@@ -34,6 +37,9 @@ func TestWelcome(t *testing.T) {
 			"/v1/models":           `"id":"sim-llm"`,
 			"/v1/chat/completions": "data: [DONE]",
 		}[path]
+		if r.header["x-api-key"] != "" {
+			want, path = "echo: hi", path+" as a tenant"
+		}
 		if want == "" {
 			t.Errorf("the test does not know what %q answers", path)
 		}
@@ -112,11 +118,21 @@ func curlRequest(t *testing.T, g *gateway, words []string) (r request, path stri
 	base := fmt.Sprintf("http://localhost:%d", g.port)
 	for i := 1; i < len(words); i++ {
 		switch word := words[i]; {
-		case word == "-N":
+		case word == "-N", word == "-i":
+		case word == "-H" && i+1 < len(words):
+			i++
+			name, value, _ := strings.Cut(words[i], ": ")
+			if r.header == nil {
+				r.header = make(map[string]string)
+			}
+			r.header[name] = value
 		case word == "-d" && i+1 < len(words):
 			i++
 			r.body = words[i]
-			r.header = map[string]string{"Content-Type": "application/x-www-form-urlencoded"} // as curl sends it
+			if r.header == nil {
+				r.header = make(map[string]string)
+			}
+			r.header["Content-Type"] = "application/x-www-form-urlencoded" // as curl sends it
 		case strings.HasPrefix(word, base+"/") && r.url == "":
 			r.url = word
 		default:
@@ -125,6 +141,34 @@ func curlRequest(t *testing.T, g *gateway, words []string) (r request, path stri
 	}
 	path, _, _ = strings.Cut(strings.TrimPrefix(r.url, base), "?")
 	return r, path
+}
+
+// Two tenants come by themselves, engines tell what they have to do, and everything is open without a key.
+func TestDemoTenants(t *testing.T) {
+	t.Parallel()
+	g := startGateway(t, options{args: []string{"-demo"}})
+	g.awaitReady(t)
+	var d struct {
+		Tenants []struct {
+			Tenant string
+			Total  struct{ Requests, Tokens_out int }
+			Left   []struct{ Limit string }
+		}
+		Engines []struct{ Kind string }
+	}
+	testkit.Eventually(t, "both have asked, and the engines tell", func() bool {
+		a := ask(t, request{url: g.url + "/dashboard/data"})
+		if err := json.Unmarshal(a.body, &d); err != nil || a.status != http.StatusOK {
+			t.Fatal(a, err)
+		}
+		return len(d.Engines) == 2 && len(d.Tenants) == 2 && d.Tenants[0].Total.Tokens_out > 0 && d.Tenants[1].Total.Tokens_out > 0
+	})
+	if len(d.Tenants[0].Left) == 0 || len(d.Tenants[1].Left) == 0 {
+		t.Errorf("nothing is said of what is left to them: %+v", d)
+	}
+	if a := ask(t, request{url: g.url + "/v1/chat/completions", body: chatBody("sim-chat", "hi"), header: map[string]string{"Authorization": "Bearer any"}}); a.status != http.StatusOK {
+		t.Errorf("a key that nobody knows: %v", a)
+	}
 }
 
 // The simulated backends stand in for those that the environment does not name.

@@ -29,7 +29,7 @@ import (
 // simulated starts a gateway with its own backends.
 func simulated(t *testing.T, env ...string) *gateway {
 	t.Helper()
-	g := startGateway(t, options{args: []string{"-demo"}, env: env})
+	g := startGateway(t, options{args: []string{"-demo", "-visitors=false"}, env: env})
 	g.awaitReady(t)
 	return g
 }

@@ -139,7 +139,7 @@ func TestRestartByHandover(t *testing.T) {
 	port, path := testkit.FreePort(t), filepath.Join(t.TempDir(), "handover")
 	admin := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	start := func() *gateway {
-		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path, "ADMIN_ADDR="+admin)
+		g := startOn(t, port, command{args: []string{"-demo", "-visitors=false"}}, "HANDOVER_SOCKET="+path, "ADMIN_ADDR="+admin)
 		eventually(t, patience, "it offers the socket", func() bool { _, err := os.Stat(path); return err == nil })
 		return g
 	}
@@ -206,7 +206,7 @@ func TestHandoverToNobody(t *testing.T) {
 	t.Parallel()
 	port, path := testkit.FreePort(t), filepath.Join(t.TempDir(), "handover")
 	for range 2 {
-		g := startOn(t, port, command{args: []string{"-demo"}}, "HANDOVER_SOCKET="+path)
+		g := startOn(t, port, command{args: []string{"-demo", "-visitors=false"}}, "HANDOVER_SOCKET="+path)
 		g.awaitReady(t)
 		g.signal(t, syscall.SIGTERM)
 		g.ends(t)

@@ -16,7 +16,7 @@ import (
 // startDemo starts a gateway with simulated backends.
 func startDemo(t *testing.T, env ...string) *gateway {
 	t.Helper()
-	g := startGateway(t, options{args: []string{"-demo"}, env: env})
+	g := startGateway(t, options{args: []string{"-demo", "-visitors=false"}, env: env})
 	g.awaitReady(t)
 	return g
 }

@@ -19,6 +19,7 @@ const (
 	unguarded  guard = iota
 	byKey            // who has a key of KEYS_FILE, or a token of its issuer
 	byOperator       // who has ADMIN_TOKEN
+	byChoice         // everybody, and who shows a key is known by it
 )
 
 // A tenant is who asks, where keys are needed: what limits, queues, caches and lines go by. Without keys it is the zero tenant.
@@ -33,18 +34,38 @@ func (p *plan) close() {
 		return
 	}
 	for _, r := range p.exact {
-		r.guard = r.closed
+		r.guard = p.guardOf(r)
 	}
 	for _, r := range p.prefixes {
-		r.guard = r.closed
+		r.guard = p.guardOf(r)
 	}
 }
+
+// guardOf is who may pass to a route of a plan with keys.
+func (p *plan) guardOf(r *route) guard {
+	switch {
+	case !p.settings.Keys.Optional:
+		return r.closed
+	case r.closed == byKey:
+		return byChoice
+	}
+	return unguarded
+}
+
+// strangers tells whether there are some: who has not shown who they are, where that matters.
+func (p *plan) strangers() bool { return p.keys != nil && !p.settings.Keys.Optional }
 
 // authenticate finds out who asks, or refuses the request before anything is spent on it.
 func (g *Gateway) authenticate(x *exchange) (done bool) {
 	switch x.route.guard {
 	case byKey:
 		return g.admitTenant(x)
+	case byChoice:
+		if shown, why := shownKey(&x.head); why == keys.Granted {
+			if a, why := x.plan.keys.Find(shown, time.Now()); why == keys.Granted {
+				x.admit(a)
+			}
+		}
 	case byOperator:
 		if g.ops.ShowsToken(x.head.Field) {
 			return false
@@ -68,19 +89,25 @@ func (g *Gateway) admitTenant(x *exchange) (done bool) {
 	default:
 		a, why = x.plan.keys.Find(shown, time.Now())
 	}
-	if why == keys.Granted {
-		x.conn.Hold(a.Grant.Revoked())
-		if a.Grant.Revoked().Load() { // between finding and holding it
-			x.conn.Hold(nil)
-			why = keys.Unknown
-		}
+	if why == keys.Granted && !x.admit(a) {
+		why = keys.Unknown
 	}
 	if why != keys.Granted {
 		g.refuseKey(x, why)
 		return true
 	}
-	x.tenant = tenant{ID: a.Key.Tenant(), Key: a.Key}
 	return false
+}
+
+// admit notes whose the request is, as long as that holds: it may be over between finding a key and holding it.
+func (x *exchange) admit(a keys.Access) bool {
+	x.conn.Hold(a.Grant.Revoked())
+	if a.Grant.Revoked().Load() {
+		x.conn.Hold(nil)
+		return false
+	}
+	x.tenant = tenant{ID: a.Key.Tenant(), Key: a.Key}
+	return true
 }
 
 // overLimit is no reason: the request has been refused for its address' limit.

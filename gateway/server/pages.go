@@ -31,7 +31,7 @@ func (g *Gateway) addPages(p *plan) {
 
 // replyPage answers with a page.
 func (g *Gateway) replyPage(x *exchange, r *ops.Route) {
-	p := r.Reply(&ops.Request{Method: x.head.Method, Target: x.head.Target, Field: x.head.Field, Public: x.plan.keys != nil && x.route.guard == unguarded})
+	p := r.Reply(&ops.Request{Method: x.head.Method, Target: x.head.Target, Field: x.head.Field, Public: x.route.guard == unguarded && x.plan.strangers()})
 	for _, f := range p.Fields {
 		x.say(f.Name, f.Value)
 	}

@@ -42,7 +42,7 @@ func (o Options) draw(n uint64) generation {
 		cutAfter: -1,
 	}
 	if rng.Float64() < o.ErrorRate {
-		g.status = http.StatusInternalServerError
+		g.status = o.ErrorStatus
 	}
 	g.cut = rng.Float64() < o.CutRate
 	g.cutShare = rng.Float64()

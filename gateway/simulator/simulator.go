@@ -97,8 +97,11 @@ type Options struct {
 	// Engine says how large and how fast it is then.
 	Engine EngineOptions
 
-	// ErrorRate is the share of generations, 0 to 1, answered 500.
+	// ErrorRate is the share of generations, 0 to 1, answered with ErrorStatus.
 	ErrorRate float64
+
+	// ErrorStatus is 400 to 599; zero means 500. 429 and 503 carry Retry-After: 1.
+	ErrorStatus int
 
 	// SlowStart is how long the model "loads": until then generations wait and /healthz answers 503.
 	SlowStart time.Duration
@@ -199,6 +202,9 @@ func (o Options) complete() (Options, error) {
 	if o.TokenPace == 0 {
 		o.TokenPace = 20 * time.Millisecond
 	}
+	if o.ErrorStatus == 0 {
+		o.ErrorStatus = http.StatusInternalServerError
+	}
 	o.Latency[0] = max(o.Latency[0], 0)
 	o.Latency[1] = max(o.Latency[1], 0)
 	o.TokenPace = max(o.TokenPace, 0)
@@ -215,6 +221,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if !isShare(o.ErrorRate) {
 		faults = append(faults, fmt.Errorf("error rate %v is not between 0 and 1", o.ErrorRate))
+	}
+	if o.ErrorStatus < 400 || o.ErrorStatus > 599 {
+		faults = append(faults, fmt.Errorf("error status %d is not between 400 and 599", o.ErrorStatus))
 	}
 	if !isShare(o.CutRate) {
 		faults = append(faults, fmt.Errorf("cut rate %v is not between 0 and 1", o.CutRate))
