@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -54,37 +55,54 @@ type serviceMonitor struct {
 // build builds an overlay and decodes each object into its type, where a field of another name or type is a fault.
 func build(t *testing.T, overlay string) objects {
 	t.Helper()
+	if overlay == chart {
+		return install(t, nil)
+	}
 	list, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), at("compose/kubernetes/overlays", overlay))
 	if err != nil {
 		t.Fatalf("%s: %v", overlay, err)
 	}
 	all := objects{}
 	for _, r := range list.Resources() {
-		id := strings.TrimSpace(r.GetApiVersion() + " " + r.GetKind())
 		text, err := r.AsYAML()
 		if err != nil {
 			t.Fatal(err)
 		}
-		empty, known := kinds[id]
-		if !known {
-			t.Fatalf("%s: nobody here knows %s", overlay, id)
-		}
-		object := empty()
-		if err := yaml.UnmarshalStrict(text, object); err != nil {
-			t.Errorf("%s: %s %s: %v", overlay, id, r.GetName(), err)
-		}
-		if r.GetNamespace() != "aigateway" && r.GetKind() != "Namespace" {
-			t.Errorf("%s: %s %s is in the namespace %q", overlay, id, r.GetName(), r.GetNamespace())
-		}
-		if all[r.GetKind()] == nil {
-			all[r.GetKind()] = map[string]any{}
-		}
-		all[r.GetKind()][r.GetName()] = object
+		all.add(t, overlay, text)
 	}
 	return all
 }
 
-var overlays = []string{"kind", "aks"}
+// add decodes an object and puts it among the others.
+func (all objects) add(t *testing.T, from string, text []byte) {
+	t.Helper()
+	var head metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal(text, &head); err != nil {
+		t.Fatalf("%s: %v:\n%s", from, err, text)
+	}
+	id := head.APIVersion + " " + head.Kind
+	empty, known := kinds[id]
+	if !known {
+		t.Fatalf("%s: nobody here knows %s", from, id)
+	}
+	object := empty()
+	if err := yaml.UnmarshalStrict(text, object); err != nil {
+		t.Errorf("%s: %s %s: %v", from, id, head.Name, err)
+	}
+	if head.Namespace != "aigateway" && head.Kind != "Namespace" {
+		t.Errorf("%s: %s %s is in the namespace %q", from, id, head.Name, head.Namespace)
+	}
+	if all[head.Kind] == nil {
+		all[head.Kind] = map[string]any{}
+	}
+	if all[head.Kind][head.Name] != nil {
+		t.Errorf("%s: two of %s %s", from, id, head.Name)
+	}
+	all[head.Kind][head.Name] = object
+}
+
+// What is looked at: the overlays, and the chart as it is installed without values of one's own.
+var overlays = []string{"kind", "aks", chart}
 
 // pods is the template of each workload, by name.
 func (all objects) pods() map[string]corev1.PodTemplateSpec {
