@@ -26,8 +26,8 @@ import (
 // version is set by the build.
 var version = "dev"
 
-// Exit codes: 0 after an orderly end, 1 for a gateway that could not start or was told twice to end, 2 for
-// settings or flags that are wrong.
+// Exit codes: 0 after an orderly end, 1 for a gateway that could not start or was told twice to end, and for -probe if something does not
+// answer as it should, 2 for settings or flags that are wrong.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -131,7 +131,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.BoolVar(&f.visitors, "visitors", true, "with -demo: two tenants come and ask, so that the dashboard has something to show")
 	set.StringVar(&f.config, "config", "", "read settings, pools and routes from this YAML `FILE`")
 	set.BoolVar(&f.check, "check", false, "check the settings and exit")
-	set.BoolVar(&f.probe, "probe", false, "with -check: ask every upstream and Redis once, and say what they are")
+	set.BoolVar(&f.probe, "probe", false, "with -check: ask every upstream, Redis and the issuer of tokens once, and say what they are")
 	set.BoolVar(&f.print, "print-config", false, "print the effective settings and where each comes from, and exit")
 	set.BoolVar(&f.schema, "schema", false, "print a JSON Schema of the configuration file, for editors, and exit")
 	set.StringVar(&f.explain, "explain", "", "say what a `SETTING` is, what it is set to and by whom, and exit")
@@ -139,6 +139,10 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	if err := set.Parse(args); err != nil {
 		return f, err
+	}
+	if f.probe && !f.check {
+		fmt.Fprintln(stderr, "gateway: -probe goes with -check")
+		return f, errors.New("-probe without -check")
 	}
 	if set.NArg() > 0 {
 		fmt.Fprintf(stderr, "gateway: unexpected argument %q; everything else is set by environment or -config\n", set.Arg(0))

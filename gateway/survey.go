@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,12 +11,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/keys"
 )
 
 // What the settings lead to, asked once: for -check -probe, and for the start of -demo.
@@ -29,11 +33,12 @@ const (
 type finding struct {
 	what   string // "pool llm, http://10.0.0.1:8000"
 	said   string // what is there
+	pool   string // whose upstream it is; "": it is none
 	models []string
 	err    error // why nothing is
 }
 
-// survey asks every upstream, and Redis if it is used, all at once. The findings are in the order of the settings.
+// survey asks every upstream, Redis if it is used, and whose tokens are taken, all at once. The findings are in the order of the settings.
 func survey(ctx context.Context, s *config.Settings) []finding {
 	var asks []func() finding
 	for _, pool := range s.Pools {
@@ -48,18 +53,21 @@ func survey(ctx context.Context, s *config.Settings) []finding {
 			asks = append(asks, func() finding { return surveyRedis(ctx, s.Redis, addr) })
 		}
 	}
+	if s.Keys != nil && s.Keys.JWT != nil {
+		asks = append(asks, func() finding { return surveyIssuer(ctx, s.Keys.JWT) })
+	}
 	findings := make([]finding, len(asks))
 	var all sync.WaitGroup
 	for i, ask := range asks {
 		all.Go(func() { findings[i] = ask() })
 	}
 	all.Wait()
-	return findings
+	return append(findings, surveyModels(s, findings)...)
 }
 
 // surveyUpstream asks for the models, and if there are none for the health page.
 func surveyUpstream(ctx context.Context, pool config.Pool, u config.Upstream) finding {
-	f := finding{what: "pool " + pool.Name + ", " + u.URL.String()}
+	f := finding{what: "pool " + pool.Name + ", " + u.URL.String(), pool: pool.Name}
 	client := surveyClient(pool.TLS)
 	defer client.CloseIdleConnections()
 	header := func(r *http.Request) {
@@ -76,8 +84,16 @@ func surveyUpstream(ctx context.Context, pool config.Pool, u config.Upstream) fi
 		f.err = err
 		return f
 	}
-	if status == http.StatusOK {
+	switch {
+	case status == http.StatusOK:
 		f.said, f.models = engineOf(body, server)
+	case status != http.StatusUnauthorized && status != http.StatusForbidden:
+	case pool.Credential.Value != "":
+		f.err = fmt.Errorf("does not take the pool's credential: /v1/models answers %d", status)
+		return f
+	default:
+		f.said = "a service that wants a credential; the pool states none, so clients must show theirs"
+		return f
 	}
 	if len(f.models) > 0 {
 		return f
@@ -112,8 +128,8 @@ func surveyClient(t config.UpstreamTLS) *http.Client {
 	}
 }
 
-func get(ctx context.Context, client *http.Client, url string, prepare func(*http.Request)) (status int, body []byte, server string, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func get(ctx context.Context, client *http.Client, target string, prepare func(*http.Request)) (status int, body []byte, server string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -131,13 +147,24 @@ func get(ctx context.Context, client *http.Client, url string, prepare func(*htt
 func plainly(err error) error {
 	var op *net.OpError
 	var dns *net.DNSError
+	var untrusted *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
 	switch {
 	case errors.As(err, &dns):
 		return fmt.Errorf("there is no host %q", dns.Name)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("no answer in time")
+	case errors.As(err, &untrusted):
+		return fmt.Errorf("its certificate is not trusted: %w", untrusted.Err)
+	case errors.As(err, &plain), strings.Contains(err.Error(), "gave HTTP response to HTTPS client"):
+		return errors.New("does not speak TLS; its URL begins with http://, or redis://, then")
+	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`):
+		return errors.New("speaks TLS; its URL begins with https:// then")
 	case errors.As(err, &op):
 		return fmt.Errorf("cannot be reached: %w", op.Err)
+	}
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		return u.Err
 	}
 	return err
 }
@@ -178,47 +205,64 @@ func printable(name string) bool {
 	return name != "" && len(name) <= config.MaxModelName && !strings.ContainsFunc(name, odd)
 }
 
-// surveyRedis asks for a sign of life, in Redis' inline form. What else it can do shows when it is used.
-func surveyRedis(ctx context.Context, r config.Redis, addr string) finding {
-	f := finding{what: "Redis, " + addr}
+// surveyIssuer asks whose tokens are taken for its keys.
+func surveyIssuer(ctx context.Context, c *config.JWT) finding {
+	f := finding{what: "issuer " + c.Issuer + ", " + c.JWKSURL.Redacted()}
 	ctx, cancel := context.WithTimeout(ctx, surveyTime)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err == nil && r.TLSConfig != nil {
-		c := r.TLSConfig.Clone()
-		if c.ServerName == "" {
-			c.ServerName, _, _ = net.SplitHostPort(addr)
-		}
-		secure := tls.Client(conn, c)
-		conn, err = secure, secure.HandshakeContext(ctx)
-	}
+	issuer, err := keys.AskIssuer(ctx, c)
 	if err != nil {
 		f.err = plainly(err)
 		return f
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline)
-	answer := make([]byte, 64)
-	if _, err = conn.Write([]byte("PING\r\n")); err == nil {
-		var n int
-		n, err = conn.Read(answer)
-		answer = answer[:n]
-	}
-	switch first, _, _ := strings.Cut(string(answer), "\r\n"); {
-	case err != nil:
-		f.err = plainly(err)
-	case first == "+PONG":
-		f.said = "Redis"
-	case strings.HasPrefix(first, "-NOAUTH"):
-		f.said = "Redis, which wants a password"
-		if r.Password == "" {
-			f.err = errors.New("wants a password, and REDIS_PASSWORD is unset")
+	var names []string
+	for _, k := range issuer.Signers {
+		name := k.Algorithm
+		if printable(k.ID) {
+			name += " " + k.ID
+		} else if k.ID == "" {
+			name += " without a kid"
 		}
-	default:
-		f.err = errors.New("does not answer as Redis does")
+		names = append(names, name)
+	}
+	f.said = fmt.Sprintf("%s (%s)", count(len(names), "key"), shortList(names))
+	if issuer.Others > 0 {
+		f.said += fmt.Sprintf(", and %s that signs nothing here: RS256 of 2048 bits, ES256 and EdDSA do", count(issuer.Others, "other"))
 	}
 	return f
+}
+
+// surveyModels tells of models that nobody lists, though their pool's upstreams are asked for what they have and all have answered.
+func surveyModels(s *config.Settings, findings []finding) (missing []finding) {
+	for _, m := range s.Models {
+		var listed []string
+		answered := true
+		for i, f := range findings {
+			if f.pool != m.Pool {
+				continue
+			}
+			answered = answered && len(f.models) > 0
+			listed = append(listed, findings[i].models...)
+		}
+		name := cmp.Or(m.Upstream, m.Name)
+		if !answered || len(listed) == 0 || slices.Contains(listed, name) || slices.Contains(listed, name+":latest") || !discovers(s, m.Pool) {
+			continue
+		}
+		slices.Sort(listed)
+		missing = append(missing, finding{what: "model " + m.Name, err: fmt.Errorf("nobody in pool %s lists %q; they have %s", m.Pool, name, shortList(slices.Compact(listed)))})
+	}
+	return missing
+}
+
+func discovers(s *config.Settings, pool string) bool {
+	return slices.ContainsFunc(s.Pools, func(p config.Pool) bool { return p.Name == pool && p.Discover == "on" })
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // tell writes what was found, a line each, and tells whether everything is there.
