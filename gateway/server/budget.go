@@ -6,6 +6,7 @@ import (
 	"aigateway/gateway/keys"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/wire"
 )
 
@@ -49,7 +50,7 @@ func (x *exchange) beginCharge() *charging.Charge {
 		Size: inference.Size{Text: max(x.head.ContentLength, 0)},
 	}
 	if x.route.openAI {
-		r.Dialect = inference.DialectOf(pathOf(x.head.Target))
+		r.Dialect = inference.DialectOf(routing.PathOf(x.head.Target))
 	}
 	if a := x.asked; a != nil && a.dialect != inference.Other {
 		r.Model, r.Name, r.Said = a.found.Model, x.modelName(), a.name
@@ -110,6 +111,7 @@ func (x *exchange) meter(f *proxy.Exchange) {
 // limitFields are the lines that tell an upstream's limits: the gateway's replace them.
 var (
 	limitFields        = []string{charging.LimitPrefix}
+	corsFields         = []string{routing.CORSPrefix} // and CORS
 	limitAndCORSFields = append(limitFields[:1:1], corsFields...)
 )
 

@@ -3,12 +3,13 @@ package server
 import (
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/routing"
 )
 
 // A dialect is an exchange as the proxy asks it what is spoken. It finds out when it is asked: hardly ever.
 type dialect exchange
 
-func (d *dialect) is() inference.Dialect { return inference.DialectOf(pathOf(d.head.Target)) }
+func (d *dialect) is() inference.Dialect { return inference.DialectOf(routing.PathOf(d.head.Target)) }
 
 // Known implements [proxy.Dialect].
 func (d *dialect) Known() bool { return d.is().Streams() }

@@ -16,6 +16,7 @@ import (
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
@@ -83,35 +84,27 @@ type Options struct {
 // A plan is all that a reload may change. A request gets the plan of its beginning and keeps it to its end.
 type plan struct {
 	settings *config.Settings
-	exact    map[string]*route // by path
-	prefixes []*route          // longest first
-	spelled  []*route          // those whose own paths are not plain
+	routes   routing.Table[*route]
 	limits   map[config.Rate]limit
 	limiter  limiter
 	models   *models        // of the settings; nil: there are none
 	charging *charging.Plan // nil: nothing is counted
 	keys     *keys.Set      // nil: nobody needs a key
-
-	lookAtAll bool // a path that is plain may be one of them too
 }
 
 // A route is where a path leads. Provisioned once; read by every request.
 type route struct {
-	path     string // as configured: the label of metrics and logs
-	prefix   string // what a prefix route's paths begin with, "" for an exact one
-	plain    string // the path or the prefix, decoded and without dot segments
-	methods  []string
+	routing.Route
 	allow    string         // the Allow field of a 405
-	rewrite  string         // replaces the path, or the prefix; "" leaves the target as it came
 	targets  []proxy.Target // the route's pool, and the one that stands in for it; none: see missing
 	room     int            // bytes by which a request may be longer upstream than as it came
 	retry    proxy.Policy
-	byClient bool   // a pool wants to know who asks
-	limit    limit  // of one client and of all; nil: none
-	policy   []byte // the RateLimit-Policy field
-	cost     int    // tokens a request costs
-	cors     *cors
-	maxBody  int64 // bytes; a longer request body is refused. 0: the settings' limit
+	byClient bool          // a pool wants to know who asks
+	limit    limit         // of one client and of all; nil: none
+	policy   []byte        // the RateLimit-Policy field
+	cost     int           // tokens a request costs
+	cors     *routing.CORS // nil: the upstream says it
+	maxBody  int64         // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers

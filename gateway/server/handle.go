@@ -11,6 +11,7 @@ import (
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
@@ -64,7 +65,7 @@ func (g *Gateway) check(x *exchange) (done bool) {
 	g.joinTrace(x)
 	if v != wire.None {
 		x.openAI = bytes.HasPrefix(x.head.Target, openAIPrefix)
-		x.route = x.plan.exact[string(pathOf(x.head.Target))] // whose the refusal is
+		x.route = x.plan.routes.Exact(routing.PathOf(x.head.Target)) // whose the refusal is
 		x.conn.Linger()
 		f := ofViolation(v)
 		g.replyFault(x, &f)
@@ -82,9 +83,9 @@ func (g *Gateway) check(x *exchange) (done bool) {
 
 // resolve finds the route, and answers what has none.
 func (g *Gateway) resolve(x *exchange) (done bool) {
-	path := pathOf(x.head.Target)
-	if x.route = x.plan.exact[string(path)]; x.route == nil {
-		x.route = x.plan.match(path)
+	path := routing.PathOf(x.head.Target)
+	if x.route = x.plan.routes.Exact(path); x.route == nil {
+		x.route = x.plan.routes.Match(path)
 		if f := x.strays(path); f != nil {
 			g.replyFault(x, f)
 			return true
@@ -92,7 +93,7 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	}
 	r := x.route
 	x.openAI = r.openAI
-	if r.leavesOrigin(x.head.Target) {
+	if r.LeavesOrigin(x.head.Target) {
 		g.replyFault(x, &outsideRoute)
 		return true
 	}
@@ -103,7 +104,7 @@ func (g *Gateway) resolve(x *exchange) (done bool) {
 	if g.crossOrigin(x) {
 		return true
 	}
-	if !r.takes(x.head.Method) {
+	if !r.Takes(x.head.Method) {
 		x.say("Allow", r.allow)
 		g.replyFault(x, &badMethod)
 		return true
@@ -118,13 +119,35 @@ func (x *exchange) strays(path []byte) *fault {
 		return &noRoute
 	}
 	x.openAI = x.route.openAI
-	if (!x.head.Plain || x.plan.lookAtAll) && x.leadsElsewhere(path) {
+	if (!x.head.Plain || x.plan.routes.LooksAtAll()) && x.leadsElsewhere(path) {
 		return &otherRoute
 	}
-	if climbs(path[len(x.route.prefix):]) {
+	if routing.Climbs(path[len(x.route.Prefix):]) {
 		return &outsideRoute
 	}
 	return nil
+}
+
+// leadsElsewhere tells whether the path is another route's than x's to anybody behind.
+func (x *exchange) leadsElsewhere(path []byte) (elsewhere bool) {
+	x.scratch, elsewhere = x.plan.routes.Elsewhere(x.scratch, path, &x.route.Route)
+	return elsewhere
+}
+
+// crossOrigin notes which page asks, and replies to its preflight, which needs neither a limit nor a key.
+func (g *Gateway) crossOrigin(x *exchange) (done bool) {
+	c := x.route.cors
+	page, asks := c.Page(&x.head)
+	if !asks {
+		return false
+	}
+	x.page = page
+	if _, is := routing.Preflight(&x.head); !is {
+		return false
+	}
+	x.extra = c.AppendPreflight(x.extra, page, &x.head)
+	g.reply(x, statusNoContent, "", nil)
+	return true
 }
 
 // limit spends the request's tokens, or refuses it, before its body is read.
@@ -185,7 +208,7 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	}
 	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
 	if c.Rule.Post != nil {
-		c.Asked.Dialect, c.Asked.Tenant = inference.DialectOf(pathOf(x.head.Target)), x.tenant.ID
+		c.Asked.Dialect, c.Asked.Tenant = inference.DialectOf(routing.PathOf(x.head.Target)), x.tenant.ID
 		if a := x.asked; a != nil && a.ways != nil {
 			c.Asked.Model = a.ways[0].name
 		}
@@ -225,7 +248,7 @@ func (g *Gateway) fetch(x *exchange) {
 // Prepare implements [caching.Client]: it tells the proxy what to send where.
 func (x *exchange) Prepare(f *proxy.Exchange) {
 	r := x.route
-	x.target = r.appendTarget(x.target[:0], x.head.Target)
+	x.target = r.AppendTarget(x.target[:0], x.head.Target)
 	f.Head, f.Target = &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Targets, f.Room, f.Generates = append(f.Targets[:0], r.targets...), r.room, r.openAI

@@ -26,3 +26,11 @@ func (x *exchange) appendRates(dst []byte) []byte {
 	dst = wire.AppendField(dst, "RateLimit-Policy: ", x.route.policy)
 	return wire.AppendField(dst, "RateLimit: ", x.rateLimit)
 }
+
+// appendCORS appends what the page that asks may do with the reply.
+func (x *exchange) appendCORS(dst []byte) []byte {
+	if x.route == nil {
+		return dst
+	}
+	return x.route.cors.AppendReply(dst, x.page)
+}

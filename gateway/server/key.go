@@ -33,10 +33,7 @@ func (p *plan) close() {
 	if p.keys == nil {
 		return
 	}
-	for _, r := range p.exact {
-		r.guard = p.guardOf(r)
-	}
-	for _, r := range p.prefixes {
+	for r := range p.routes.All() {
 		r.guard = p.guardOf(r)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/wire"
 )
 
@@ -207,7 +208,7 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	if m == nil {
 		return false
 	}
-	path := pathOf(x.head.Target)
+	path := routing.PathOf(x.head.Target)
 	limited := x.tenant.Key.Limited()
 	switch d := inference.DialectOf(path); {
 	case (m.table != nil || limited || x.plan.charging.CountsTokens(x.account)) && x.disguised(path, d):
@@ -228,6 +229,29 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 	default:
 		return g.askBody(x, d)
 	}
+}
+
+// disguised tells whether a path is another dialect's than d, which it has as it stands, to anybody behind: then what is asked there
+// would not be counted, nor its model looked at. Some of those behind (Express) take any case, and a slash at the end, too.
+func (x *exchange) disguised(path []byte, d inference.Dialect) bool {
+	switch d {
+	case inference.Other, inference.Models, inference.Audio:
+	default: // which has one path, and that has no other reading
+		return false
+	}
+	speaks := func(reading []byte) bool {
+		x.scratch = append(x.scratch[:0], bytes.TrimRight(reading, "/")...)
+		for i, c := range x.scratch {
+			if 'A' <= c && c <= 'Z' {
+				x.scratch[i] = c | 0x20
+			}
+		}
+		return inference.DialectOf(x.scratch) == d
+	}
+	if x.head.Plain {
+		return !speaks(path)
+	}
+	return !routing.AllReadings(path, speaks)
 }
 
 // askNobody leaves a request that is for no model to the route's pool, if there is one.

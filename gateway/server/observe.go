@@ -8,6 +8,7 @@ import (
 	"aigateway/gateway/inference"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 )
@@ -102,7 +103,7 @@ func (t *tap) Response(h *wire.ResponseHead) (body bool) {
 		x.gateway.metrics.BeginStream()
 	}
 	if x.route.openAI {
-		path, model := pathOf(x.head.Target), x.modelName()
+		path, model := routing.PathOf(x.head.Target), x.modelName()
 		x.gateway.genAI.Begin(&s.generation, telemetry.OperationOf(path), x.began, model)
 		s.charged = model != "" && x.readsAll()
 		if s.stream {
@@ -177,11 +178,11 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 // accessOf is a request as the access log tells of it.
 func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	a := telemetry.Access{
-		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: shownPath(x.head.Target),
+		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: routing.ShownPath(x.head.Target),
 		Status: code, Bytes: x.conn.Sent(), Upstream: x.upstreamTime(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(), Fault: x.fault.String(),
 	}
 	if x.route != nil {
-		a.Route = x.route.path
+		a.Route = x.route.Path
 	}
 	if k := x.tenant.Key; k != nil {
 		a.Key = k.ID
@@ -220,9 +221,9 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	if k := x.tenant.Key; k != nil {
 		s.Key = k.ID
 	}
-	s.SetPath(shownPath(x.head.Target))
+	s.SetPath(routing.ShownPath(x.head.Target))
 	if x.route != nil {
-		s.Route = x.route.path
+		s.Route = x.route.Path
 	}
 	g.tracer.Record(&s)
 }

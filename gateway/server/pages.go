@@ -2,11 +2,12 @@ package server
 
 import (
 	"aigateway/gateway/ops"
+	"aigateway/gateway/routing"
 )
 
 // pageRoute is an operations page as a route.
 func (g *Gateway) pageRoute(p ops.Route) *route {
-	r := &route{path: p.Path, methods: p.Methods, allow: ops.Allow(p.Methods), reply: func(x *exchange) { g.replyPage(x, &p) }, ops: true}
+	r := &route{Route: routing.Route{Path: p.Path, Methods: p.Methods}, allow: ops.Allow(p.Methods), reply: func(x *exchange) { g.replyPage(x, &p) }, ops: true}
 	if p.Operators {
 		r.closed = byOperator
 	}
@@ -20,11 +21,11 @@ func (g *Gateway) addPages(p *plan) {
 		pages = append(pages, g.ops.AdminPages()...)
 	}
 	for _, page := range pages {
-		p.exact[page.Path] = g.pageRoute(page)
+		p.add(g.pageRoute(page))
 	}
 	for _, door := range g.ops.Doors() {
-		if p.find([]byte(door.Path)) == nil {
-			p.exact[door.Path] = g.pageRoute(door)
+		if !p.routes.Has([]byte(door.Path)) {
+			p.add(g.pageRoute(door))
 		}
 	}
 }

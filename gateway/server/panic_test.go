@@ -6,22 +6,27 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"aigateway/gateway/routing"
 	"aigateway/gateway/testkit"
 )
+
+func prefix(path string) routing.Route { return routing.Route{Path: path + "*", Prefix: path} }
 
 // A panic costs the request it happens in, and its connection; all others go on.
 func TestPanicCostsOneRequest(t *testing.T) {
 	up, _ := testkit.StartOdd(t, nil)
 	g := startGateway(t, func(g *Gateway) {
 		p := g.plan.Load()
-		p.prefixes = append([]*route{
-			{path: "/panic/*", prefix: "/panic/", reply: func(*exchange) { panic("FOREIGN bug") }},
-			{path: "/later/*", prefix: "/later/", reply: func(x *exchange) {
+		for _, r := range []*route{
+			{Route: prefix("/panic/"), reply: func(*exchange) { panic("FOREIGN bug") }},
+			{Route: prefix("/later/"), reply: func(x *exchange) {
 				_ = x.conn.Send([]byte("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
 				panic("FOREIGN bug")
 			}},
-			{path: "/v1/panic/*", prefix: "/v1/panic/", openAI: true, reply: func(*exchange) { panic("FOREIGN bug") }},
-		}, p.prefixes...)
+			{Route: prefix("/v1/panic/"), openAI: true, reply: func(*exchange) { panic("FOREIGN bug") }},
+		} {
+			p.add(r)
+		}
 	}, "", "PY_SERVICE_URL="+up.URL)
 	other := g.client(t, true)
 	panics := int64(0)
@@ -67,7 +72,7 @@ func TestFlightPanic(t *testing.T) {
 			begin := make(chan struct{})
 			var calls atomic.Int32
 			change := func(g *Gateway) {
-				r := g.plan.Load().match([]byte("/a"))
+				r := g.plan.Load().routes.Match([]byte("/a"))
 				r.caching.Local = func() []byte {
 					<-begin
 					if calls.Add(1) <= panics {

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"slices"
-
 	"aigateway/gateway/cache"
 	"aigateway/gateway/caching"
 	"aigateway/gateway/proxy"
@@ -30,17 +28,8 @@ type Parts struct {
 func (g *Gateway) Parts() Parts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var paths []string
-	p := g.plan.Load()
-	for path := range p.exact {
-		paths = append(paths, path)
-	}
-	for _, r := range p.prefixes {
-		paths = append(paths, r.path)
-	}
-	slices.Sort(paths)
 	return Parts{
-		Paths: paths,
+		Paths: g.plan.Load().routes.Paths(),
 		Proxy: g.proxy, Store: g.store, Caching: g.caching, Metrics: g.metrics, Listener: g.listener,
 		Via: viaName(g.token), Draining: g.draining.Load(), Open: g.open[0].Load(), Late: g.open[1].Load(),
 		Clients: int(g.server.GetOpenConnectionsCount()),

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"aigateway/gateway/inference"
+	"aigateway/gateway/routing"
 	"aigateway/gateway/wire"
 
 	"github.com/valyala/fasthttp"
@@ -21,7 +22,7 @@ func (g *Gateway) replyFault(x *exchange, f *fault) {
 func (g *Gateway) replyError(x *exchange, e inference.Error) {
 	b := x.scratch[:0]
 	if x.openAI {
-		b = inference.DialectOf(pathOf(x.head.Target)).AppendError(b, e)
+		b = inference.DialectOf(routing.PathOf(x.head.Target)).AppendError(b, e)
 	} else {
 		b = inference.AppendPlainError(b, e, x.id)
 	}

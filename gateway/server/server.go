@@ -128,18 +128,14 @@ func hideBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 
 // addRoutes provisions what the paths of a plan lead to.
 func (g *Gateway) addRoutes(p *plan) {
-	p.exact = make(map[string]*route)
-	exact := func(r *route) { p.exact[r.path] = r }
 	for _, c := range p.settings.Routes {
-		if r := g.newRoute(p, c); r.prefix != "" {
-			p.prefixes = append(p.prefixes, r)
-		} else {
-			exact(r)
-		}
+		p.add(g.newRoute(p, c))
 	}
 	g.addPages(p)
-	p.spell()
+	p.routes.Seal()
 }
+
+func (p *plan) add(r *route) { p.routes.Add(&r.Route, r) }
 
 // view is what the operations pages look at.
 func (g *Gateway) view(s *config.Settings) ops.View {

@@ -1,13 +1,6 @@
-package server
+package routing
 
-import (
-	"bytes"
-	"maps"
-	"slices"
-	"strings"
-
-	"aigateway/gateway/inference"
-)
+import "bytes"
 
 // Routes match bytes. Who stands behind may decode a path once, remove its dot segments (RFC 3986 §5.2.4) and make one slash of
 // several, each or not, in whatever order: frameworks that only decode are as common as normalisers before them. A path that is
@@ -23,18 +16,9 @@ const (
 	merging
 )
 
-// leadsElsewhere tells whether the path is another route's than x's to anybody behind.
-func (x *exchange) leadsElsewhere(path []byte) bool {
-	x.scratch = appendDecoded(x.scratch[:0], path)
-	if decoded := x.scratch; !hasDotsOrGaps(decoded) { // there is one other reading, as of a model's id with %2F in it
-		return !x.plan.leads(decoded, x.route)
-	}
-	return !x.plan.allLead(path, decoding|removal|merging, x.route)
-}
-
-// allLead tells whether all readings of a path lead to r that come of the steps left.
-func (p *plan) allLead(path []byte, left int, r *route) bool {
-	return allRead(path, left, func(reading []byte) bool { return p.leads(reading, r) })
+// AllReadings tells whether something holds for all readings of a path, those that lie in its place included. What is read is borrowed.
+func AllReadings(path []byte, holds func(reading []byte) bool) bool {
+	return allRead(path, decoding|removal|merging, holds)
 }
 
 // allRead tells whether something holds for all readings of a path that come of the steps left.
@@ -57,58 +41,6 @@ func allRead(path []byte, left int, holds func(reading []byte) bool) bool {
 	}
 	// For WHATWG's URL parser %2e is a dot.
 	return try(appendDotless, left&^removal) && (left&decoding == 0 || try(appendDotlessEncoded, left&^removal))
-}
-
-// disguised tells whether a path is another dialect's than d, which it has as it stands, to anybody behind: then what is asked there
-// would not be counted, nor its model looked at. Some of those behind (Express) take any case, and a slash at the end, too.
-func (x *exchange) disguised(path []byte, d inference.Dialect) bool {
-	switch d {
-	case inference.Other, inference.Models, inference.Audio:
-	default: // which has one path, and that has no other reading
-		return false
-	}
-	speaks := func(reading []byte) bool {
-		x.scratch = append(x.scratch[:0], bytes.TrimRight(reading, "/")...)
-		for i, c := range x.scratch {
-			if 'A' <= c && c <= 'Z' {
-				x.scratch[i] = c | 0x20
-			}
-		}
-		return inference.DialectOf(x.scratch) == d
-	}
-	if x.head.Plain {
-		return !speaks(path)
-	}
-	return !allRead(path, decoding|removal|merging, speaks)
-}
-
-// leads tells whether a reading of a path is r's. A route whose path is itself not plain is found by what it is once decoded.
-func (p *plan) leads(reading []byte, r *route) bool {
-	found := p.find(reading)
-	for _, s := range p.spelled {
-		if (found == nil || len(s.plain) > len(found.plain)) && s.plainly(reading) {
-			found = s
-		}
-	}
-	return found == r || found != nil && found.plain == r.plain && (found.prefix == "") == (r.prefix == "")
-}
-
-// plainly tells whether a path is the route's, once both are plain.
-func (r *route) plainly(path []byte) bool {
-	return string(path) == r.plain || r.prefix != "" && bytes.HasPrefix(path, []byte(r.plain))
-}
-
-// spell notes which routes have paths that are not plain. What a path holds only percent-encoded, such as "é", may come
-// as it is: then a path without any sign of it may be such a route's, and all are looked at. A slash may not.
-func (p *plan) spell() {
-	for _, r := range slices.Concat(p.prefixes, slices.Collect(maps.Values(p.exact))) {
-		path := strings.TrimSuffix(r.path, "*")
-		r.plain = string(appendPlain(nil, []byte(path)))
-		if r.plain != path {
-			p.spelled = append(p.spelled, r)
-			p.lookAtAll = p.lookAtAll || !strings.Contains(strings.ToLower(path), "%2f")
-		}
-	}
 }
 
 // hasDotsOrGaps tells whether a path may have dot segments or empty ones.

@@ -1,0 +1,107 @@
+package routing
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
+)
+
+// CORS is which pages of other origins may use a route, made ready for replies: https://fetch.spec.whatwg.org/#http-cors-protocol.
+// A nil CORS leaves that to the upstream.
+type CORS struct {
+	origins     []string // nil: all
+	methods     string   // "": the one that is asked for
+	headers     string   // "": those that are asked for
+	maxAge      string
+	credentials bool
+}
+
+// CORSPrefix begins the names of the fields by which a response speaks of CORS, in lower case: the gateway's replace an upstream's.
+const CORSPrefix = "access-control-"
+
+// exposed are the fields of replies that scripts may read beside the safe ones: what was limited, and what happened.
+const exposed = "RateLimit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Scope, Retry-After, X-Request-ID, X-Cache, Cache-Status, Age, " +
+	"X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, " +
+	"X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens"
+
+// NewCORS is what a configured route says of it; nil: nothing.
+func NewCORS(c config.Route) *CORS {
+	if c.CORS == nil {
+		return nil
+	}
+	made := &CORS{
+		methods: strings.Join(c.Methods, ", "), maxAge: strconv.Itoa(int(c.CORS.MaxAge.Seconds())), credentials: c.CORS.Credentials,
+	}
+	if !slices.Contains(c.CORS.Origins, "*") {
+		made.origins = c.CORS.Origins
+	}
+	if !slices.Contains(c.CORS.Headers, "*") {
+		made.headers = strings.Join(c.CORS.Headers, ", ")
+	}
+	return made
+}
+
+// Page is the origin of the page that asks, if it may, and whether a page asks at all. It is borrowed from the head.
+func (c *CORS) Page(h *wire.RequestHead) (origin []byte, asks bool) {
+	if c == nil {
+		return nil, false
+	}
+	origin, asks = h.Field("origin")
+	if asks && c.origins != nil && !slices.Contains(c.origins, string(origin)) {
+		return nil, true
+	}
+	return origin, asks
+}
+
+// Preflight tells whether the request asks whether another one may come, which has that method. A page must ask.
+func Preflight(h *wire.RequestHead) (method []byte, is bool) {
+	method, is = h.Field("access-control-request-method")
+	return method, is && string(h.Method) == "OPTIONS"
+}
+
+// AppendPreflight appends the lines that say to a page, which may be none, what it may send.
+func (c *CORS) AppendPreflight(dst, page []byte, h *wire.RequestHead) []byte {
+	dst = append(dst, "Vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n"...)
+	if page == nil {
+		return dst
+	}
+	const methodsLine, headersLine = "Access-Control-Allow-Methods: ", "Access-Control-Allow-Headers: "
+	if c.methods != "" {
+		dst = wire.AppendField(dst, methodsLine, c.methods)
+	} else {
+		method, _ := Preflight(h)
+		dst = wire.AppendField(dst, methodsLine, method)
+	}
+	if c.headers != "" {
+		dst = wire.AppendField(dst, headersLine, c.headers)
+	} else if headers, ok := h.Field("access-control-request-headers"); ok {
+		dst = wire.AppendField(dst, headersLine, headers)
+	}
+	return wire.AppendField(dst, "Access-Control-Max-Age: ", c.maxAge)
+}
+
+// AppendReply appends the lines that say to a page, which may be none, what it may do with a reply. That it depends on the page is said to
+// every cache.
+func (c *CORS) AppendReply(dst, page []byte) []byte {
+	if c == nil {
+		return dst
+	}
+	if c.origins != nil {
+		dst = append(dst, "Vary: Origin\r\n"...)
+	}
+	switch {
+	case page == nil:
+		return dst
+	case c.origins == nil:
+		dst = append(dst, "Access-Control-Allow-Origin: *\r\n"...)
+	default:
+		dst = wire.AppendField(dst, "Access-Control-Allow-Origin: ", page)
+	}
+	if c.credentials {
+		dst = append(dst, "Access-Control-Allow-Credentials: true\r\n"...)
+	}
+	return append(dst, "Access-Control-Expose-Headers: "+exposed+"\r\n"...)
+}
