@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -106,7 +107,15 @@ type Account struct {
 	request []bar    // of requests
 	tokens  []bar    // of tokens
 	permits *permits // nil: any number at once
+	past    past
 	next    *Account // in its chain
+}
+
+// past is what there was a limit of before and is none now. What is under way settles there, and should there be one again, it begins
+// with that.
+type past struct {
+	bars    []bar
+	permits *permits
 }
 
 // Amounts are the account's.
@@ -146,7 +155,7 @@ func (a *Account) Used(now time.Duration, tell func(k Kind, share float64)) {
 		}
 	}
 	if p := a.permits; p != nil {
-		tell(Concurrency, min(float64(p.held.n.Load())/float64(p.most), 1))
+		tell(Concurrency, min(float64(p.held.Load())/float64(p.most.Load()), 1))
 	}
 }
 
@@ -192,7 +201,7 @@ func NewAccounts(o AccountOptions) *Accounts {
 }
 
 // Of is the account of an owner, by its id, which is borrowed; nil for amounts that limit nothing. It begins with full buckets. If the
-// amounts are others than the last time, what was spent stays spent.
+// amounts are others than the last time, what was spent stays spent, and what was reserved by the old ones settles by the new ones.
 func (t *Accounts) Of(now time.Duration, owner Owner, id []byte, amounts Amounts) *Account {
 	if t == nil || !amounts.Any() {
 		return nil
@@ -266,33 +275,55 @@ func (a *Account) adopt() {
 	}
 }
 
-// fill makes the buckets of an account, as spent as those of the old one, which may be nil.
+// fill makes the buckets of an account, as spent as those of the old one, which may be nil, and in their places.
 func (t *Accounts) fill(a, old *Account, now time.Duration) {
 	for kind, r := range a.amounts.rates() {
-		if r.Burst == 0 {
+		was := old.bar(Kind(kind))
+		switch {
+		case r.Burst == 0 && was == nil:
+			continue
+		case r.Burst == 0:
+			a.past.bars = append(a.past.bars, *was)
 			continue
 		}
-		b := bar{account: a, kind: Kind(kind), quota: t.quota(r), meter: new(meter)}
-		if was := old.bar(Kind(kind)); was != nil {
+		b := bar{account: a, kind: Kind(kind), quota: t.quota(r)}
+		switch {
+		case was == nil:
+			b.meter = newMeter(b.quota)
+			b.lease = t.shared.lease(&b)
+		case was.lease != nil:
+			b.meter, b.lease = was.meter, was.lease
+			b.lease.change(b.quota)
+		default:
 			if b.meter = was.meter; was.quota != b.quota {
-				b.meter = was.meter.carry(was.quota, b.quota, now)
+				b.meter = was.meter.carry(b.quota, now)
 			}
 		}
-		b.lease = t.shared.lease(&b)
 		if b.kind.OfTokens() {
 			a.tokens = append(a.tokens, b)
 		} else {
 			a.request = append(a.request, b)
 		}
 	}
-	if a.amounts.Concurrency > 0 {
-		a.permits = &permits{most: a.amounts.Concurrency, held: new(heldPermits)}
-		if old != nil && old.permits != nil {
-			a.permits.held = old.permits.held // those that are out come back
-			old.permits.shared.retire()
-		}
-		a.permits.shared = t.shared.permit(a, a.permits.held)
+	t.fillPermits(a, old)
+}
+
+// fillPermits makes the permits of an account, or goes on with those of the old one: those that are out come back there.
+func (t *Accounts) fillPermits(a, old *Account) {
+	var p *permits
+	if old != nil {
+		p = cmp.Or(old.permits, old.past.permits)
 	}
+	if a.amounts.Concurrency == 0 {
+		a.past.permits = p
+		return
+	}
+	if p == nil {
+		p = new(permits)
+		p.shared = t.shared.permit(a, p)
+	}
+	p.most.Store(a.amounts.Concurrency)
+	a.permits = p
 }
 
 // quota is made once for each rate.
@@ -306,18 +337,16 @@ func (t *Accounts) quota(r Rate) *quota {
 	return q
 }
 
-// bar is the account's bucket of that kind; nil: it has none.
+// bar is the account's bucket of that kind, or that of the past; nil: there has been none.
 func (a *Account) bar(k Kind) *bar {
 	if a == nil {
 		return nil
 	}
-	bars := a.request
-	if k.OfTokens() {
-		bars = a.tokens
-	}
-	for i := range bars {
-		if bars[i].kind == k {
-			return &bars[i]
+	for _, bars := range [...][]bar{a.request, a.tokens, a.past.bars} {
+		for i := range bars {
+			if bars[i].kind == k {
+				return &bars[i]
+			}
 		}
 	}
 	return nil

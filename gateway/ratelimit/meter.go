@@ -12,9 +12,29 @@ import (
 // Tokens that were taken too many come back, and it must be as if they had never been gone: had the bucket been full meanwhile,
 // they would have run over. So what comes back is at most the least room that there was since they were taken. The marks tell it:
 // for each size of room, in steps of a factor of √2, when a request last found one. One store each keeps them.
+//
+// When the quota changes, another meter goes on for it, to which the word of this one leads from then on: whoever has taken tokens here
+// settles there, and nothing is lost between the two.
 type meter struct {
+	quota *quota
 	word  atomic.Uint64
 	marks [rooms]atomic.Int64 // as the caller's now
+	next  atomic.Pointer[meter]
+}
+
+// moved is the word of a meter for which another one goes on. No clock comes so far.
+const moved = math.MaxUint64
+
+func newMeter(q *quota) *meter { return &meter{quota: q} }
+
+// current is the meter that goes on for m, or m itself, and its word.
+func (m *meter) current() (*meter, uint64) {
+	word := m.word.Load()
+	for word == moved {
+		m = m.next.Load()
+		word = m.word.Load()
+	}
+	return m, word
 }
 
 // rooms is how many sizes of room are told apart: less than a 128th of the burst, seven octaves in two steps each.
@@ -77,15 +97,16 @@ func (q *quota) full(word, clock uint64) uint64 {
 }
 
 // take takes n tokens, at most the burst, if they are there.
-func (m *meter) take(q *quota, now time.Duration, n int64) state {
-	clock, units := q.clock(now), q.units(n)
+func (m *meter) take(now time.Duration, n int64) state {
 	for {
-		word := m.word.Load()
+		m, word := m.current()
+		q := m.quota
+		clock, units := q.clock(now), q.units(n)
 		full := q.full(word, clock)
 		if full+units > clock+q.burst {
 			return q.tell(full, false, units, now)
 		}
-		m.mark(q, full-clock, now)
+		m.mark(full-clock, now)
 		if m.word.CompareAndSwap(word, full+units) {
 			return q.tell(full+units, true, units, now)
 		}
@@ -93,8 +114,8 @@ func (m *meter) take(q *quota, now time.Duration, n int64) state {
 }
 
 // mark notes that there was so much room. It comes before the swap: whoever settles meanwhile must not miss it.
-func (m *meter) mark(q *quota, room uint64, now time.Duration) {
-	at := &m.marks[q.size(room)]
+func (m *meter) mark(room uint64, now time.Duration) {
+	at := &m.marks[m.quota.size(room)]
 	for {
 		last := at.Load()
 		if int64(now) <= last || at.CompareAndSwap(last, int64(now)) {
@@ -122,33 +143,34 @@ func (q *quota) tell(full uint64, ok bool, units uint64, now time.Duration) stat
 }
 
 // look tells about the bucket as it is.
-func (m *meter) look(q *quota, now time.Duration) state {
-	clock := q.clock(now)
-	return q.tell(q.full(m.word.Load(), clock), true, 0, now)
+func (m *meter) look(now time.Duration) state {
+	m, word := m.current()
+	return m.quota.tell(m.quota.full(word, m.quota.clock(now)), true, 0, now)
 }
 
 // fills is how long the bucket takes until it is full.
-func (m *meter) fills(q *quota, now time.Duration) time.Duration {
-	clock := q.clock(now)
-	full := q.full(m.word.Load(), clock)
+func (m *meter) fills(now time.Duration) time.Duration {
+	m, word := m.current()
+	clock := m.quota.clock(now)
+	full := m.quota.full(word, clock)
 	if full == clock {
 		return 0
 	}
-	return q.until(full, now)
+	return m.quota.until(full, now)
 }
 
 // owes tells whether more was taken than was there.
-func (m *meter) owes(q *quota, now time.Duration) bool {
-	clock := q.clock(now)
-	return q.full(m.word.Load(), clock) > clock+q.burst
+func (m *meter) owes(now time.Duration) bool {
+	m, word := m.current()
+	clock := m.quota.clock(now)
+	return m.quota.full(word, clock) > clock+m.quota.burst
 }
 
 // undo gives back what was taken this moment.
-func (m *meter) undo(q *quota, now time.Duration, n int64) {
-	units := q.units(n)
+func (m *meter) undo(now time.Duration, n int64) {
 	for {
-		word := m.word.Load()
-		full := q.full(word, q.clock(now))
+		m, word := m.current()
+		units, full := m.quota.units(n), m.quota.full(word, m.quota.clock(now))
 		if m.word.CompareAndSwap(word, full-min(units, full)) {
 			return
 		}
@@ -164,18 +186,19 @@ type bill struct {
 
 // settle ends what was taken. Too many tokens come back as far as there was room for them all the time, too few are taken now, if
 // need be from a bucket that has none: it owes a burst at most.
-func (m *meter) settle(q *quota, now time.Duration, b bill) {
-	clock := q.clock(now)
+func (m *meter) settle(now time.Duration, b bill) {
 	for {
-		word := m.word.Load()
+		m, word := m.current()
+		q := m.quota
+		clock := q.clock(now)
 		full := q.full(word, clock)
 		after := full
 		switch {
 		case b.were > b.taken:
-			m.mark(q, full-clock, now)
+			m.mark(full-clock, now)
 			after = max(full, min(full+q.units(b.were-b.taken), clock+2*q.burst))
 		case b.were < b.taken:
-			after = full - min(q.units(b.taken-b.were), full-clock, m.least(q, b.since))
+			after = full - min(q.units(b.taken-b.were), full-clock, m.least(b.since))
 		}
 		if after == word || m.word.CompareAndSwap(word, after) {
 			return
@@ -184,20 +207,42 @@ func (m *meter) settle(q *quota, now time.Duration, b bill) {
 }
 
 // least is the least room that there was since then, or a little less.
-func (m *meter) least(q *quota, since time.Duration) uint64 {
+func (m *meter) least(since time.Duration) uint64 {
 	for i := range m.marks {
 		if m.marks[i].Load() > int64(since) {
-			return q.rooms[i]
+			return m.quota.rooms[i]
 		}
 	}
 	return math.MaxUint64
 }
 
-// carry makes the meter of another quota as spent as m is.
-func (m *meter) carry(from *quota, to *quota, now time.Duration) *meter {
-	n := new(meter)
-	clock := from.clock(now)
-	spent := (from.full(m.word.Load(), clock) - clock) >> from.limit.scale
-	n.word.Store(to.clock(now) + to.units(int64(spent)))
-	return n
+// carry makes the meter of another quota, as spent as m is, which goes on for m.
+func (m *meter) carry(to *quota, now time.Duration) *meter {
+	for {
+		m, word := m.current()
+		from, n := m.quota, newMeter(to)
+		clock := from.clock(now)
+		n.word.Store(to.clock(now) + to.same(from, from.full(word, clock)-clock))
+		for i := range m.marks {
+			if at := m.marks[i].Load(); at > 0 {
+				n.mark(to.same(from, from.rooms[i]), time.Duration(at))
+			}
+		}
+		m.next.Store(n)
+		if m.word.CompareAndSwap(word, moved) {
+			return n
+		}
+	}
+}
+
+// same is so many tokens, in units of q, that are units of another quota: at most what can be owed.
+func (q *quota) same(from *quota, units uint64) uint64 {
+	tokens, part := units>>from.limit.scale, units&(1<<from.limit.scale-1)
+	if tokens >= 2*uint64(q.Burst) {
+		return 2 * q.burst
+	}
+	if from.limit.scale > q.limit.scale {
+		return tokens<<q.limit.scale | part>>(from.limit.scale-q.limit.scale)
+	}
+	return (tokens<<from.limit.scale | part) << (q.limit.scale - from.limit.scale)
 }

@@ -20,19 +20,19 @@ func TestMeterSettle(t *testing.T) {
 	}
 	f := func(name string, steps ...step) {
 		t.Helper()
-		var m meter
+		m := newMeter(&q)
 		at := func(i int) time.Duration { return time.Duration(1000+i) * time.Second }
 		for i, s := range steps {
 			now := at(s.at)
 			switch s.what {
 			case "take":
-				if st := m.take(&q, now, s.n); !st.ok && s.left >= 0 || st.ok && s.left < 0 {
+				if st := m.take(now, s.n); !st.ok && s.left >= 0 || st.ok && s.left < 0 {
 					t.Errorf("%s: step %d: taken %v", name, i, st.ok)
 				}
 			case "settle":
-				m.settle(&q, now, bill{at(steps[s.of].at), steps[s.of].n, s.n})
+				m.settle(now, bill{at(steps[s.of].at), steps[s.of].n, s.n})
 			}
-			if got := m.look(&q, now).remaining; s.left >= 0 && got != s.left {
+			if got := m.look(now).remaining; s.left >= 0 && got != s.left {
 				t.Errorf("%s: step %d: %d left, want %d", name, i, got, s.left)
 			}
 		}
@@ -77,6 +77,8 @@ type play struct {
 	charged []charge
 	most    float64 // reserved at once, at most
 	held    float64 // reserved at the end beyond what is needed
+
+	change func(now time.Duration) *Account // other amounts, if it is not nil; nil: they stay
 }
 
 type charge struct {
@@ -97,6 +99,13 @@ func (p *play) run(t *testing.T, a *Account) {
 	var open []*underway
 	end := p.now + p.length
 	for p.now < end {
+		if p.change != nil {
+			if other := p.change(p.now); other != nil {
+				a = other
+				rate, burst = float64(a.amounts.TPM)/60, float64(a.tokens[0].quota.Burst)
+				mean = burst / 50
+			}
+		}
 		p.now += time.Duration(p.rnd.ExpFloat64() * mean / rate / p.demand * float64(time.Second))
 		open = slices.DeleteFunc(open, func(u *underway) bool {
 			if u.till > p.now {
@@ -191,18 +200,18 @@ func TestBudgetExact(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		q := newQuota(Rate{PerSecond: 10, Burst: 1000})
 		p := &play{rnd: rnd}
-		var m meter
+		m := newMeter(&q)
 		var open, till time.Duration // of the one that took too much
 		var n, were int64
 		now := time.Second
 		for range 3000 {
 			now += time.Duration(rnd.ExpFloat64() * float64([]time.Duration{50 * time.Millisecond, 5 * time.Second}[rnd.IntN(2)]))
 			if open > 0 && till <= now {
-				m.settle(&q, now, bill{open, n, were})
+				m.settle(now, bill{open, n, were})
 				open = 0
 			}
 			take := 1 + rnd.Int64N(1+rnd.Int64N(1000))
-			if !m.take(&q, now, take).ok {
+			if !m.take(now, take).ok {
 				continue
 			}
 			if open == 0 {
@@ -246,10 +255,10 @@ func TestPermits(t *testing.T) {
 	r[0].Settle(0, 0)
 	r[1].Settle(0, 0)
 	r[2].Settle(0, 0)
-	if n := a.permits.held.n.Load(); n != 0 {
+	if n := a.permits.held.Load(); n != 0 {
 		t.Errorf("%d permits are out", n)
 	}
-	if n := m.permits.held.n.Load(); n != 0 {
+	if n := m.permits.held.Load(); n != 0 {
 		t.Errorf("%d permits of the model are out", n)
 	}
 }

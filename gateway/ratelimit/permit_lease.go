@@ -12,11 +12,10 @@ import (
 // A permitLease is the permits that this replica holds of those that all replicas share. It says again and again that it does: what a
 // replica holds that has crashed is free after permitLife.
 type permitLease struct {
-	s      *sharedAccounts
-	key    string
-	most   int64
-	flags_ flags
-	held   *heldPermits
+	s       *sharedAccounts
+	key     string
+	permits *permits
+	flags_  flags
 
 	mu      sync.Mutex
 	round   *call
@@ -27,7 +26,6 @@ type permitLease struct {
 	heard   time.Duration // the last answer
 	full    time.Duration // until then there are no more, as far as is known
 	asked   int64
-	retired bool // another one has its key
 }
 
 const (
@@ -35,31 +33,32 @@ const (
 	permitRenew = time.Second
 )
 
-func (s *sharedAccounts) permit(a *Account, held *heldPermits) *permitLease {
+func (s *sharedAccounts) permit(a *Account, p *permits) *permitLease {
 	if s == nil {
 		return nil
 	}
-	return &permitLease{s: s, key: s.keyOf(a, Concurrency.String()), most: a.amounts.Concurrency, round: newCall(), called: -callPause, held: held}
+	return &permitLease{s: s, key: s.keyOf(a, Concurrency.String()), permits: p, round: newCall(), called: -callPause}
 }
 
 func (l *permitLease) flag() *flags { return &l.flags_ }
 
 // take takes a permit: of those that are here, or of the others. While Redis is away, this replica has its part of them.
-func (l *permitLease) take(p *permits) bool {
+func (l *permitLease) take() bool {
+	p := l.permits
 	for began := l.s.o.Now(); ; {
 		l.mu.Lock()
-		most, clock := l.granted, l.s.o.Now()
+		most, clock := min(l.granted, p.most.Load()), l.s.o.Now()
 		down := l.s.down.Load()
 		if down {
-			most = max(l.most/l.s.replicas.Load(), 1)
+			most = max(p.most.Load()/l.s.replicas.Load(), 1)
 		}
 		ok := p.takeOf(most)
 		if ok {
-			l.peak = max(l.peak, l.held.n.Load())
+			l.peak = max(l.peak, p.held.Load())
 		}
 		if ok || down || clock < l.full || clock-began > 2*callPause+l.s.o.Timeout {
 			if !ok {
-				l.peak = max(l.peak, l.held.n.Load()+1)
+				l.peak = max(l.peak, p.held.Load()+1)
 			}
 			l.mu.Unlock()
 			l.s.list(l, false)
@@ -79,8 +78,8 @@ func (l *permitLease) take(p *permits) bool {
 func (l *permitLease) question(now time.Duration) (m message, ok, keep bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	held := l.held.n.Load()
-	want := min(max(l.peak, held)+l.waiting, l.most)
+	held, most := l.permits.held.Load(), l.permits.most.Load()
+	want := min(max(l.peak, held)+l.waiting, most)
 	keep = held > 0 || l.granted > 0 || l.waiting > 0
 	pause := permitRenew
 	if want > l.granted && now >= l.full || want < l.granted && now-l.called >= idleTime {
@@ -89,12 +88,12 @@ func (l *permitLease) question(now time.Duration) (m message, ok, keep bool) {
 	if now == leaving {
 		now, want, pause = l.s.o.Now(), 0, 0
 	}
-	if l.retired || !keep || now-l.called < pause {
-		return m, false, keep && !l.retired
+	if !keep || now-l.called < pause {
+		return m, false, keep
 	}
 	n := func(i int64) string { return strconv.FormatInt(i, 10) }
 	l.called, l.peak, l.asked = now, held, max(want, held)
-	m = message{permitsLua, l.key, []string{l.s.id, n(want), n(l.most), n(permitLife.Milliseconds()), n(held)}}
+	m = message{permitsLua, l.key, []string{l.s.id, n(want), n(most), n(permitLife.Milliseconds()), n(held)}}
 	return m, true, true
 }
 
@@ -111,19 +110,10 @@ func (l *permitLease) answer(now time.Duration, r rueidis.RedisResult) error {
 	}
 	l.granted, l.heard = v[0], now
 	l.full = 0
-	if v[0] < l.asked || v[0] >= l.most {
+	if v[0] < l.asked || v[0] >= l.permits.most.Load() {
 		l.full = now + callPause
 	}
 	return nil
-}
-
-// retire ends a lease in whose place another one stands. It may be nil.
-func (l *permitLease) retire() {
-	if l != nil {
-		l.mu.Lock()
-		l.retired = true
-		l.mu.Unlock()
-	}
 }
 
 func (l *permitLease) letGo() {

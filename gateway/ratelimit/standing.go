@@ -22,7 +22,7 @@ func (t *Accounts) Standings(now time.Duration, owner Owner, id []byte, amounts 
 	if most := amounts.Concurrency; most > 0 {
 		s := Standing{Kind: Concurrency, Limit: most, Remaining: most}
 		if a != nil && a.permits != nil {
-			s.Remaining = max(0, most-a.permits.held.n.Load())
+			s.Remaining = max(0, most-a.permits.held.Load())
 		}
 		list = append(list, s)
 	}

@@ -33,8 +33,7 @@ type tokenLease struct {
 	need    int64         // and the least that helps one of them; 0: nobody waits
 	typical int64         // tokens of a reservation, of late
 	called  time.Duration // when the last call was made
-	back    int64         // to be given back,
-	backOf  int64         // of reservations since, in Redis' microseconds
+	back    []returned    // to be given back
 	owed    int64         // to be charged
 
 	known bool          // what Redis said last:
@@ -43,13 +42,15 @@ type tokenLease struct {
 	until time.Duration // and when there will be
 	short int64         // so many as were needed; 0: there are
 
-	asked struct{ want, need, back, owed int64 } // by the call under way
+	asked struct { // by the call under way
+		want, need, owed int64
+		burst            int64
+	}
 
-	share    *quota // of this replica, while Redis is away
-	meter    *meter
-	replicas int64
-	trips    int64 // the share was last measured at this outage
-	bad      bool  // the key holds nonsense: the share decides
+	meter    *meter // of this replica's share, while Redis is away; nil: it never was
+	replicas int64  // by which the share was made; 0: it is to be made anew
+	trips    int64  // the share was last measured at this outage
+	bad      bool   // the key holds nonsense: the share decides
 }
 
 // lease makes the lease of a bucket; nil without Redis.
@@ -58,10 +59,30 @@ func (s *sharedAccounts) lease(b *bar) *tokenLease {
 		return nil
 	}
 	return &tokenLease{
-		s: s, key: s.keyOf(b.account, b.kind.String()), quota: b.quota, meter: b.meter, round: newCall(), called: -callPause, trips: -1,
+		s: s, key: s.keyOf(b.account, b.kind.String()), quota: b.quota, round: newCall(), called: -callPause, trips: -1,
 		life: lifeOf(b.quota.Rate),
 	}
 }
+
+// change has the lease go on by another quota: what was taken is settled by that.
+func (l *tokenLease) change(to *quota) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if to == l.quota {
+		return
+	}
+	l.left = max(l.left+to.Burst-l.quota.Burst, 0) // what was spent stays spent
+	l.quota, l.life, l.replicas = to, lifeOf(to.Rate), 0
+	l.short = 0
+}
+
+// A returned is what was taken too much of reservations since a time, in Redis' microseconds.
+type returned struct{ n, since int64 }
+
+const (
+	mostReturned = 16                                              // in one call
+	nearReturned = int64(50 * time.Millisecond / time.Microsecond) // and are told as one
+)
 
 // lifeOf is how long a bucket takes to be full again, whatever it owes.
 func lifeOf(r Rate) time.Duration {
@@ -119,10 +140,8 @@ func (l *tokenLease) take(now time.Duration, n int64) (state, hold) {
 			return s, hold{from: ofShare}
 		case l.short > 0 && clock < l.until && n > l.pool.Load()+l.left || clock-began > 2*callPause+l.s.o.Timeout:
 			wait := l.wait(clock, n)
-			l.wish(n)
 			l.mu.Unlock()
-			l.s.list(l, false)
-			return l.state(false, wait), hold{}
+			return l.state(false, wait), hold{} // what is leased for who has gone would lie idle
 		}
 		l.wish(n)
 		l.waiting += n
@@ -163,7 +182,7 @@ func (l *tokenLease) remaining(now time.Duration) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.s.down.Load() || l.bad {
-		return l.meter.look(l.shareOf(l.s.o.Now()), l.s.o.Now()).remaining
+		return l.shareOf(l.s.o.Now()).look(l.s.o.Now()).remaining
 	}
 	if !l.known {
 		return l.quota.Burst
@@ -183,7 +202,7 @@ func (l *tokenLease) owes() bool {
 	defer l.mu.Unlock()
 	switch {
 	case l.s.down.Load() || l.bad:
-		return l.meter.owes(l.shareOf(l.s.o.Now()), l.s.o.Now())
+		return l.shareOf(l.s.o.Now()).owes(l.s.o.Now())
 	case !l.known:
 		return l.owed > l.quota.Burst
 	}
@@ -200,16 +219,21 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 		l.giveBack(l.pool.Swap(0), l.first)
 	}
 	wanted := l.need > pool && (l.short == 0 || now >= l.until || l.need <= pool+l.left)
+	if wanted && pool > 0 && l.short > 0 && l.s.replicas.Load() > 1 && now-l.called >= callPause {
+		// What is too little here may be enough together with what is too little elsewhere.
+		pool = 0
+		l.giveBack(l.pool.Swap(0), l.first)
+	}
 	if l.need == 0 && l.short == 0 && l.spent.Load() > 2*l.typical && pool < l.typical {
 		wanted = true // before somebody has to wait
 	}
-	keep = pool > 0 || l.need > 0 || l.back > 0 || l.owed > 0
+	keep = pool > 0 || l.need > 0 || len(l.back) > 0 || l.owed > 0
 	if now == leaving {
 		now, wanted = l.s.o.Now(), false
 	} else if now-l.called < callPause {
 		return m, false, true
 	}
-	if !wanted && l.back == 0 && l.owed == 0 {
+	if !wanted && len(l.back) == 0 && l.owed == 0 {
 		if l.short > 0 && now >= l.until {
 			l.short = 0
 		}
@@ -219,7 +243,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 		return m, false, keep
 	}
 	a := &l.asked
-	a.back, a.owed, a.want, a.need = l.back, l.owed, 0, 0
+	a.owed, a.burst, a.want, a.need = l.owed, l.quota.Burst, 0, 0
 	if wanted {
 		a.need = max(l.need-pool, 0)
 		ahead := l.spent.Load() // since the last call
@@ -227,7 +251,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	}
 	m = message{tokensLua, l.key, l.args(now)}
 	l.spent.Store(0)
-	l.called, l.back, l.owed = now, 0, 0
+	l.called, l.back, l.owed = now, l.back[:0], 0
 	if wanted {
 		l.waiting, l.need = 0, 0
 	}
@@ -244,8 +268,8 @@ func (l *tokenLease) args(now time.Duration) []string {
 	}
 	a := &l.asked
 	args := []string{f(l.quota.PerSecond), i(l.quota.Burst), i(first), i(a.want), i(a.need), i(l.s.replicas.Load()), i(a.owed), i(l.life.Milliseconds())}
-	if a.back > 0 {
-		args = append(args, i(a.back), i(l.backOf))
+	for _, b := range l.back {
+		args = append(args, i(b.n), i(b.since))
 	}
 	return args
 }
@@ -257,7 +281,7 @@ func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
 	defer l.mu.Unlock()
 	defer l.letGo()
 	a := l.asked
-	if err == nil && (len(v) != 4 || v[0] < 0 || v[0] > a.want || v[1] < 0 || v[1] > l.quota.Burst || v[2] < -1) {
+	if err == nil && (len(v) != 4 || v[0] < 0 || v[0] > a.want || v[1] < 0 || v[1] > a.burst || v[2] < -1) {
 		err = fmt.Errorf("cannot lease tokens: nonsense from redis: %d", v[:min(len(v), 8)])
 	}
 	if err != nil {
@@ -276,7 +300,7 @@ func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
 		l.offset.Store(v[3] - now.Microseconds())
 		l.pool.Add(granted)
 	}
-	l.known, l.left, l.heard, l.short = true, v[1], now, 0
+	l.known, l.left, l.heard, l.short = true, max(v[1]+l.quota.Burst-a.burst, 0), now, 0
 	if granted < a.need {
 		l.short, l.until = a.need, now+askAgain
 		if v[2] >= 0 && v[2] < int64(askAgain/time.Microsecond) {
@@ -306,10 +330,19 @@ func (l *tokenLease) giveBack(n int64, since int64) {
 	if n -= debt; n <= 0 || since == 0 {
 		return // what was of a share has no time there: beyond what is owed it is given up
 	}
-	if l.back == 0 || since < l.backOf {
-		l.backOf = since
+	// How much there is room for depends on when they were taken.
+	nearest, far := -1, int64(math.MaxInt64)
+	for i := range l.back {
+		if d := max(l.back[i].since-since, since-l.back[i].since); d < far {
+			nearest, far = i, d
+		}
 	}
-	l.back += n
+	if nearest < 0 || far > nearReturned && len(l.back) < mostReturned {
+		l.back = append(l.back, returned{n, since})
+		return
+	}
+	l.back[nearest].n += n
+	l.back[nearest].since = min(l.back[nearest].since, since)
 }
 
 // settle ends what was taken.
@@ -319,8 +352,8 @@ func (l *tokenLease) settle(b bill, h hold) {
 	}
 	l.mu.Lock()
 	if h.from == ofShare && l.s.down.Load() {
-		q := l.shareOf(l.s.o.Now())
-		l.meter.settle(q, l.s.o.Now(), bill{b.since, min(b.taken, q.Burst), b.were})
+		m := l.shareOf(l.s.o.Now())
+		m.settle(l.s.o.Now(), bill{b.since, min(b.taken, m.quota.Burst), b.were})
 	}
 	if b.were < b.taken {
 		l.giveBack(b.taken-b.were, h.at)
@@ -344,51 +377,52 @@ func (l *tokenLease) undo(now time.Duration, n int64, h hold) {
 // takeShare takes n tokens of what this replica may give out on its own. More than its share holds is given when that is full, and
 // has to be paid off. The caller holds mu.
 func (l *tokenLease) takeShare(now time.Duration, n int64) state {
-	q := l.shareOf(now)
-	s := l.meter.take(q, now, min(n, q.Burst))
+	m := l.shareOf(now)
+	some := min(n, m.quota.Burst)
+	s := m.take(now, some)
 	if s.ok {
-		l.meter.settle(q, now, bill{now, min(n, q.Burst), n})
+		m.settle(now, bill{now, some, n})
 		l.owed += n
 		l.s.list(l, false)
 	}
 	return s
 }
 
-// shareOf is this replica's part of the quota. When an outage begins, there is no more in its bucket than its part of what Redis had
-// last; of a bucket that Redis has said nothing of, its part. The caller holds mu.
-func (l *tokenLease) shareOf(now time.Duration) *quota {
-	if n := l.s.replicas.Load(); l.share == nil || n != l.replicas {
+// shareOf is this replica's part of the bucket. When an outage begins, there is no more in it than its part of what Redis had last; of a
+// bucket that Redis has said nothing of, its part. The caller holds mu.
+func (l *tokenLease) shareOf(now time.Duration) *meter {
+	if n := l.s.replicas.Load(); n != l.replicas {
 		q := newQuota(part(l.quota.Rate, n))
-		if l.share != nil {
-			l.meter = l.meter.carry(l.share, &q, now)
+		if l.meter != nil {
+			l.meter = l.meter.carry(&q, now)
 		} else {
-			l.meter = new(meter)
+			l.meter = newMeter(&q)
 		}
-		l.share, l.replicas = &q, n
+		l.replicas = n
 	}
 	if trips := l.s.trips.Load(); trips != l.trips {
 		l.trips = trips
 		if l.known {
 			have := (l.left + int64(l.quota.PerSecond*max(now-l.heard, 0).Seconds()) + l.replicas - 1) / l.replicas
-			if s := l.meter.look(l.share, now); s.remaining > have {
-				l.meter.take(l.share, now, s.remaining-have)
+			if s := l.meter.look(now); s.remaining > have {
+				l.meter.take(now, s.remaining-have)
 			}
 		}
 	}
-	return l.share
+	return l.meter
 }
 
 // take takes n tokens of the bar's bucket, at most its burst.
 func (b *bar) take(now time.Duration, n int64) (state, hold) {
 	if b.lease == nil {
-		return b.meter.take(b.quota, now, n), hold{}
+		return b.meter.take(now, n), hold{}
 	}
 	return b.lease.take(now, n)
 }
 
 func (b *bar) undo(now time.Duration, n int64, h hold) {
 	if b.lease == nil {
-		b.meter.undo(b.quota, now, n)
+		b.meter.undo(now, n)
 		return
 	}
 	b.lease.undo(now, n, h)
@@ -397,7 +431,7 @@ func (b *bar) undo(now time.Duration, n int64, h hold) {
 func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, h hold) {
 	end := bill{r.since, min(r.tokens, b.quota.Burst), tokens}
 	if b.lease == nil {
-		b.meter.settle(b.quota, now, end)
+		b.meter.settle(now, end)
 		return
 	}
 	b.lease.settle(end, h)
@@ -405,14 +439,14 @@ func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, h hold) {
 
 func (b *bar) remaining(now time.Duration) int64 {
 	if b.lease == nil {
-		return b.meter.look(b.quota, now).remaining
+		return b.meter.look(now).remaining
 	}
 	return b.lease.remaining(now)
 }
 
 func (b *bar) owes(now time.Duration) bool {
 	if b.lease == nil {
-		return b.meter.owes(b.quota, now)
+		return b.meter.owes(now)
 	}
 	return b.lease.owes()
 }
@@ -420,7 +454,7 @@ func (b *bar) owes(now time.Duration) bool {
 // fills is how long it takes until the bucket is full.
 func (b *bar) fills(now time.Duration) time.Duration {
 	if b.lease == nil {
-		return b.meter.fills(b.quota, now)
+		return b.meter.fills(now)
 	}
 	if b.quota.PerSecond == 0 {
 		return 0
