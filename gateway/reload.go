@@ -20,7 +20,7 @@ const lookEvery = time.Second
 
 // keysEvery is how often KEYS_FILE is, which must be in force a second after it has changed, and is read when it was found the
 // same twice.
-const keysEvery = 200 * time.Millisecond
+const keysEvery = 100 * time.Millisecond
 
 // A reloader puts changed files into force.
 type reloader struct {

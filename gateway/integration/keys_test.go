@@ -68,12 +68,18 @@ func TestKeysFileAtTheStart(t *testing.T) {
 	}
 }
 
-// While many ask, a key that is taken out of the file stops opening within a second, and its stream ends.
+// While many ask, a key that is taken out of a file of a hundred thousand stops opening within a second, and its stream ends.
 func TestRevocationUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keys.yaml")
-	writeKeys(t, path, keyLine("sk-stays", ""), keyLine("sk-goes", ""))
+	others := make([]string, 100_000)
+	for i := range others {
+		others[i] = keyLine(fmt.Sprint("sk-", i), ", models: [\"sim*\"], limits: {rps: 20, burst: 40}")
+	}
+	writeKeys(t, path, append(others, keyLine("sk-stays", ""), keyLine("sk-goes", ""))...)
+	began := time.Now()
 	g := startGateway(t, options{args: []string{"-demo"}, env: []string{"KEYS_FILE=" + path}})
+	t.Logf("it listened after %v", time.Since(began))
 	g.awaitReady(t)
 	var ended atomic.Bool
 	var failed, asked atomic.Int64
@@ -95,7 +101,7 @@ func TestRevocationUnderLoad(t *testing.T) {
 	if _, err := s.next(); err != nil {
 		t.Fatal(err)
 	}
-	writeKeys(t, path, keyLine("sk-stays", ""))
+	writeKeys(t, path, append(others, keyLine("sk-stays", ""))...)
 	changed := time.Now()
 	eventually(t, patience, "the key does not open any more", func() bool {
 		a, err := do(request{url: g.url + "/limited", header: bearer("sk-goes")})
