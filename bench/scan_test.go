@@ -70,6 +70,24 @@ func BenchmarkScan(b *testing.B) {
 				model, _ := node.String()
 				return model
 			})
+			f("sonic-valid", func() string {
+				if !sonic.Valid(body) {
+					return "invalid"
+				}
+				node, err := sonic.Get(body, "model")
+				if err != nil {
+					return "another"
+				}
+				model, _ := node.String()
+				return model
+			})
+			f("sonic-struct", func() string {
+				var into struct{ Model string }
+				if err := sonic.ConfigStd.Unmarshal(body, &into); err != nil {
+					return err.Error()
+				}
+				return into.Model
+			})
 		}
 	}
 }

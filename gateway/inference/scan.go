@@ -25,8 +25,8 @@ type Scanner struct {
 	member  Member // whose value is open, NoMember for one that does not matter
 	escaped bool   // in a string: the next byte is, by a backslash at the end of the piece before
 
-	depth   int                   // open containers; the body's own object is the first
-	objects [maxDepth / 64]uint64 // a bit for each open container that is an object
+	depth int             // open containers; the body's own object is the first
+	kinds [maxDepth]uint8 // of each open container, whether it is an object: 1
 
 	values [members]Value
 
@@ -178,7 +178,7 @@ func (s *Scanner) refuse(r Refusal, about Member) {
 func (s *Scanner) top(p []byte, i int) int {
 	switch s.phase {
 	case inString:
-		if i = s.resumeString(p); i < 0 {
+		if i = s.resumeString(p, i); i < 0 {
 			return len(p)
 		}
 		return s.endValue(i)
@@ -410,72 +410,62 @@ func Printable(name []byte) bool {
 // nested reads on inside a value of the top level, from p[i], until that value has ended or the piece has.
 func (s *Scanner) nested(p []byte, i int) int {
 	at, object, list := s.phase, s.inObject(), true // list: the array may be one of many numbers
-	for {
+	for blocks, going := i+beforeBlocks, false; ; {
+		if hasJudge && i >= blocks && len(p)-i >= blockLength {
+			if i, going = s.nestedBlocks(p, i, at); !going {
+				return i
+			}
+			blocks, at, object, list = len(p), s.phase, s.inObject(), true
+		}
 		if i = skipSpace(p, i); i == len(p) {
 			return s.pause(at, i)
 		}
-		c := p[i]
-		switch at {
-		case atFirstName, atName:
-			if c == '"' {
-				end := stringEnd(p, i+1)
-				if end < 0 {
-					return s.breakString(p, i+1, inNestedName)
-				}
-				if i, at = end, atColon; i < len(p) && p[i] == ':' { // as nearly all write it
-					i, at = i+1, atValue
-				}
-				continue
+		switch c := p[i]; {
+		case c == '"' && (at == atName || at == atFirstName):
+			end := stringEnd(p, i+1)
+			if end < 0 {
+				return s.breakString(p, i+1, inNestedName)
 			}
-		case atColon:
-			if c == ':' {
+			if i, at = end, atColon; i < len(p) && p[i] == ':' { // as nearly all write it
 				i, at = i+1, atValue
-				continue
 			}
-		case atComma:
-			if c == ',' {
-				if i, at = i+1, atValue; object {
-					at = atName
-				}
-				continue
+		case c == ',' && at == atComma:
+			if i, at = i+1, atValue; object {
+				at = atName
+			}
+		case c == ':' && at == atColon:
+			i, at = i+1, atValue
+		case closes(c, object, at):
+			if i, s.depth = i+1, s.depth-1; s.depth == 1 {
+				return s.endValue(i)
+			}
+			at, object = atComma, s.inObject()
+		case at != atValue && at != atFirstValue: // nothing else can stand here
+			return s.malformed(i)
+		case c == '"':
+			end := stringEnd(p, i+1)
+			if end < 0 {
+				return s.breakString(p, i+1, inString)
+			}
+			i, at = end, atComma
+		case c == '{' || c == '[':
+			if !s.open(c) {
+				return i
+			}
+			i, at, object, list = i+1, s.phase, c == '{', true
+		case beginsBare(c):
+			from := i
+			if list = list && !object; list {
+				i = skipNumbers(p, i)
+			}
+			if list = i > from; list {
+				at = atValue
+			} else if i, at = bareEnd(p, i), atComma; i == len(p) {
+				return s.pause(inBare, i)
 			}
 		default:
-			switch {
-			case c == '"':
-				end := stringEnd(p, i+1)
-				if end < 0 {
-					return s.breakString(p, i+1, inString)
-				}
-				i, at = end, atComma
-				continue
-			case c == '{' || c == '[':
-				if !s.open(c) {
-					return i
-				}
-				i, at, object, list = i+1, s.phase, c == '{', true
-				continue
-			case beginsBare(c):
-				if list && !object {
-					from := i
-					i = skipNumbers(p, i)
-					list = i > from
-				}
-				if list && !object {
-					at = atValue
-				} else if i, at = bareEnd(p, i), atComma; i == len(p) {
-					return s.pause(inBare, i)
-				}
-				continue
-			}
-		}
-		if !closes(c, object, at) { // nothing else can stand here
 			return s.malformed(i)
 		}
-		i++
-		if s.depth--; s.depth == 1 {
-			return s.endValue(i)
-		}
-		at, object = atComma, s.inObject()
 	}
 }
 
@@ -491,7 +481,7 @@ func (s *Scanner) resume(p []byte, i int) int {
 		then = atColon
 		fallthrough
 	default:
-		if i = s.resumeString(p); i < 0 {
+		if i = s.resumeString(p, i); i < 0 {
 			return len(p)
 		}
 	}
@@ -516,12 +506,10 @@ func (s *Scanner) open(c byte) bool {
 		s.refuse(TooDeep, NoMember)
 		return false
 	}
-	word, bit := &s.objects[s.depth>>6], uint64(1)<<(s.depth&63)
-	*word &^= bit
-	s.phase = atFirstValue
+	kind := &s.kinds[s.depth&(maxDepth-1)]
+	s.phase, *kind = atFirstValue, 0
 	if c == '{' {
-		*word |= bit
-		s.phase = atFirstName
+		s.phase, *kind = atFirstName, 1
 	}
 	s.depth++
 	return true
@@ -537,18 +525,16 @@ func closes(c byte, object bool, at phase) bool {
 
 // inObject tells whether the innermost open container is an object.
 func (s *Scanner) inObject() bool {
-	d := s.depth - 1
-	return s.objects[d>>6&(len(s.objects)-1)]&(1<<(d&63)) != 0
+	return s.kinds[(s.depth-1)&(maxDepth-1)] != 0
 }
 
-// resumeString is the index behind the string that has begun in an earlier piece; -1 if it does not end in this one.
-func (s *Scanner) resumeString(p []byte) int {
-	i := 0
+// resumeString is the index behind the string that goes on at p[i]; -1 if it does not end in this piece.
+func (s *Scanner) resumeString(p []byte, i int) int {
 	if s.escaped {
 		s.escaped = false
 		i++
-	} else if p[0] == '"' {
-		return 1
+	} else if p[i] == '"' {
+		return i + 1
 	}
 	end := stringEnd(p, i)
 	if end < 0 {

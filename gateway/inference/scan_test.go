@@ -187,6 +187,14 @@ func agrees(body []byte, size int) string {
 	if p := scan(&pieces, body, size); p != r || whole.ended != pieces.ended && r == Accepted {
 		return fmt.Sprintf("whole: %s, in pieces of %d: %s", r, size, p)
 	}
+	if hasJudge {
+		var plain Scanner
+		hasJudge = false
+		p := scan(&plain, body, 0)
+		if hasJudge = true; p != r || r == Accepted && (plain.ended != whole.ended || plain.values != whole.values) || plain.Culprit() != whole.Culprit() {
+			return fmt.Sprintf("%s at %d, and %s at %d without blocks", r, whole.ended, p, plain.ended)
+		}
+	}
 	if !json.Valid(body) {
 		return ""
 	}
@@ -276,6 +284,14 @@ func randomBody(r *rand.Rand) []byte {
 		return `"llama-8b"`
 	}
 	var items []string
+	if r.IntN(3) == 0 { // a long one
+		var messages []string
+		for range r.IntN(80) {
+			messages = append(messages, value(r.IntN(4)))
+		}
+		items = append(items, pick(`"messages"`, `"x"`, `"tools"`)+":"+pick("[", `{"x":[`, `[[`)+strings.Join(messages, pick(",", ", ", ",\n  ")))
+		items[0] += pick("]", "]}", "]]", "]")
+	}
 	for range r.IntN(6) {
 		n := name()
 		v := value(0)
@@ -312,7 +328,7 @@ func TestScanAgrees(t *testing.T) {
 	var valid, accepted int
 	for range bodies {
 		body := randomBody(r)
-		if diff := agrees(body, 1+r.IntN(12)); diff != "" {
+		if diff := agrees(body, 1+r.IntN(12)*r.IntN(40)); diff != "" {
 			t.Fatalf("%q: %s", body, diff)
 		}
 		if json.Valid(body) {
