@@ -66,6 +66,12 @@ test-integration: ## the real gateway in front of a real FastAPI and a real Expr
 test-browser: ## the dashboard, and a page of another origin, in a real browser, if chromium is installed
 	@scripts/test.sh $@
 
+browser-soak: ## the dashboard under load for five minutes: do its charts show what /metrics says (LASTS=60: a minute)
+	@scripts/test.sh $@
+
+pictures: ## the pictures of the dashboard in these pages, taken by its test
+	@scripts/test.sh $@
+
 ## Measure
 
 bench: ## Go benchmarks, kept as bench/reports/go-bench.txt and shown by benchstat (BENCH=regexp COUNT=6 BENCHTIME=200ms)
@@ -222,7 +228,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
-        test-scripts test-k6 test-stack test-integration test-browser bench bench-stat bench-compare bench-baseline peers peers-install field field-install load failover \
+        test-scripts test-k6 test-stack test-integration test-browser browser-soak pictures bench bench-stat bench-compare bench-baseline peers peers-install field field-install load failover \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

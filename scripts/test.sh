@@ -167,13 +167,30 @@ need() { ready "$1" || skip "$(why "$1")"; }
 # The dashboard, and a page of another origin that chats, in a real browser, if there is one: nobody needs a browser to run a
 # gateway, so none is installed.
 test_browser() {
+	with_browser
+	node page.js
+	node dashboard.js
+}
+
+# with_browser goes where the tests in a browser are, with all that they need.
+with_browser() {
 	need browser
 	make -s build
 	cd scripts/tools/browser
 	export GATEWAY=$root/.bin/gateway CHROMIUM
 	CHROMIUM=$(command -v chromium)
-	node page.js
-	node dashboard.js
+}
+
+# The dashboard under load, looked at for LASTS seconds: do its charts show what /metrics says?
+browser_soak() {
+	with_browser
+	node soak.js "${LASTS:-300}"
+}
+
+# The pictures of the dashboard that the pages of this repository show, taken by its test; a few minutes.
+pictures() {
+	with_browser
+	node dashboard.js "$root/gateway/ops/dashboard"
 }
 
 # with_race sets the array race to what go test is given for the race detector.

@@ -1,26 +1,13 @@
 // page.js: a page of one origin streams a chat from a gateway of another, with a key, as a real browser lets it. Exit code 0 if all is
-// well. GATEWAY is the binary, CHROMIUM the browser.
+// well.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
-
-const gatewayFile = process.env.GATEWAY ?? "../../../.bin/gateway";
-const browserFile = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  return port;
-}
+import { gatewayFile, startBrowser, startGateway, until } from "./kit.js";
 
 // servePage serves an empty page: an origin.
 async function servePage() {
@@ -33,8 +20,8 @@ async function servePage() {
   return { server, origin: `http://127.0.0.1:${server.address().port}` };
 }
 
-// startGateway starts one whose models pages of one origin may ask, with a key.
-async function startGateway(dir, origin) {
+// startKeyed starts one whose models pages of one origin may ask, with a key.
+async function startKeyed(dir, origin) {
   const [key, line] = newKey();
   writeFileSync(join(dir, "keys.yaml"), `keys:\n  - ${line}\n`, { mode: 0o600 });
   writeFileSync(join(dir, "gateway.yaml"), `
@@ -43,20 +30,8 @@ routes:
     pool: llm
     cors: {origins: ["${origin}"], headers: [authorization, content-type], max_age: 60s}
 `);
-  const port = await freePort();
-  const child = spawn(gatewayFile, ["-demo", "-config", join(dir, "gateway.yaml")], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { PORT: String(port), ACCESS_LOG: "true", KEYS_FILE: join(dir, "keys.yaml") },
-  });
-  const said = { text: "" };
-  child.stderr.on("data", (part) => (said.text += part));
-  const url = `http://127.0.0.1:${port}`;
-  for (let tries = 0; ; tries++) {
-    const status = await fetch(url + "/readyz").then((r) => r.status, () => 0);
-    if (status === 200) return { child, url, key, said };
-    if (tries > 100) throw new Error(`not ready: ${status}\n${said.text}`);
-    await wait(100);
-  }
+  const args = ["-config", join(dir, "gateway.yaml")], env = { ACCESS_LOG: "true", KEYS_FILE: join(dir, "keys.yaml") };
+  return { ...await startGateway({ args, env }), key };
 }
 
 // newKey is a key and its line for the file.
@@ -119,13 +94,14 @@ async function lookFromElsewhere(browser, gateway) {
 
 const { server, origin } = await servePage();
 const dir = mkdtempSync(join(tmpdir(), "aigateway-page-"));
-const gateway = await startGateway(dir, origin);
-const browser = await chromium.launch({ executablePath: browserFile, args: ["--no-sandbox", "--disable-gpu"] });
+const gateway = await startKeyed(dir, origin);
+const browser = await startBrowser();
 try {
   await look(browser, gateway, origin);
   await lookFromElsewhere(browser, gateway);
-  const lines = gateway.said.text.split("\n").filter((l) => l.startsWith("{")).map((l) => JSON.parse(l)).filter((l) => l.path === "/v1/chat/completions");
-  const methods = lines.map((l) => `${l.method} ${l.status}`);
+  const lines = () => gateway.said.text.split("\n").slice(0, -1).filter((l) => l.startsWith("{")).map((l) => JSON.parse(l))
+    .filter((l) => l.path === "/v1/chat/completions").map((l) => `${l.method} ${l.status}`);
+  const methods = await until("all lines are there", () => ["POST", "OPTIONS"].every((m, i) => lines().filter((l) => l.startsWith(m)).length >= [3, 1][i]) && lines());
   assert.ok(methods.includes("OPTIONS 204"), methods.join(", "));
   // Of the page elsewhere only its preflight came.
   assert.deepEqual(methods.filter((m) => m.startsWith("POST")), ["POST 200", "POST 401", "POST 401"]);
