@@ -197,3 +197,28 @@ func TestChangeShared(t *testing.T) {
 	is(Amounts{TPM: 60, TPMBurst: 500, Concurrency: 1})
 	has("what came back meanwhile", 350)
 }
+
+// TestTokensSharedReturn: what was reserved while Redis was late, and was not needed, is there for all once Redis has heard of it.
+func TestTokensSharedReturn(t *testing.T) {
+	r := startRedis(t)
+	all := shareAccounts(t, r.Addr, 2)
+	amounts := Amounts{TPM: 60, TPMBurst: 1000}
+	a, b := all[0].Of(0, Key, []byte("x"), amounts), all[1].Of(0, Key, []byte("x"), amounts)
+	var first, second Reservation
+	reserves := func(res *Reservation, n int64, a *Account) func() bool {
+		return func() bool { f := res.Reserve(testClock(), n, a); return !f.Refused() }
+	}
+	waitFor(t, 5*time.Second, reserves(&first, 10, a))
+	first.Settle(testClock(), 0)
+	all[0].shared.trip()
+	waitFor(t, 5*time.Second, reserves(&first, 450, a)) // of its half
+	if first.taken[0].hold.from != ofShare {
+		t.Skip("Redis was back at once")
+	}
+	waitFor(t, 5*time.Second, func() bool { return !all[0].Away() && a.tokens[0].remaining(0) < 600 })
+	if reserves(&second, 700, b)() {
+		t.Error("Redis was not told")
+	}
+	first.Settle(testClock(), 50)
+	waitFor(t, 5*time.Second, reserves(&second, 900, b))
+}

@@ -34,7 +34,9 @@ type tokenLease struct {
 	typical int64         // tokens of a reservation, of late
 	called  time.Duration // when the last call was made
 	back    []returned    // to be given back
-	owed    int64         // to be charged
+	owed    int64         // to be charged,
+	unsaid  bool          // among it what was taken of the share
+	told    [4]telling    // of which Redis was told then; the last one first
 
 	known bool          // what Redis said last:
 	left  int64         // tokens there,
@@ -45,6 +47,7 @@ type tokenLease struct {
 	asked struct { // by the call under way
 		want, need, owed int64
 		burst            int64
+		unsaid           bool
 	}
 
 	meter    *meter // of this replica's share, while Redis is away; nil: it never was
@@ -76,6 +79,21 @@ func (l *tokenLease) change(to *quota) {
 	l.short = 0
 }
 
+// A telling is when Redis was told what was taken of the share before: by this replica's clock, and by that of Redis.
+type telling struct{ sent, at int64 }
+
+// toldOf is when Redis was told of what was taken then, by its clock; 0: it was not, or that is longer ago than is remembered. The
+// caller holds mu.
+func (l *tokenLease) toldOf(taken int64) (at int64) {
+	for _, t := range l.told {
+		if t.sent < taken {
+			return at
+		}
+		at = t.at
+	}
+	return 0
+}
+
 // A returned is what was taken too much of reservations since a time, in Redis' microseconds.
 type returned struct{ n, since int64 }
 
@@ -98,7 +116,7 @@ func (l *tokenLease) flag() *flags { return &l.flags_ }
 // A hold is where tokens that are taken are from.
 type hold struct {
 	from source
-	at   int64 // when they were taken, in Redis' microseconds; of a lease
+	at   int64 // when they were taken, in microseconds: of Redis, or of this replica's clock if they are of its share
 }
 
 // hold is that of what is taken now: never before it was granted.
@@ -137,7 +155,7 @@ func (l *tokenLease) take(now time.Duration, n int64) (state, hold) {
 		case l.s.down.Load() || l.bad:
 			s := l.takeShare(clock, n)
 			l.mu.Unlock()
-			return s, hold{from: ofShare}
+			return s, hold{ofShare, clock.Microseconds()}
 		case l.short > 0 && clock < l.until && n > l.pool.Load()+l.left || clock-began > 2*callPause+l.s.o.Timeout:
 			wait := l.wait(clock, n)
 			l.mu.Unlock()
@@ -251,7 +269,8 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	}
 	m = message{tokensLua, l.key, l.args(now)}
 	l.spent.Store(0)
-	l.called, l.back, l.owed = now, l.back[:0], 0
+	a.unsaid = l.unsaid
+	l.called, l.back, l.owed, l.unsaid = now, l.back[:0], 0, false
 	if wanted {
 		l.waiting, l.need = 0, 0
 	}
@@ -287,10 +306,15 @@ func (l *tokenLease) answer(now time.Duration, r rueidis.RedisResult) error {
 	if err != nil {
 		// What comes back may have arrived, and so may the debt. Neither must make tokens: one is given up, the other told again.
 		l.owed += a.owed
+		l.unsaid = l.unsaid || a.unsaid
 		l.bad = isAboutKey(err)
 		return err
 	}
 	l.bad = false
+	if a.unsaid {
+		copy(l.told[1:], l.told[:])
+		l.told[0] = telling{sent: l.called.Microseconds(), at: v[3]}
+	}
 	granted := v[0]
 	if granted > 0 {
 		if l.pool.Load() <= 0 {
@@ -328,7 +352,7 @@ func (l *tokenLease) giveBack(n int64, since int64) {
 	debt := min(l.owed, n)
 	l.owed -= debt
 	if n -= debt; n <= 0 || since == 0 {
-		return // what was of a share has no time there: beyond what is owed it is given up
+		return // Redis has not heard of it, or long ago: beyond what is owed it is given up
 	}
 	// How much there is room for depends on when they were taken.
 	nearest, far := -1, int64(math.MaxInt64)
@@ -356,7 +380,11 @@ func (l *tokenLease) settle(b bill, h hold) {
 		m.settle(l.s.o.Now(), bill{b.since, min(b.taken, m.quota.Burst), b.were})
 	}
 	if b.were < b.taken {
-		l.giveBack(b.taken-b.were, h.at)
+		since := h.at
+		if h.from == ofShare {
+			since = l.toldOf(h.at)
+		}
+		l.giveBack(b.taken-b.were, since)
 	} else {
 		l.owed += min(b.were-b.taken, l.quota.Burst)
 	}
@@ -383,6 +411,7 @@ func (l *tokenLease) takeShare(now time.Duration, n int64) state {
 	if s.ok {
 		m.settle(now, bill{now, some, n})
 		l.owed += n
+		l.unsaid = true
 		l.s.list(l, false)
 	}
 	return s
