@@ -402,6 +402,23 @@ func TestGenerationCut(t *testing.T) {
 	f("messages", "event: message_start\r\ndata: {\"type\":\"message_start\"}\r\n\r\n", "event: error\n")
 }
 
+// Silence in a stream that is read for several ends it after the time of streams, not of other bodies.
+func TestGenerationSilent(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		c.ReadRequest()
+		c.Send("%s%s", sseHead, chunk(word("a")))
+		<-over
+	})
+	t.Cleanup(func() { close(over) })
+	g := startGatewayFile(t, fmt.Sprintf("pools: {p: {upstreams: [{url: %q}], timeouts: {inter_token: 200ms}}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true, ttl: 60s}}]\n", up.URL), "CACHE_ENABLED=true")
+	r := g.Do(askModel(chatPath, asked0s))
+	if r.Field("X-Cache") != "MISS" || !strings.HasPrefix(r.Body, word("a")) || !strings.Contains(r.Body, `"code":"timeout_inter_token"`) || r.Err == nil {
+		t.Errorf("got %s %q, %v", r.Head, r.Body, r.Err)
+	}
+}
+
 // A paced stream comes about as it came, and byte for byte.
 func TestGenerationPaced(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package behaviour
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -227,6 +228,35 @@ func TestContentIsNotHeldForNobody(t *testing.T) {
 	if r = c.ReadBody(r, true); r.Body != word("late")+done || r.Err != nil {
 		t.Errorf("got %q, %v", r.Body, r.Err)
 	}
+}
+
+// What is held back may outgrow the buffer that its head came in, which others have then: each client gets its own head.
+func TestHeldHeadsStayTheirOwn(t *testing.T) {
+	t.Parallel()
+	second, _ := say(t, testkit.Answer(`"fallback"`))
+	events := strings.Repeat(chunk(role), 15600/len(role)) // not as much as is held at most, and more than a small buffer has room for
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+			c.Send("%s%s", strings.Replace(sseHead, "\r\n", "\r\nX-Mark: "+strings.Repeat(r.Name(), 20)+"\r\n", 1), events)
+			c.Send("%s0\r\n\r\n", chunk(word(r.Name())))
+		}
+	})
+	g := behindPair(t, "safe", ", timeouts: {first_token: 20s}", up, second)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			c := g.Dial()
+			for k := range 10 {
+				name := fmt.Sprintf("n%dx%d", i, k)
+				c.Send("%s", generate(name))
+				if r := c.ReadResponse(); r.Field("X-Mark") != strings.Repeat(name, 20) || !strings.HasSuffix(r.Body, word(name)) {
+					t.Errorf("%s: %q %v", name, r.Head, r.Err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A stream that breaks at the end of an event tells why in its dialect and is reset, inside an event it is reset at once; never does

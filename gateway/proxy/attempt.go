@@ -190,6 +190,14 @@ func (a *attempt) awaitFinal(most int, within time.Duration) Fault {
 	}
 }
 
+// growBody is grow behind a head that was read, which is read once more: it lies elsewhere now.
+func (a *attempt) growBody(size int) {
+	a.grow(size)
+	if a.response.Scan(a.down.B[a.from:a.body]) != wire.None {
+		panic("BUG: a copy of a good head is refused")
+	}
+}
+
 // lose draws the conclusion from an attempt with which its exchange does not go on, and ends it.
 func (p *Proxy) lose(a *attempt, f Fault) {
 	if a.conn != nil {

@@ -131,7 +131,7 @@ func (x *Exchange) readAhead(until time.Duration, enough func(held []byte) bool)
 			return TimeoutResponse
 		}
 		if len(x.down.B)-wire.ChunkTail-from < mostHeld/4 {
-			x.grow(x.body + 2*mostHeld)
+			x.growBody(x.body + 2*mostHeld)
 		}
 		n, err := x.receive(x.down.B[from:min(len(x.down.B)-wire.ChunkTail, x.body+2*mostHeld)], left)
 		switch to = from + n; {

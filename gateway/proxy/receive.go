@@ -69,6 +69,8 @@ func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
 	if !s.ahead {
 		*s = stream{length: x.length, left: max(0, x.length), ended: x.length == 0}
 	}
+	s.events = x.response.EventStream() // now: the head is gone when more has come
+	silence := x.silence()
 	x.dirty = x.dirty || x.length == wire.UntilClose
 	from, to := x.body, x.end
 	for {
@@ -88,7 +90,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func(piece []byte) error) Fault {
 			return None
 		}
 		from = x.from
-		n, err := x.receive(x.down.B[from:], x.upstream.timeouts.Idle)
+		n, err := x.receive(x.down.B[from:], silence)
 		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
 			return None
 		}
