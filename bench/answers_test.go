@@ -36,18 +36,18 @@ func BenchmarkAnswers(b *testing.B) {
 		})
 	}
 	ok, end := []byte("HTTP/1.1 200"), []byte("the end")
-	f("page", unlimited(toUpstream), question{[]byte("GET /limited" + fields), ok, []byte("{\"ok\":true}\n")})
-	f("no-route", unlimited(toUpstream), question{[]byte("GET /nowhere" + fields), []byte("HTTP/1.1 404"), []byte("}\n")})
+	f("page", unlimited(toUpstream), question{request: []byte("GET /limited" + fields), begin: ok, end: []byte("{\"ok\":true}\n")})
+	f("no-route", unlimited(toUpstream), question{request: []byte("GET /nowhere" + fields), begin: []byte("HTTP/1.1 404"), end: []byte("}\n")})
 	f("refusal", []string{toUpstream, "CLIENT_RPS=0.000001", "CLIENT_BURST=1"},
-		question{request(0, 1<<10), []byte("HTTP/1.1 429"), []byte("rate_limit_exceeded\"}}\n")})
+		question{request: request(0, 1<<10), begin: []byte("HTTP/1.1 429"), end: []byte("rate_limit_exceeded\"}}\n")})
 	// A wrong key is looked for among 10,000 before its address has to pay: that must not cost more than the refusal above.
 	keys := wrongKeys(b)
 	wrong := request(0, 1<<10)
 	f("wrong-key-refusal", []string{toUpstream, "CLIENT_RPS=0.000001", "CLIENT_BURST=1", "KEYS_FILE=" + keys},
-		question{wrong, []byte("HTTP/1.1 429"), []byte("rate_limit_exceeded\"}}\n")})
-	f("wrong-key", append(unlimited(toUpstream), "KEYS_FILE="+keys), question{wrong, []byte("HTTP/1.1 401"), []byte("invalid_api_key\"}}\n")})
-	f("hit-2KB", unlimited(toUpstream), question{[]byte("GET /v1/cached/2048" + fields), ok, end})
-	f("hit-64KB", unlimited(toUpstream), question{[]byte("GET /v1/cached/65536" + fields), ok, end})
+		question{request: wrong, begin: []byte("HTTP/1.1 429"), end: []byte("rate_limit_exceeded\"}}\n")})
+	f("wrong-key", append(unlimited(toUpstream), "KEYS_FILE="+keys), question{request: wrong, begin: []byte("HTTP/1.1 401"), end: []byte("invalid_api_key\"}}\n")})
+	f("hit-2KB", unlimited(toUpstream), question{request: []byte("GET /v1/cached/2048" + fields), begin: ok, end: end})
+	f("hit-64KB", unlimited(toUpstream), question{request: []byte("GET /v1/cached/65536" + fields), begin: ok, end: end})
 }
 
 // wrongKeys writes a file of keys and returns its path.

@@ -141,6 +141,7 @@ func drive(b *testing.B, dial func() (net.Conn, error), n int, q question) (fail
 		go func() {
 			defer wg.Done()
 			buf := make([]byte, 256<<10)
+			q := q.own()
 			var conn net.Conn
 			for next.Add(1) <= int64(n) {
 				if conn == nil {
@@ -166,15 +167,39 @@ func drive(b *testing.B, dial func() (net.Conn, error), n int, q question) (fail
 }
 
 // question is a request, and what its answer has to begin and to end with; the end is unlike anything before it.
-type question struct{ request, begin, end []byte }
+type question struct {
+	request, begin, end []byte
+
+	asked  *atomic.Int64 // how often; nil: every request is the same
+	number int           // where in the request that stands, in eight digits
+}
 
 func newQuestion(req []byte, res string) question {
-	return question{req, []byte(res[:12]), []byte(res[len(res)-7:])}
+	return question{request: req, begin: []byte(res[:12]), end: []byte(res[len(res)-7:])}
+}
+
+// numbered is a question that is another one each time it is asked: by the number that stands in its request.
+func (q question) numbered(number string) question {
+	q.asked, q.number = new(atomic.Int64), bytes.Index(q.request, []byte(number))
+	return q
+}
+
+// own is q for one who asks beside others.
+func (q question) own() question {
+	if q.asked != nil {
+		q.request = bytes.Clone(q.request)
+	}
+	return q
 }
 
 // ask sends the request and tells whether its answer came whole.
 func (q *question) ask(conn net.Conn, buf []byte) bool {
 	_ = conn.SetDeadline(time.Now().Add(patience))
+	if q.asked != nil {
+		for i, n := 7, q.asked.Add(1); i >= 0; i, n = i-1, n/10 {
+			q.request[q.number+i] = byte('0' + n%10)
+		}
+	}
 	if _, err := conn.Write(q.request); err != nil {
 		return false
 	}
@@ -333,13 +358,18 @@ func play(as, upstream string) error {
 		}
 	}()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			return err
-		}
-		fmt.Println(u.Utime.Nano() + u.Stime.Nano())
+		fmt.Println(cpuTime())
 	}
 	return nil
+}
+
+// cpuTime is the CPU time that this process has used so far, user and system, in nanoseconds.
+func cpuTime() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // serveAs serves ln as one of the proxies. dial reaches the upstream; nil is TCP.

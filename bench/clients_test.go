@@ -45,7 +45,7 @@ func spoof(b *testing.B, addr string, n, from int) {
 				return
 			}
 			defer conn.Close()
-			q, buf := question{[]byte(before), []byte("HTTP/1.1 200"), end}, make([]byte, 4096)
+			q, buf := question{request: []byte(before), begin: []byte("HTTP/1.1 200"), end: end}, make([]byte, 4096)
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				c := int(i) % from
 				q.request = fmt.Appendf(q.request[:len(before)], "%d.%d.%d\r\n\r\n", c>>16&255, c>>8&255, c&255)

@@ -1,15 +1,19 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+
+	"aigateway/gateway/inference"
 )
 
 // keeps are a gateway that keeps models' answers, and one that lets them pass.
 var keeps = map[string]look{
-	"keeps":  {file: keepsFile(", cache: {post: true, ttl: 1h}")},
+	"keeps":  {file: keepsFile(", cache: {post: true, ttl: 1h}"), environ: []string{"CACHE_MEMORY_BYTES=16777216"}},
 	"passes": {file: keepsFile("")},
 }
 
@@ -31,39 +35,67 @@ func completion(size int) string {
 
 // chatOf asks for a completion of 2 KB with a prompt of that size.
 func chatOf(prompt int, line string) question {
-	body := fmt.Sprintf(`{"model":"m","temperature":0,"messages":[{"role":"user","content":%q}]}`, strings.Repeat("tell me more. ", prompt/14))
+	body := fmt.Sprintf(`{"model":"m","temperature":0,"messages":[{"role":"user","content":%q}]}`, numbered+strings.Repeat(" tell me more.", prompt/14))
 	ask := fmt.Sprintf("POST /v1/chat/completions?/chat/2048 HTTP/1.1\r\nHost: gateway.example\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"+
 		"User-Agent: bench/1.0\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-0123456789abcdef\r\n%sContent-Length: %d\r\n\r\n%s", line, len(body), body)
 	return newQuestion([]byte(ask), completion(2<<10))
 }
 
-// BenchmarkGenerations is what it costs that models' answers are kept, in CPU time a request, all in turns: a hit of a completion of 2 KB
-// beside a hit of a GET of that size, and a miss, which is kept, beside the same request where nothing is.
+// numbered stands in a prompt where each request has another number.
+const numbered = "00000000"
+
+// BenchmarkGenerations is what it costs that models' answers are kept, in CPU time a request, all in turns, the median of them: a hit of a
+// completion of 2 KB beside a hit of a GET of that size, with what making the key costs; and a miss, which is kept in a memory that is full, beside the
+// same request where nothing is.
 func BenchmarkGenerations(b *testing.B) {
 	up := start(b, "upstream", "")
+	prompts := []int{200, 3 << 10, 30 << 10}
 	b.Run("hit", func(b *testing.B) {
-		var all []inquiry
-		all = append(all, inquiry{"get", "keeps", newQuestion(hitRequest(2<<10), response(0, 2<<10))})
-		for _, prompt := range []int{200, 3 << 10, 30 << 10} {
+		all := []inquiry{{"get", "keeps", newQuestion(hitRequest(2<<10), response(0, 2<<10))}}
+		for _, prompt := range prompts {
 			all = append(all, inquiry{fmt.Sprintf("post-%d", prompt), "keeps", chatOf(prompt, "")})
 		}
-		inquire(b, up, all)
+		cpu := inquire(b, up, all)
+		for i, prompt := range prompts {
+			hashing := hashingOf(prompt)
+			b.ReportMetric(hashing, fmt.Sprintf("hashing-%d-cpu-µs", prompt))
+			b.ReportMetric((cpu[i+1]-hashing)/cpu[0], fmt.Sprintf("beside-hashing-%d-×", prompt))
+		}
 	})
-	for _, prompt := range []int{200, 3 << 10, 30 << 10} {
+	for _, prompt := range prompts {
 		b.Run(fmt.Sprintf("miss/prompt=%d", prompt), func(b *testing.B) {
-			inquire(b, up, []inquiry{
-				{"passes", "passes", chatOf(prompt, "Cache-Control: no-cache\r\n")},
-				{"missed", "keeps", chatOf(prompt, "Cache-Control: no-cache\r\n")},
-			})
+			q := chatOf(prompt, "").numbered(numbered)
+			cpu := inquire(b, up, []inquiry{{"passes", "passes", q}, {"missed", "keeps", q}})
+			b.ReportMetric(cpu[1]-cpu[0], "more-cpu-µs")
+			b.ReportMetric(4+float64(len(q.request)+len(completion(2<<10)))/1024, "allowed-cpu-µs")
 		})
 	}
 }
 
-// inquire asks all in turns, and reports the CPU time that each takes.
-func inquire(b *testing.B, up *child, all []inquiry) {
-	const turn = 2000
+// hashingOf is what it costs to make the key of a request with a prompt of that size, in CPU µs: the median of some rounds.
+func hashingOf(prompt int) float64 {
+	const round = 2000
+	_, body, _ := bytes.Cut(chatOf(prompt, "").request, []byte("\r\n\r\n"))
+	var c inference.Canon
+	var rounds []int64
+	for range 15 {
+		before := cpuTime()
+		for range round {
+			if c.Read(body) != inference.Accepted || inference.Chat.Doubt(&c, inference.Deterministic, false) != inference.NoDoubt {
+				panic("BUG: the request of the benchmark has no key")
+			}
+			c.Sum(inference.Chat, "")
+		}
+		rounds = append(rounds, cpuTime()-before)
+	}
+	slices.Sort(rounds)
+	return float64(rounds[len(rounds)/2]) / 1e3 / round
+}
+
+// inquire asks all in turns, and returns and reports the CPU time that each takes, in µs a request: the median of its turns.
+func inquire(b *testing.B, up *child, all []inquiry) (cpu []float64) {
+	const turn, warm = 1000, 8000
 	children := map[string]*child{}
-	cpu, count := make([]int64, len(all)), 0
 	for _, q := range all {
 		p := children[q.of]
 		if p == nil {
@@ -71,27 +103,29 @@ func inquire(b *testing.B, up *child, all []inquiry) {
 			defer p.stop()
 			children[q.of] = p
 		}
-		drive(b, dialing(p), 2000, q.question)
+		drive(b, dialing(p), warm, q.question)
 	}
+	turns := make([][]float64, len(all))
 	b.ResetTimer()
-	for count < b.N {
-		n := min(turn, b.N-count)
+	for count := 0; count < b.N; count += turn {
 		for i := range all {
 			at := (i + count/turn) % len(all) // nobody is always first
 			p := children[all[at].of]
 			before := p.cpu(b)
-			if failed := drive(b, dialing(p), n, all[at].question); failed > 0 {
-				b.Errorf("%s: %d of %d requests failed", all[at].name, failed, n)
+			if failed := drive(b, dialing(p), turn, all[at].question); failed > 0 {
+				b.Errorf("%s: %d of %d requests failed", all[at].name, failed, turn)
 			}
-			cpu[at] += p.cpu(b) - before
+			turns[at] = append(turns[at], float64(p.cpu(b)-before)/1e3/turn)
 		}
-		count += n
 	}
 	b.StopTimer()
 	b.ReportMetric(0, "ns/op")
 	for i, q := range all {
-		b.ReportMetric(float64(cpu[i])/1e3/float64(b.N), q.name+"-cpu-µs/op")
+		slices.Sort(turns[i])
+		cpu = append(cpu, turns[i][len(turns[i])/2])
+		b.ReportMetric(cpu[i], q.name+"-cpu-µs/op")
 	}
+	return cpu
 }
 
 func dialing(p *child) func() (net.Conn, error) {

@@ -1,6 +1,9 @@
 package cache
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // dateLayout is IMF-fixdate, the one form to be sent: RFC 9110 §5.6.7.
 const dateLayout = "Mon, 02 Jan 2006 15:04:05 GMT"
@@ -8,6 +11,30 @@ const dateLayout = "Mon, 02 Jan 2006 15:04:05 GMT"
 // appendDate appends the time, in Unix seconds, as an HTTP-date.
 func appendDate(dst []byte, seconds int64) []byte {
 	return time.Unix(seconds, 0).UTC().AppendFormat(dst, dateLayout)
+}
+
+// lastDate is the date that was written last by appendNow.
+var lastDate atomic.Pointer[struct {
+	seconds int64
+	text    [len(dateLayout)]byte
+}]
+
+// appendNow is appendDate of a moment that is about now: most have the date of the one before.
+func appendNow(dst []byte, seconds int64) []byte {
+	d := lastDate.Load()
+	if d == nil || d.seconds != seconds {
+		from := len(dst)
+		if dst = appendDate(dst, seconds); len(dst)-from == len(dateLayout) {
+			d = &struct {
+				seconds int64
+				text    [len(dateLayout)]byte
+			}{seconds: seconds}
+			copy(d.text[:], dst[from:])
+			lastDate.Store(d)
+		}
+		return dst
+	}
+	return append(dst, d.text[:]...)
 }
 
 // parseDate reads an HTTP-date in any of its three forms, case-insensitively (RFC 9111 §4.2), and returns Unix

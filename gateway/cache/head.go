@@ -24,13 +24,13 @@ func (r *Response) AppendHead(dst []byte, h *wire.ResponseHead) []byte {
 // appendDate appends when the response came, for one that does not say.
 func (r *Response) appendDate(dst []byte) []byte {
 	dst = append(dst, "Date: "...)
-	dst = appendDate(dst, r.times.Response/1000)
+	dst = appendNow(dst, r.times.Response/1000)
 	return append(dst, "\r\n"...)
 }
 
 // AppendDateLine appends a field Date. seconds are Unix time.
 func AppendDateLine(dst []byte, seconds int64) []byte {
-	return append(appendDate(append(dst, "Date: "...), seconds), "\r\n"...)
+	return append(appendNow(append(dst, "Date: "...), seconds), "\r\n"...)
 }
 
 func appendLine(dst, name, value []byte) []byte {

@@ -205,10 +205,5 @@ func isOwn(name []byte) bool {
 // AppendPlainLines appends the client's lines that travel on, but that codings are not accepted: the answer is for others too, who may
 // not read them, and is looked at.
 func AppendPlainLines(dst []byte, h *wire.RequestHead) []byte {
-	for name, value := range h.Lines() {
-		if !is(name, "accept-encoding") {
-			dst = appendLine(dst, name, value)
-		}
-	}
-	return append(dst, "Accept-Encoding: identity\r\n"...)
+	return append(h.AppendLinesWithout(dst, "accept-encoding"), "Accept-Encoding: identity\r\n"...)
 }

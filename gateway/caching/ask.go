@@ -76,7 +76,10 @@ func (c *fetch) end(x *proxy.Exchange) {
 func (r *Request) ask() step {
 	r.enter(asking)
 	f := r.Forward
-	r.reader.prepare(f)
+	if !r.ready {
+		r.reader.prepare(f)
+	}
+	r.ready = false
 	f.Taker = r
 	if r.posts {
 		r.lines = cache.AppendPlainLines(r.lines[:0], r.Head)
@@ -159,8 +162,7 @@ func (r *Request) freshen() step {
 		alone := r.caching.flights.Alone(r.waiter) // not released: what it shares is the other one's
 		r.flight, l.flight = alone, alone
 	}
-	r.flight.Fill(l.response)
-	l.end(l.response.Body)
+	l.share()
 	return r.readFill()
 }
 
@@ -170,12 +172,12 @@ func (r *Request) store() step {
 	r.enter(settled)
 	r.status.Stored = !r.posts && r.caching.store.Keeps(time.Now().UnixMilli()) // of a model's answer the end decides
 	l.response.Body = l.flight.memory.begin(l.response.Length)
-	r.flight.Fill(l.response)
 	if r.Forward.Arrived() {
-		if !l.receive() {
+		if !l.receiveArrived() {
 			r.fill = nil
 		}
 	} else {
+		r.flight.Fill(l.response)
 		// The body has a goroutine of its own: this client's pace is not that of the others.
 		r.handOver()
 		r.fill = nil
@@ -239,9 +241,8 @@ func (r *Request) askLocal() step {
 	}
 	l := r.fill
 	r.enter(settled)
-	r.flight.Fill(l.response)
-	_ = r.flight.Write(body)
-	l.end(body)
+	l.response.Body = body
+	l.share()
 	r.status.Stored = r.caching.store.Keeps(time.Now().UnixMilli())
 	r.status.Status = 0
 	return r.readFill()

@@ -29,7 +29,7 @@ func New(o Options) *Caching {
 	c.exchanges.New = func() any { return new(proxy.Exchange) }
 	c.fills.New = func() any {
 		l := &fill{caching: c}
-		l.start, l.sink = l.receiveApart, l.take
+		l.start, l.sink, l.gathers = l.receiveApart, l.take, l.gather
 		return l
 	}
 	return c

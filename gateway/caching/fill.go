@@ -19,7 +19,7 @@ func (c *Caching) newFill(r *Request) *fill {
 
 // put readies l for another response.
 func (l *fill) put() {
-	*l = fill{caching: l.caching, start: l.start, sink: l.sink, answer: answer{note: kept(l.answer.note)}}
+	*l = fill{caching: l.caching, start: l.start, sink: l.sink, gathers: l.gathers, answer: answer{note: kept(l.answer.note)}}
 	l.caching.fills.Put(l)
 }
 
@@ -70,6 +70,42 @@ func (l *fill) receive() (ok bool) {
 	return true
 }
 
+// receiveArrived is receive of a body that has come with its head: those who wait learn of the response when it is whole.
+func (l *fill) receiveArrived() (ok bool) {
+	defer func() {
+		if ok {
+			return
+		}
+		l.caching.options.OnPanic(recover())
+		l.flight.Hold() // for good
+		l.flight.Fill(l.response)
+		l.flight.Break()
+	}()
+	if l.caching.proxy.Receive(l.forward, l.gathers) != proxy.None {
+		l.flight.Fill(l.response)
+		l.flight.Break()
+		return true
+	}
+	l.share()
+	return true
+}
+
+// gather keeps a piece of the body.
+func (l *fill) gather(piece []byte) error {
+	l.response.Body = append(l.response.Body, piece...)
+	return nil
+}
+
+// share stores the whole response, and shows it to those who wait.
+func (l *fill) share() {
+	a := &l.response
+	if l.posts {
+		l.judge(a.Body)
+	}
+	a.Record = l.keepRecord(a.Body, a.Meta.ResponseTime) // which is now
+	l.flight.FillWhole(a)
+}
+
 // take passes a piece of the body on.
 func (l *fill) take(piece []byte) error {
 	l.note(piece)
@@ -91,27 +127,26 @@ func (l *fill) receiveAll() {
 	l.keeps = l.keeps && ok
 	if l.posts && ok {
 		l.judge(body)
+		l.flight.Judge(l.response.Why, l.response.Tokens)
 	}
-	l.end(body)
+	l.flight.End(l.keepRecord(body, time.Now().UnixMilli()))
 }
 
-// end stores the whole response and shows it to those who wait for all of it.
-func (l *fill) end(body []byte) {
+// keepRecord makes a record of the whole response, if it is kept, and stores it.
+func (l *fill) keepRecord(body []byte, now int64) (record []byte) {
 	if !l.keeps {
-		l.flight.End(nil)
-		return
+		return nil
 	}
 	a := &l.response
 	m := &l.flight.memory
-	now := time.Now().UnixMilli()
 	e := cache.Entry{
 		Meta: a.Meta, Key: m.text, Variant: a.Variant, Body: body,
 		Head:  appendStoredHead(a.Lines, nil, len(body)),
 		Until: a.Meta.ResponseTime + a.Meta.Keep().Milliseconds(),
 	}
-	record := m.recordOf(&e)
+	record = m.recordOf(&e)
 	l.store(record, e.Until, now)
-	l.flight.End(record)
+	return record
 }
 
 // store stores the record, unless something was done to its URL since the request went out.
@@ -168,15 +203,29 @@ func appendStoredHead(dst, lines []byte, length int) []byte {
 // storedLines are the lines of a stored head without Content-Length and the empty line, which appendStoredHead
 // puts at its end.
 func storedLines(e *cache.Entry) []byte {
-	return e.Head[:bytes.LastIndex(e.Head, contentLength)]
+	return e.Head[:lengthAt(e.Head)]
 }
 
-// hasLength tells whether a stored head ends as it was written: what comes from Redis may be anything.
-func hasLength(head []byte) bool { return bytes.LastIndex(head, contentLength) >= 0 }
+// lengthAt is where in a stored head the line with the length begins, its last one; less than 0: the head does not end as it was written. What
+// comes from Redis may be anything.
+func lengthAt(head []byte) int {
+	i := len(head) - len(headTail)
+	if i < 0 || string(head[i:]) != headTail {
+		return -1
+	}
+	for i > 0 && '0' <= head[i-1] && head[i-1] <= '9' {
+		i--
+	}
+	if i -= len(lengthName); i < 0 || string(head[i:i+len(lengthName)]) != lengthName {
+		return -1
+	}
+	return i
+}
 
-const lengthName = "Content-Length: "
-
-var contentLength = []byte(lengthName)
+const (
+	lengthName = "Content-Length: "
+	headTail   = "\r\n\r\n"
+)
 
 // A sharing is why what is stored is shown to those who wait in a flight.
 type sharing uint8

@@ -66,6 +66,7 @@ type flown struct {
 	holds int         // who hold it
 
 	stage    stage
+	first    *Waiter     // who led first
 	led      bool        // somebody is fetching
 	fault    proxy.Fault // why it failed; None: whoever led panicked
 	failures int
@@ -203,7 +204,7 @@ func (t *Flights) Join(k cache.Key, st cache.Stamp, w *Waiter) (f *Flight, leads
 func (t *Flights) newFlight(w *Waiter) *Flight {
 	t.under.Add(1)
 	f := t.pool.Get().(*Flight)
-	f.flown = flown{led: true, holds: 1}
+	f.flown = flown{led: true, holds: 1, first: w}
 	f.waiting = append(f.waiting[:0], w)
 	return f
 }
@@ -441,6 +442,17 @@ func (f *Flight) Fill(a Response) {
 	f.nudgeAll()
 }
 
+// FillWhole is Fill of a response that is whole, and End. Who leads calls it, and does not wait for what it tells.
+func (f *Flight) FillWhole(a *Response) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stage, f.response = filling, *a
+	f.complete()
+	if len(f.waiting) > 1 || len(f.waiting) == 1 && f.waiting[0] != f.first {
+		f.nudgeAll()
+	}
+}
+
 // ErrNobody ends the writing of a response that nobody reads.
 var ErrNobody = errors.New("caching: nobody reads the response any more")
 
@@ -587,11 +599,18 @@ func (f *Flight) Judge(why cache.Reason, tokens int64) {
 func (f *Flight) End(record []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.response.Whole, f.response.Record, f.cancel = true, record, nil
-	f.table.ends[markSlot(f.stamp.Key())].Add(1)
+	f.response.Record = record
+	f.complete()
+	f.nudgeAll()
+}
+
+// complete notes that the response is whole. The lock is held.
+func (f *Flight) complete() {
+	f.response.Whole, f.cancel = true, nil
+	key := f.stamp.Key()
+	f.table.ends[markSlot(key)].Add(1)
 	f.end()
 	f.remove()
-	f.nudgeAll()
 }
 
 // Drain waits until the body is whole and throws it away.

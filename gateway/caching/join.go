@@ -24,6 +24,10 @@ func (r *Request) miss() Outcome {
 	if r.waiter == nil {
 		r.waiter = NewWaiter()
 	}
+	if r.stored.Status == 0 && r.buffer != nil { // it may take a minute
+		r.buffer.Put()
+		r.buffer, r.full = nil, nil
+	}
 	// What others may wait for is only what anybody may have asked for.
 	if r.unsuitable || r.request.Authorization || r.request.Credentials || r.request.LastEvent || r.request.NoCache || c.flights.HitForMiss(r.primary, r.Began) {
 		r.goAlone()
@@ -146,7 +150,7 @@ func (r *Request) follow(f *Flight) next {
 		return next
 	}
 	c.metrics.Coalesced()
-	r.replyArriving(f)
+	r.replyArriving(f, &a)
 	if r.posts {
 		r.saved(f.Response().Tokens)
 	}

@@ -143,7 +143,7 @@ func (r *Request) read(k cache.Key, now int64) (tier cache.Tier) {
 		long.Store(true) // it did not fit: the next one who looks brings a larger buffer
 	}
 	var ok bool
-	if r.stored, ok = cache.Decode(r.full[recordRoom:]); !ok || r.stored.Flags&cache.Varies == 0 && !hasLength(r.stored.Head) {
+	if r.stored, ok = cache.Decode(r.full[recordRoom:]); !ok || r.stored.Flags&cache.Varies == 0 && lengthAt(r.stored.Head) < 0 {
 		r.stored = cache.Entry{}
 		return cache.Nowhere
 	}

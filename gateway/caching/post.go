@@ -83,6 +83,7 @@ func (r *Request) readBody() cache.Reason {
 	f := r.Forward
 	if !f.Collected() {
 		r.Client.Prepare(f)
+		r.ready = true
 		if r.Fault = r.caching.proxy.Collect(f); r.Fault != proxy.None {
 			return cache.None
 		}
@@ -99,7 +100,7 @@ func (r *Request) readBody() cache.Reason {
 	if p.canon.Read(body) != inference.Accepted {
 		return cache.ForNoCanon
 	}
-	if doubt := d.Doubt(&p.canon, rule.When, cache.WantsPost(r.Head)); doubt != inference.NoDoubt {
+	if doubt := d.Doubt(&p.canon, rule.When, rule.When == inference.OnRequest && cache.WantsPost(r.Head)); doubt != inference.NoDoubt {
 		return reasonOf(doubt)
 	}
 	p.key = cache.Post{Route: rule.Route, Model: r.Asked.Model}
@@ -200,8 +201,7 @@ func (l *fill) judge(body []byte) {
 	l.caching.metrics.Judged(int(why))
 	m := &l.flight.memory
 	m.variant = appendNote(m.variant[:0], &r.Usage, l.answer.note)
-	l.response.Variant = m.variant
-	l.flight.Judge(why, r.Usage.Input+r.Usage.Output)
+	l.response.Variant, l.response.Why, l.response.Tokens = m.variant, why, r.Usage.Input+r.Usage.Output
 }
 
 // tell tells those who read a stream that broke between two of its events that it has no end, in an event of the gateway's.

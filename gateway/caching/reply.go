@@ -23,10 +23,13 @@ func (c *client) readFlight(f *Flight) {
 		c.Fault = proxy.ClientGone
 		return
 	}
-	p := c.caching.proxy
-	p.Watch(&c.watched, c.Conn, c.waiter)
-	defer p.Unwatch(&c.watched)
-	(*Request)(c).replyArriving(f)
+	a := f.Response()
+	if !a.Whole {
+		p := c.caching.proxy
+		p.Watch(&c.watched, c.Conn, c.waiter)
+		defer p.Unwatch(&c.watched)
+	}
+	(*Request)(c).replyArriving(f, &a)
 }
 
 // longestWait is how long a request waits for a piece of another one's response: the fetch has deadlines of its own.
@@ -134,26 +137,24 @@ func (r *Request) sendRecord(status int, message []byte) {
 
 // replyArriving is replyFlight for a response of which not everything may be there yet: what it takes then is the
 // upstream's part, as with a response that is passed on without a cache.
-func (r *Request) replyArriving(f *Flight) {
-	whole, began := f.Response().Whole, wire.Now()
-	r.replyFlight(f)
-	if !whole {
-		r.Waited += wire.Now() - began
+func (r *Request) replyArriving(f *Flight, a *Response) {
+	if a.Whole {
+		r.replyFlight(f, a)
+		return
 	}
+	began := wire.Now()
+	r.replyFlight(f, a)
+	r.Waited += wire.Now() - began
 }
 
 // replyFlight replies with what a flight has found, as it arrives; a short body of known length when it is whole.
-func (r *Request) replyFlight(f *Flight) {
-	a := f.Response()
+func (r *Request) replyFlight(f *Flight, a *Response) {
 	if !a.Whole && !a.Live && a.Length >= 0 && a.Length <= proxy.MaxWhole {
 		if err := f.Drain(r.waiter); err != nil {
 			r.cut(err)
 			return
 		}
-		a = f.Response()
-	}
-	if r.buffer == nil {
-		r.buffer = wire.GetBuffer(wire.LargeBuffer)
+		*a = f.Response()
 	}
 	now := time.Now().UnixMilli()
 	if r.posts && a.Whole && !r.status.Collapsed {
@@ -161,6 +162,9 @@ func (r *Request) replyFlight(f *Flight) {
 	}
 	if a.Whole && a.Record != nil {
 		if r.full = f.Claim(); r.full == nil {
+			if r.buffer == nil {
+				r.buffer = wire.GetBuffer(wire.LargeBuffer)
+			}
 			r.full = append(r.buffer.B[:recordRoom], a.Record...)
 		}
 		r.stored, _ = cache.Decode(r.full[recordRoom:])
@@ -173,7 +177,7 @@ func (r *Request) replyFlight(f *Flight) {
 		r.replyNotModified(a.Lines, &a.Meta, now)
 		return
 	}
-	r.stream(f, &a, now)
+	r.stream(f, a, now)
 }
 
 // stream passes the body of a flight on, piece by piece.
@@ -185,6 +189,9 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 		r.Conn.EndAfter()
 	case a.Length < 0:
 		length = wire.ChunkedBody
+	}
+	if r.buffer == nil {
+		r.buffer = wire.GetBuffer(wire.SmallBuffer)
 	}
 	h := r.appendOwn(append(r.statusLine(a.Meta.Status), a.Lines...), &a.Meta, now)
 	if a.Meta.Status != fasthttp.StatusNoContent {

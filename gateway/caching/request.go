@@ -66,6 +66,7 @@ type Request struct {
 	own     atomic.Bool // the response on its way is the client's own: its end is the client's
 	lines   []byte      // of the request, if they are not the client's; never nil then
 	sent    int64       // when the request was, in Unix milliseconds
+	ready   bool        // Forward is prepared
 	fill    *fill       // the response that was taken
 }
 
@@ -118,7 +119,7 @@ func (r *Request) Reset() {
 	r.Status, r.Fault, r.Waited, r.SavedTokens = 0, proxy.None, 0, 0
 	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
-	r.unsuitable, r.listed = false, false
+	r.unsuitable, r.listed, r.ready = false, false, false
 	if r.post != nil {
 		r.post.reset(r.caching.flights)
 	}
@@ -216,6 +217,7 @@ type fill struct {
 	caching  *Caching
 	start    func()             // receiveApart, bound once
 	sink     func([]byte) error // take, likewise
+	gathers  func([]byte) error // gather
 	forward  *proxy.Exchange
 	flight   *Flight
 	next     step // what is done with it

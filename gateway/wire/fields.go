@@ -72,6 +72,23 @@ func (f *fields) AppendKept(dst []byte) []byte {
 	return dst
 }
 
+// AppendLinesWithout appends the lines that travel on, but those of that name (in lower case), as they were written.
+func (f *fields) AppendLinesWithout(dst []byte, lower string) []byte {
+	for _, s := range f.kept {
+		block, from := f.block[s.from:s.to], 0
+		for at := 0; at < len(block); {
+			end := at + 1 + bytes.IndexByte(block[at:], '\n')
+			if line := block[at:end]; len(line) > len(lower) && line[len(lower)] == ':' && is(line[:len(lower)], lower) {
+				dst = append(dst, block[from:at]...)
+				from = end
+			}
+			at = end
+		}
+		dst = append(dst, block[from:]...)
+	}
+	return dst
+}
+
 // Lines yields name and value of each line that travels on, in order, as they were written.
 func (f *fields) Lines() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
