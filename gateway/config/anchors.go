@@ -111,7 +111,7 @@ func (n node) pairs() (list []pair, ok bool) {
 	}
 	mapping, ok := n.body.(*ast.MappingNode)
 	if !ok {
-		n.fault("is not a mapping of keys to values")
+		n.unlike("is not a mapping of keys to values")
 		return nil, false
 	}
 	own := map[string]bool{}
@@ -124,8 +124,9 @@ func (n node) pairs() (list []pair, ok bool) {
 		child := n
 		child.body, child.line = entry.Value, entry.Key.GetToken().Position.Line
 		child.path = strings.TrimPrefix(n.path+"."+quoteKey(token.Value), ".")
+		child.place = strings.TrimPrefix(n.place+"."+token.Value, ".")
 		if merging {
-			some, ok := child.merges(n.path)
+			some, ok := child.merges(n.path, n.place)
 			if !ok {
 				return nil, false
 			}
@@ -145,7 +146,7 @@ func (n node) pairs() (list []pair, ok bool) {
 }
 
 // merges lists what a merge key's value holds: a mapping, or a list of them.
-func (n node) merges(path string) (list []pair, ok bool) {
+func (n node) merges(path, owner string) (list []pair, ok bool) {
 	n, ok = n.resolved()
 	if !ok || n.empty() {
 		return nil, ok
@@ -160,7 +161,7 @@ func (n node) merges(path string) (list []pair, ok bool) {
 		}
 	}
 	for _, one := range sources {
-		one.path = path
+		one.path, one.place = path, owner
 		some, ok := one.pairs()
 		if !ok {
 			return nil, false

@@ -88,7 +88,7 @@ func (d *draft) checkRoute(r fileRoute) {
 		d.fault(r.where+".fallback", fmt.Sprintf("%q is the route's own pool", r.Fallback))
 	}
 	if slices.Contains(Operations(), r.Path) {
-		d.fault(r.where+".path", fmt.Sprintf("%q is the gateway's own page", r.Path))
+		d.fault(r.where+".path", fmt.Sprintf("%q is the gateway's own page, which no route may take; choose another path", r.Path))
 	}
 	if r.Path != "" && r.Rewrite != "" && isPrefix(r.Path) != isPrefix(r.Rewrite) {
 		d.fault(r.where+".rewrite", fmt.Sprintf(`%q and the path %q must either both end in "/*" or neither`, r.Rewrite, r.Path))
@@ -102,8 +102,18 @@ func (d *draft) checkReference(r reference) {
 		return
 	}
 	what := fmt.Sprintf("there is no pool %q", r.pool)
-	if s, builtin := variable(r.pool); builtin {
+	var names []string
+	for _, p := range d.settings.Pools {
+		names = append(names, p.Name)
+	}
+	s, builtin := variable(r.pool)
+	switch near := nearest(r.pool, names); {
+	case builtin:
 		what += "; " + s.name + " is unset"
+	case near != "":
+		what += "; did you mean " + near + "?"
+	case len(names) <= fewKeys:
+		what += "; there are " + strings.Join(names, ", ")
 	}
 	d.fault(r.where, what)
 }

@@ -37,15 +37,16 @@ func TestFaultsOfEnvironment(t *testing.T) {
 	f("MAX_HEADER_BYTES=99999999999999999999", `MAX_HEADER_BYTES: "99999999999999999999" is not a number of bytes between 1024 and 1048576`)
 
 	const asDuration = ` is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`
-	f("CONNECT_TIMEOUT=5", `CONNECT_TIMEOUT: "5"`+asDuration)
+	const orSeconds = `; if seconds are meant, write `
+	f("CONNECT_TIMEOUT=5", `CONNECT_TIMEOUT: "5"`+asDuration+orSeconds+"5s")
 	f("RESPONSE_TIMEOUT=0s", `RESPONSE_TIMEOUT: "0s"`+asDuration)
-	f("KEEPALIVE_TIMEOUT=75", `KEEPALIVE_TIMEOUT: "75"`+asDuration)
+	f("KEEPALIVE_TIMEOUT=75", `KEEPALIVE_TIMEOUT: "75"`+asDuration+orSeconds+"75s")
 	f("MAX_CONNS_PER_CLIENT=-1", `MAX_CONNS_PER_CLIENT: "-1" is not a number of connections between 0 and 1048576`)
 	f("IDLE_TIMEOUT=-1s", `IDLE_TIMEOUT: "-1s"`+asDuration)
 	f("SHUTDOWN_GRACE=25h", `SHUTDOWN_GRACE: "25h"`+asDuration)
 	f("LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of debug, info, warn, error`)
 
-	f("CACHE_TTL_SECONDS=5m", `CACHE_TTL_SECONDS: "5m" is not a number of seconds between 0 and 31536000`)
+	f("CACHE_TTL_SECONDS=5m", `CACHE_TTL_SECONDS: "5m" is not a number of seconds between 0 and 31536000; written out it is 300`)
 	f("CACHE_MEMORY_BYTES=1000", `CACHE_MEMORY_BYTES: "1000" is not a number of bytes between 1048576 and 1099511627776`)
 	f("CACHE_BACKEND=disk", `CACHE_BACKEND: "disk" is none of memory, redis`)
 	f("ADMIN_ADDR=9090", `ADMIN_ADDR: "9090" is not an address to listen on, as 127.0.0.1:9090 or :9090`)
@@ -73,7 +74,7 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 			t.Errorf("%s:\n got %q\nwant %q", text, got, want)
 		}
 	}
-	f("a:8000", `"a:8000" begins with neither http:// nor https://`)
+	f("a:8000", `"a:8000" begins with neither http:// nor https://; write http://a:8000`)
 	f("//a:8000", `"//a:8000" begins with neither http:// nor https://`)
 	f("ftp://a", `"ftp://a" begins with neither http:// nor https://`)
 	f("http://", `"http://" names no host`)
@@ -86,7 +87,8 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 	f("http://a b", `"http://a b" is not a URL such as http://service:8000`)
 	f("http://ä", `"http://ä" has a host that is neither a name nor an address`)
 	f("http://-", `"http://-" has a host that is neither a name nor an address`)
-	f("http://a/v1", `"http://a/v1" has a path; a route's rewrite is the place to change paths`)
+	f("http://a/v1", `"http://a/v1" has a path, which requests bring along; write http://a`)
+	f("http://a/v2", `"http://a/v2" has a path; a route's rewrite is the place to change paths`)
 	f("http://a?x", `"http://a?x" has a query or fragment, which an upstream URL may not have`)
 	f("http://a#x", `"http://a#x" has a query or fragment, which an upstream URL may not have`)
 	f("http://a,", `"" begins with neither http:// nor https://`)
@@ -96,11 +98,6 @@ func TestFaultsOfUpstreamURLs(t *testing.T) {
 }
 
 func TestFaultsOfFile(t *testing.T) {
-	keys := []string{"cors", "models", "pools", "routes", "tokens"}
-	for _, one := range declarations() {
-		keys = append(keys, strings.ToLower(one.name))
-	}
-	slices.Sort(keys)
 	f := func(file string, want ...string) {
 		t.Helper()
 		for i := range want {
@@ -117,13 +114,14 @@ func TestFaultsOfFile(t *testing.T) {
 	// the form
 	f("port: [", "1: is not YAML: sequence end token ']' not found")
 	f("port: 1\n---\nport: 2", "3: a second document begins here; the file has one")
-	f("- 1", "1: is not a mapping of keys to values")
+	f("- 1", "1: is not a mapping of keys to values, such as port: 8080")
 	f("port: {a: 1}", "1: port: is not one plain value")
-	f("port: 1\nport: 2", "2: port: stands here a second time")
-	f("\"po\\nrt\": 1", `1: "po\nrt": there is no such key here; did you mean port? There are `+strings.Join(keys, ", "))
+	f("port: 1\nport: 2", "2: port: stands here a second time; the first is in line 1")
+	f("\"po\\nrt\": 1", `1: "po\nrt": there is no such key here; did you mean port?`)
 	f("# one\nport: 0x50", `2: port: "0x50" is not a port number between 1 and 65535`)
 	f("port: [1, {}]", "1: port[1]: is not one plain value", `1: port: "1," is not a port number between 1 and 65535`)
-	f("pools: 1\nroutes: {}", "1: pools: is not a mapping of keys to values", "2: routes: is not a list")
+	f("pools: 1\nroutes: {}", `1: pools: is not a mapping of keys to values, such as {llm: {upstreams: [{url: "http://service:8000"}]}}`,
+		`2: routes: is not a list, such as [{path: "/v1/*", pool: llm}]`)
 
 	// pools
 	f("pools: {a b: {upstreams: [{url: 'http://a'}]}}", `1: pools."a b": the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
@@ -131,7 +129,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f("pools: {p: }", "1: pools.p: needs upstreams")
 	f("pools: {llm: {balance: p2c}}", "1: pools.llm: needs upstreams, here or in LLM_SERVICE_URL")
 	f("pools: {p: {upstreams: []}}", "1: pools.p.upstreams: needs at least one upstream")
-	f("pools: {p: {upstreams: ['http://a']}}", "1: pools.p.upstreams[0]: is not a mapping of keys to values")
+	f("pools: {p: {upstreams: ['http://a']}}", `1: pools.p.upstreams[0]: is not a mapping of keys to values, such as {url: "http://service:8000"}`)
 	f("pools: {p: {upstreams: }}", "1: pools.p: needs upstreams")
 	f("pools: {p: {upstreams: [{url: 'http://u:secret@a'}]}}", "1: pools.p.upstreams[0].url: has an @: an upstream URL may not carry a user name or password")
 	f("pools: {p: {upstreams: [{weight: 2}]}}", "1: pools.p.upstreams[0]: needs a url")
@@ -159,12 +157,12 @@ func TestFaultsOfFile(t *testing.T) {
 	f(pool("tls: {server_name: a}"), `2: pools.p.tls: is for https upstreams, but the pool has none`)
 	f(pool("tls: {ca_file: missing.pem}"), `4: pools.p.tls.ca_file: cannot be read: no such file`, `2: pools.p.tls: is for https upstreams, but the pool has none`)
 	f(pool("tls: {ca_file: gw.yaml}"), `4: pools.p.tls.ca_file: "gw.yaml" holds no certificate in PEM`, `2: pools.p.tls: is for https upstreams, but the pool has none`)
-	f(pool("fallback: q"), `4: pools.p.fallback: there is no pool "q"`)
+	f(pool("fallback: q"), `4: pools.p.fallback: there is no pool "q"; there are node, p, python`)
 	f(pool("fallback: llm"), `4: pools.p.fallback: there is no pool "llm"; LLM_SERVICE_URL is unset`)
 	f(pool("fallback: p"), `2: pools.p.fallback: leads in a circle: p → p`)
 	f("pools:\n  python: {fallback: p}\n  node: {fallback: python}\n  p: {fallback: node, upstreams: [{url: http://a}]}",
 		`3: pools.node.fallback: leads in a circle: node → python → p → node`)
-	f(pool("health: {path: healthz}"), `4: pools.p.health.path: "healthz" does not begin with a single "/"`)
+	f(pool("health: {path: healthz}"), `4: pools.p.health.path: "healthz" does not begin with a single "/"; write "/healthz"`)
 	f(pool("health: {interval: 99ms}"), `4: pools.p.health.interval: "99ms" is not a duration between 100ms and 24h, such as 500ms, 5s or 1m30s`)
 	f(pool("timeouts: {idle: 0s}"), `4: pools.p.timeouts.idle: "0s" is not a duration between 1ms and 24h, such as 500ms, 5s or 1m30s`)
 	f(pool("timeouts: {total: 1s}"), `4: pools.p.timeouts.total: there is no such key here; there are connect, first_token, idle, inter_token, response`)
@@ -173,23 +171,23 @@ func TestFaultsOfFile(t *testing.T) {
 
 	// routes
 	f("routes: [{pool: node}]", "1: routes[0]: needs a path")
-	f("routes: [{path: /a}]", "1: routes[0]: needs a pool")
+	f("routes: [{path: /a}]", "1: routes[0]: needs a pool, whose upstreams answer it")
 	f(route("path: /a"), `3: routes[1]: the path "/a" has a route already, routes[0]`)
-	f(route("path: b"), `3: routes[1].path: "b" does not begin with a single "/"`)
-	f(route("path: //b"), `3: routes[1].path: "//b" does not begin with a single "/"`)
-	f(route("path: '/b*'"), `3: routes[1].path: "/b*" has a "*" elsewhere than in a "/*" at the end`)
+	f(route("path: b"), `3: routes[1].path: "b" does not begin with a single "/"; write "/b"`)
+	f(route("path: //b"), `3: routes[1].path: "//b" does not begin with a single "/"; write "/b"`)
+	f(route("path: '/b*'"), `3: routes[1].path: "/b*" has a "*" elsewhere than in a "/*" at the end; write "/b/*"`)
 	f(route("path: '/*/b'"), `3: routes[1].path: "/*/b" has a "*" elsewhere than in a "/*" at the end`)
 	f(route("path: '/*/*'"), `3: routes[1].path: "/*/*" has a "*" elsewhere than in a "/*" at the end`)
 	f(route("path: '/b?c'"), `3: routes[1].path: "/b?c" holds '?', which a path holds only percent-encoded`)
 	f(route("path: '/u/{id}'"), `3: routes[1].path: "/u/{id}" holds '{', which a path holds only percent-encoded`)
 	f(route("path: /ä"), `3: routes[1].path: "/ä" holds 'ä', which a path holds only percent-encoded`)
-	f(route("path: /healthz"), `3: routes[1].path: "/healthz" is the gateway's own page`)
-	f(route("path: /"), `3: routes[1].path: "/" is the gateway's own page`)
+	f(route("path: /healthz"), `3: routes[1].path: "/healthz" is the gateway's own page, which no route may take; choose another path`)
+	f(route("path: /"), `3: routes[1].path: "/" is the gateway's own page, which no route may take; choose another path`)
 	f(route("path: /b, rewrite: '/c/*'"), `3: routes[1].rewrite: "/c/*" and the path "/b" must either both end in "/*" or neither`)
 	f(route("path: '/b/*', rewrite: /c"), `3: routes[1].rewrite: "/c" and the path "/b/*" must either both end in "/*" or neither`)
 	f(route("path: /b, fallback: node"), `3: routes[1].fallback: "node" is the route's own pool`)
-	f(route("path: /b, fallback: c"), `3: routes[1].fallback: there is no pool "c"`)
-	f(route("path: /b, methods: GET"), `3: routes[1].methods: is not a list`)
+	f(route("path: /b, fallback: c"), `3: routes[1].fallback: there is no pool "c"; there are node, python`)
+	f(route("path: /b, methods: GET"), `3: routes[1].methods: is not a list, such as [GET, POST]`)
 	f(route("path: /b, methods: [GET, get]"), `3: routes[1].methods[1]: GET is named twice`)
 	f(route("path: /b, methods: [TRACE]"), `3: routes[1].methods[0]: TRACE is not passed on`)
 	f(route("path: /b, local: slow"), `3: routes[1].local: there is no such key here; there are cache, cors, fallback, limit, methods, path, pool, retry, rewrite`)
@@ -202,7 +200,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, cache: {key_fields: [X-A], ignore_fields: [x-a]}"), `3: routes[1].cache: x-a cannot be both in key_fields and in ignore_fields`)
 	f(route("path: /b, cache: {key_fields: [X-Forwarded-Proto]}"), `3: routes[1].cache.key_fields[0]: X-Forwarded-Proto is decided by the cache itself`)
 	f(route("path: /b, cache: {ignore_fields: [Cookie]}"), `3: routes[1].cache.ignore_fields[0]: Cookie is decided by the cache itself`)
-	f(route("path: /b, cache: {ignore_fields: X-A}"), `3: routes[1].cache.ignore_fields: is not a list`)
+	f(route("path: /b, cache: {ignore_fields: X-A}"), `3: routes[1].cache.ignore_fields: is not a list, such as [x-csrf-token]`)
 	f(route("path: /b, cache: {key_fields: [x], enabled: no}"), `3: routes[1].cache: a list of key_fields and enabled: false contradict each other`)
 	f(route("path: /b, cache: {negative_ttl: 5ms}"), `3: routes[1].cache.negative_ttl: "5ms" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
 	f(route("path: /b, cache: {stale_if_error: -1s}"), `3: routes[1].cache.stale_if_error: "-1s" is not a duration between 1s and 24h, such as 500ms, 5s or 1m30s`)
@@ -216,7 +214,7 @@ func TestFaultsOfFile(t *testing.T) {
 	f(route("path: /b, methods: [GET], cache: {post: true}"), `3: routes[1].cache.post: the route's methods do not have POST`)
 	f(route("path: /b, limit: {client_rps: 5}"), `3: routes[1].limit: client_rps and client_burst go together`)
 	f(route("path: /b, limit: {client_rps: -5, client_burst: 10}"),
-		`3: routes[1].limit.client_rps: "-5" is not a rate: 0, or a number between 0.000001 and 1000000000`)
+		`3: routes[1].limit.client_rps: "-5" is not a rate: 0, or a number between 0.000001 and 1000000000, of requests a second`)
 	f(route("path: /b, limit: {cost: 0}"), `3: routes[1].limit.cost: "0" is not a number of tokens between 1 and 1000000`)
 	f("routes:\n  - path: '/v1/*'\n    pool: llm", `3: routes[0].pool: there is no pool "llm"; LLM_SERVICE_URL is unset`)
 }
@@ -235,9 +233,9 @@ func TestAllFaultsTogether(t *testing.T) {
 		`-demo: NOPE: there is no such setting`,
 		`gw.yaml:1: port: "x" is not a port number between 1 and 65535`,
 		`MAX_BODY_BYTES: "12x" is not a number of bytes between 1 and 1099511627776`,
-		`gw.yaml:3: routes[0].pool: there is no pool "q"`,
+		`gw.yaml:3: routes[0].pool: there is no pool "q"; there are node, p, python`,
 		`gw.yaml:2: pools.p: needs upstreams`,
-		`gw.yaml:3: routes[0].path: "/healthz" is the gateway's own page`,
+		`gw.yaml:3: routes[0].path: "/healthz" is the gateway's own page, which no route may take; choose another path`,
 	}
 	if err == nil || err.Error() != strings.Join(want, "\n") {
 		t.Errorf("got\n%v\nwant\n%s", err, strings.Join(want, "\n"))

@@ -30,5 +30,5 @@ func TestCredential(t *testing.T) {
 	f("env: KEY", "holds a character that no credential has", "KEY=sk-1\nsk-1")
 	f("file: gone", "pools.p.credential: file: cannot be read: no such file")
 	f("env: KEY, header: x y", `"x y" is not the name of a field`, "KEY=sk-1")
-	f("env: KEY, value: sk-1", "pools.p.credential.value: there is no such key here; there are env, file, header", "KEY=sk-1")
+	f("env: KEY, value: sk-1", "pools.p.credential.value: there is no such key here; a secret does not stand in this file: env names a variable, or file a file, that holds it", "KEY=sk-1")
 }

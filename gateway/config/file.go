@@ -41,6 +41,7 @@ type node struct {
 	file  string
 	line  int
 	path  string // "pools.llm.upstreams[0].url"
+	place string // the same without numbers and names: "pools.*.upstreams[].url"
 	depth int    // how many aliases have led here
 
 	secret bool // it is the value of a setting that is
@@ -53,7 +54,7 @@ func (d *draft) parseFile(name string, text []byte) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // a byte order mark, from editors of Windows
 	tree, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		d.fault(syntaxFault(name, err))
+		d.fault(syntaxFault(name, text, err))
 		return
 	}
 	root := node{draft: d, file: name, line: 1}
@@ -77,13 +78,14 @@ func (d *draft) parseFile(name string, text []byte) {
 
 // syntaxFault says where and what, without the library's excerpt of the file,
 // which could show a secret.
-func syntaxFault(name string, err error) (where, what string) {
+func syntaxFault(name string, text []byte, err error) (where, what string) {
 	at, ok := errors.AsType[yaml.Error](err)
 	if !ok || at.GetToken() == nil {
 		return name, "is not YAML"
 	}
 	message, _, _ := strings.Cut(at.GetMessage(), `: "`) // what follows is of the file, too
-	return fmt.Sprintf("%s:%d", name, at.GetToken().Position.Line), "is not YAML: " + message
+	line := at.GetToken().Position.Line
+	return fmt.Sprintf("%s:%d", name, line), "is not YAML: " + hintOfSyntax(text, line, message)
 }
 
 func readSettings(n node) {
@@ -118,6 +120,7 @@ func readPools(n node) {
 		if !poolName(name) {
 			n.fault(`the name of a pool is of letters, digits, ".", "_" and "-", begins with a letter or digit and has at most 63`)
 		}
+		n.place = "pools.*"
 		p := &filePool{Pool: Pool{Name: name}, where: n.where()}
 		readPool(n, &p.Pool)
 		n.draft.pools = append(n.draft.pools, p)
@@ -275,7 +278,7 @@ func readRoutes(n node) {
 		case r.Path == "":
 			n.fault("needs a path")
 		case r.Pool == "":
-			n.fault("needs a pool")
+			n.fault("needs a pool, whose upstreams answer it")
 		}
 		n.draft.routes = append(n.draft.routes, r)
 	})
@@ -389,12 +392,27 @@ func (n node) known(key string, known map[string]func(node)) {
 		read(n)
 		return
 	}
-	names := slices.Sorted(maps.Keys(known))
-	if near := nearest(key, names); near != "" {
-		n.fault(fmt.Sprintf("there is no such key here; did you mean %s? There are %s", near, strings.Join(names, ", ")))
-		return
+	n.fault("there is no such key here; " + meant(n.place, key, slices.Sorted(maps.Keys(known))))
+}
+
+// fewKeys are as many as a fault lists.
+const fewKeys = 20
+
+// meant says what is to be written in place of a key that is not there.
+func meant(place, key string, known []string) string {
+	if hint := hintOfKey(place); hint != "" {
+		return hint
 	}
-	n.fault("there is no such key here; there are " + strings.Join(names, ", "))
+	near := nearest(strings.ToLower(key), known)
+	switch few := len(known) <= fewKeys; {
+	case near != "" && few:
+		return "did you mean " + near + "? There are " + strings.Join(known, ", ")
+	case near != "":
+		return "did you mean " + near + "?"
+	case few:
+		return "there are " + strings.Join(known, ", ")
+	}
+	return "gateway -print-config shows all that there are"
 }
 
 // entries reads a mapping with keys of any name, each once.
@@ -410,13 +428,13 @@ func (n node) entries(read func(key string, n node)) {
 	if !ok {
 		return
 	}
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for _, p := range pairs {
-		if seen[p.key] {
-			p.child.fault("stands here a second time")
+		if line := seen[p.key]; line > 0 {
+			p.child.fault(fmt.Sprintf("stands here a second time; the first is in line %d", line))
 			continue
 		}
-		seen[p.key] = true
+		seen[p.key] = p.child.line
 		read(p.key, p.child)
 	}
 }
@@ -436,17 +454,25 @@ func (n node) items(read func(node)) {
 	}
 	list, ok := n.body.(*ast.SequenceNode)
 	if !ok {
-		n.fault("is not a list")
+		n.unlike("is not a list")
 		return
 	}
 	for i, item := range list.Values {
 		child := n
-		child.body, child.path = item, fmt.Sprintf("%s[%d]", n.path, i)
+		child.body, child.path, child.place = item, fmt.Sprintf("%s[%d]", n.path, i), n.place+"[]"
 		if item != nil {
 			child.line = item.GetToken().Position.Line
 		}
 		read(child)
 	}
+}
+
+// unlike is the fault of a value of another form than its place wants, with an example.
+func (n node) unlike(what string) {
+	if example := examples[n.place]; example != "" {
+		what += ", such as " + example
+	}
+	n.fault(what)
 }
 
 // text reads one plain value as it is written; "" when there is none.

@@ -146,7 +146,7 @@ func (d *draft) warnOpen(name string) {
 func (d *draft) parseKeys(name string, text []byte) *Keys {
 	tree, err := parser.ParseBytes(bytes.TrimPrefix(text, []byte("\ufeff")), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		d.fault(syntaxFault(name, err))
+		d.fault(syntaxFault(name, text, err))
 		return nil
 	}
 	root := node{draft: d, file: name, line: 1, secret: true}
@@ -186,7 +186,8 @@ func readKeyList(n node) []Key {
 		k := Key{Weight: 1}
 		readKey(n, &k)
 		twice := func(what, first string) {
-			n.fault("has " + what + " that " + strings.TrimPrefix(first, n.file+":") + " has already")
+			line, path, _ := strings.Cut(strings.TrimPrefix(first, n.file+":"), ": ")
+			n.fault("has " + what + " that " + path + " in line " + line + " has already")
 		}
 		if first := ids[k.ID]; first != "" && k.ID != "" {
 			twice("the id", first)
@@ -236,7 +237,7 @@ func readSums(n node) (sums [][32]byte) {
 		case strings.HasPrefix(text, "sk-"):
 			n.fault("is a key itself; only its hash belongs here, and who may read this file knows the key now")
 		case err != nil || copy(sum[:], raw) != len(sum) || len(raw) != len(sum):
-			n.fault("is not a SHA-256 hash: 64 hexadecimal digits")
+			n.fault("is not a SHA-256 hash, which is 64 hexadecimal digits; gateway keygen prints one")
 		default:
 			sums = append(sums, sum)
 		}
@@ -376,7 +377,7 @@ func readJWT(n node) *JWT {
 func jwksURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("is not a URL with https and without a user")
+		return nil, errors.New("is not a URL such as https://idp.example/keys, without a user")
 	}
 	return u, nil
 }

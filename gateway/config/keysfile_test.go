@@ -74,7 +74,7 @@ func TestKeysFaults(t *testing.T) {
 	}
 	f("", "keys.yaml:1: needs keys: a list, or [] if nobody has one")
 	f("keys:", "keys.yaml:1: needs keys: a list, or [] if nobody has one")
-	f("keys: secret", "keys.yaml:1: keys: is not a list")
+	f("keys: secret", "keys.yaml:1: keys: is not a list, such as [{id: team-a, sha256: […]}]; gateway keygen prints a line of it")
 	f("keys: []\nkey: sk-secret", "keys.yaml:2: key: there is no such key here; did you mean keys? There are jwt, keys")
 	f("keys:\n  - {}\n  - {id: a}\n  - {sha256: "+sumA+"}",
 		"keys.yaml:2: keys[0]: needs an id", "keys.yaml:3: keys[1]: needs sha256, the hash of its key; gateway keygen makes both", "keys.yaml:4: keys[2]: needs an id")
@@ -85,10 +85,10 @@ func TestKeysFaults(t *testing.T) {
 		"keys.yaml:2: keys[0].sha256[0]: is a key itself; only its hash belongs here, and who may read this file knows the key now",
 		"keys.yaml:2: keys[0].sha256[1]: refers to a name, which nothing before it is named",
 		"keys.yaml:2: keys[0].sha256[1]: needs a hash",
-		"keys.yaml:2: keys[0].sha256[2]: is not a SHA-256 hash: 64 hexadecimal digits",
-		"keys.yaml:2: keys[0].sha256[3]: is not a SHA-256 hash: 64 hexadecimal digits")
+		"keys.yaml:2: keys[0].sha256[2]: is not a SHA-256 hash, which is 64 hexadecimal digits; gateway keygen prints one",
+		"keys.yaml:2: keys[0].sha256[3]: is not a SHA-256 hash, which is 64 hexadecimal digits; gateway keygen prints one")
 	f("keys:\n  - {id: a, sha256: ["+sumA+"]}\n  - {id: a, sha256: ["+sumB+"]}\n  - {id: b, sha256: ["+sumA+"]}",
-		"keys.yaml:3: keys[1]: has the id that 2: keys[0] has already", "keys.yaml:4: keys[2]: has a hash that 2: keys[0] has already")
+		"keys.yaml:3: keys[1]: has the id that keys[0] in line 2 has already", "keys.yaml:4: keys[2]: has a hash that keys[0] in line 2 has already")
 	f("keys:\n  - {id: a, sha256: ["+sumA+"], limits: {burst: 1, tpm_burst: 1}, weight: 0, expires: tomorrow, models: ['', \"a\\nb\"]}",
 		"keys.yaml:2: keys[0].limits: burst is what rps may save up, and there is no rps",
 		`keys.yaml:2: keys[0].weight: "0" is not a weight between 1 and 1000`,
@@ -98,7 +98,7 @@ func TestKeysFaults(t *testing.T) {
 	f("jwt: {audience: a}", "keys.yaml:1: jwt: needs issuer, as tokens name it in iss")
 	f("jwt: {issuer: i, jwks_url: 'https://i'}", "keys.yaml:1: jwt: needs audience: a token that was made for somebody else is none here")
 	f("jwt: {issuer: i, audience: a}", "keys.yaml:1: jwt: needs jwks_url, where the issuer's keys are")
-	f("jwt: {issuer: i, audience: a, jwks_url: 'file:///secret'}", "keys.yaml:1: jwt.jwks_url: is not a URL with https and without a user")
+	f("jwt: {issuer: i, audience: a, jwks_url: 'file:///secret'}", "keys.yaml:1: jwt.jwks_url: is not a URL such as https://idp.example/keys, without a user")
 	f("keys: [\n", "keys.yaml:1: is not YAML: sequence end token ']' not found")
 	f("keys: []\n---\nkeys: []", "keys.yaml:3: a second document begins here; the file has one")
 }

@@ -2,6 +2,9 @@ package config
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -112,8 +115,11 @@ func (d *draft) readFile(in Input) {
 		d.read = os.ReadFile
 	}
 	text, err := d.read(in.File)
+	if why := (*fs.PathError)(nil); errors.As(err, &why) {
+		err = why.Err // without the path a second time
+	}
 	if err != nil {
-		d.fault("-config", "cannot read the file: "+err.Error())
+		d.fault("-config", fmt.Sprintf("cannot read %q: %v", in.File, err))
 		return
 	}
 	d.parseFile(in.File, text)
@@ -132,6 +138,24 @@ func (d *draft) readEnviron(environ []string) {
 	}
 	for _, read := range d.credentials {
 		read(env)
+	}
+	d.warnMisspelled(env)
+}
+
+// warnMisspelled names variables that are called almost like a setting. Others are somebody else's.
+func (d *draft) warnMisspelled(env map[string]string) {
+	var names []string
+	for _, s := range declarations() {
+		names = append(names, s.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		const short, slip = 8, 2 // letters: shorter names are like each other by chance
+		if env[name] == "" || len(name) < short || slices.Contains(names, name) {
+			continue
+		}
+		if near := nearest(name, names); near != "" && env[near] == "" && slips(name, near) <= slip {
+			d.warnings = append(d.warnings, fmt.Sprintf("%s: is set, but there is no such setting; did you mean %s?", name, near))
+		}
 	}
 }
 

@@ -322,7 +322,7 @@ func TestFileIsReadFromDisk(t *testing.T) {
 		t.Fatal(s, err)
 	}
 	_, _, err = Load(Input{File: "testdata/absent.yaml"})
-	if err == nil || !strings.HasPrefix(err.Error(), "-config: cannot read the file: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), `-config: cannot read "testdata/absent.yaml": no such file`) {
 		t.Errorf("got %v", err)
 	}
 	denied := func(string) ([]byte, error) { return nil, fs.ErrPermission }

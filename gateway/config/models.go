@@ -57,7 +57,7 @@ func readModels(n node) {
 		case m.Name == "":
 			n.fault("needs a name")
 		case m.Pool == "":
-			n.fault("needs a pool")
+			n.fault("needs a pool, whose upstreams have it")
 		}
 		n.draft.models = append(n.draft.models, m)
 	})

@@ -22,7 +22,7 @@ func integer[T int | int64](least, most T, what string) func(string) (T, error) 
 	return func(text string) (T, error) {
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || v < int64(least) || v > int64(most) {
-			return 0, mismatch{fmt.Sprintf("%q is not a %s between %d and %d", text, what, least, most), takesBetween(float64(least), float64(most), "integer")}
+			return 0, mismatch{fmt.Sprintf("%q is not a %s between %d and %d%s", text, what, least, most, hintOfNumber(text, what, int64(least), int64(most))), takesBetween(float64(least), float64(most), "integer")}
 		}
 		return T(v), nil
 	}
@@ -44,8 +44,8 @@ func duration(least time.Duration) func(string) (time.Duration, error) {
 	return func(text string) (time.Duration, error) {
 		v, err := time.ParseDuration(text)
 		if err != nil || v < least || v > maxDuration {
-			return 0, mismatch{fmt.Sprintf("%q is not a duration between %v and %gh, such as 500ms, 5s or 1m30s",
-				text, least, maxDuration.Hours()), takesDuration}
+			return 0, mismatch{fmt.Sprintf("%q is not a duration between %v and %gh, such as 500ms, 5s or 1m30s%s",
+				text, least, maxDuration.Hours(), hintOfDuration(text)), takesDuration}
 		}
 		return v, nil
 	}
@@ -110,7 +110,7 @@ func boolean(text string) (bool, error) {
 func rate(text string) (float64, error) {
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || v != 0 && !(v >= 1e-6 && v <= 1e9) {
-		return 0, mismatch{fmt.Sprintf("%q is not a rate: 0, or a number between 0.000001 and 1000000000", text), takesBetween(0, 1e9, "number")}
+		return 0, mismatch{fmt.Sprintf("%q is not a rate: 0, or a number between 0.000001 and 1000000000, of requests a second", text), takesBetween(0, 1e9, "number")}
 	}
 	return v, nil
 }
@@ -131,7 +131,7 @@ func oneOf[W ~string](text string, words ...W) (W, error) {
 		}
 		known = append(known, string(w))
 	}
-	return "", mismatch{fmt.Sprintf("%q is none of %s", text, strings.Join(known, ", ")), takesWords(known...)}
+	return "", mismatch{fmt.Sprintf("%q is none of %s%s", text, strings.Join(known, ", "), hintOfWord(text, known)), takesWords(known...)}
 }
 
 // anything takes a text as it is.
@@ -187,7 +187,7 @@ func level(text string) (slog.Level, error) {
 	case "error":
 		return slog.LevelError, nil
 	}
-	return 0, mismatch{fmt.Sprintf("%q is none of debug, info, warn, error", text), takesWords("debug", "info", "warn", "error")}
+	return 0, mismatch{fmt.Sprintf("%q is none of debug, info, warn, error%s", text, hintOfWord(text, []string{"debug", "info", "warn", "error"})), takesWords("debug", "info", "warn", "error")}
 }
 
 func balance(text string) (Balance, error) {
@@ -195,7 +195,12 @@ func balance(text string) (Balance, error) {
 }
 
 func engine(text string) (Engine, error) {
-	return oneOf(text, AutoEngine, VLLM, SGLang, LlamaCpp, TRTLLM, NoEngine)
+	e, err := oneOf(text, AutoEngine, VLLM, SGLang, LlamaCpp, TRTLLM, NoEngine)
+	if m, ok := errors.AsType[mismatch](err); ok && !strings.Contains(m.says, ";") {
+		m.says += "; for any other leave it out: its metrics are not read"
+		return e, m
+	}
+	return e, err
 }
 
 func retry(text string) (Retry, error) { return oneOf(text, RetryNever, RetrySafe, RetryReattempt) }
@@ -372,6 +377,9 @@ func upstreamURL(text string) (*url.URL, error) {
 	canonical := canonicalHost(host)
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
+		if _, err := upstreamURL("http://" + text); err == nil && !strings.Contains(text, "//") {
+			return refuse("begins with neither http:// nor https://; write http://" + text)
+		}
 		return refuse("begins with neither http:// nor https://")
 	case host == "":
 		return refuse("names no host")
@@ -379,6 +387,8 @@ func upstreamURL(text string) (*url.URL, error) {
 		return refuse("has a host that is neither a name nor an address")
 	case err != nil || port == 0:
 		return refuse("has a port that is not between 1 and 65535")
+	case strings.TrimSuffix(u.Path, "/") == "/v1":
+		return refuse("has a path, which requests bring along; write " + u.Scheme + "://" + u.Host)
 	case u.Path != "" && u.Path != "/":
 		return refuse("has a path; a route's rewrite is the place to change paths")
 	}
@@ -433,7 +443,11 @@ func wordOf(text string) bool {
 // plainPath parses a path that goes onto the wire as it is written.
 func plainPath(text string) (string, error) {
 	if !strings.HasPrefix(text, "/") || strings.HasPrefix(text, "//") {
-		return "", fmt.Errorf(`%q does not begin with a single "/"`, text)
+		_, path, whole := strings.Cut(text, "://")
+		if _, path, _ = strings.Cut(path, "/"); !whole {
+			path = strings.TrimLeft(text, "/")
+		}
+		return "", fmt.Errorf(`%q does not begin with a single "/"; write %q`, text, "/"+path)
 	}
 	for _, c := range text {
 		if c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
@@ -454,6 +468,9 @@ func pattern(text string) (string, error) {
 		return "", fmt.Errorf("%q holds %q, which a path holds only percent-encoded", text, path[i])
 	}
 	if strings.Contains(strings.TrimSuffix(path, "/*"), "*") {
+		if short, ok := strings.CutSuffix(path, "*"); ok && !strings.Contains(short, "*") {
+			return "", fmt.Errorf(`%q has a "*" elsewhere than in a "/*" at the end; write %q`, text, short+"/*")
+		}
 		return "", fmt.Errorf(`%q has a "*" elsewhere than in a "/*" at the end`, text)
 	}
 	return path, nil
