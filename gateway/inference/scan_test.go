@@ -375,9 +375,9 @@ func TestScanAllocatesNothing(t *testing.T) {
 // TestStringEnd holds the ways to look for a quote against the definition, over all that blocks and pieces could get wrong.
 func TestStringEnd(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 20_000 {
-		text := make([]byte, r.IntN(300))
-		escapes := 1 + r.IntN(40)
+	for range 40_000 {
+		text := make([]byte, r.IntN(300+r.IntN(700)))
+		escapes := 1 + r.IntN(40)*(1+r.IntN(10))
 		for i := range text {
 			text[i] = 'a'
 			if r.IntN(escapes) == 0 {
