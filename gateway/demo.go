@@ -184,6 +184,9 @@ func welcome(s *config.Settings, port int, engines []finding) string {
 	ask, key := "curl ", ""
 	if s.Keys != nil && !s.Keys.Optional {
 		ask, key = `curl -H "x-api-key: $KEY" `, "Who asks needs a key of KEYS_FILE: export KEY=sk-…\n\n  "
+		if len(s.Models) > 0 {
+			model = s.Models[0].Name
+		}
 	}
 	tenants := ""
 	if s.Keys != nil && s.Keys.Optional {
@@ -195,8 +198,21 @@ func welcome(s *config.Settings, port int, engines []finding) string {
 	if port != s.Port {
 		taken = fmt.Sprintf(" (port %d is taken; PORT sets another)", s.Port)
 	}
-	text := strings.ReplaceAll(greeting, "TENANTS", tenants)
+	text := strings.NewReplacer("TENANTS", tenants, "DASHBOARD", dashboardAt(s)).Replace(greeting)
 	return strings.NewReplacer("http:", scheme+":", "PORTTAKEN", strconv.Itoa(port)+taken, "PORT", strconv.Itoa(port), "LIMITS", limits, "BACKENDS", backends, "MODEL", model, "KEY", key, "curl ", ask).Replace(text)
+}
+
+// dashboardAt says where the dashboard is, and what it wants.
+func dashboardAt(s *config.Settings) string {
+	switch keyed := s.Keys != nil && !s.Keys.Optional; {
+	case s.Admin.Addr != "":
+		return "/dashboard of ADMIN_ADDR, " + s.Admin.Addr
+	case keyed && s.Admin.Token == "":
+		return "http://localhost:PORT/dashboard, once ADMIN_TOKEN is set"
+	case keyed:
+		return "http://localhost:PORT/dashboard (any name, and ADMIN_TOKEN as the password)"
+	}
+	return "http://localhost:PORT/dashboard"
 }
 
 const greeting = `
@@ -209,7 +225,7 @@ aigateway is listening on http://localhost:PORTTAKEN, BACKENDS
   curl -N -d '{"model":"MODEL","stream":true,"messages":[{"role":"user","content":"tell me a story"}]}' \
        http://localhost:PORT/v1/chat/completions
 
-TENANTSSee it at work: http://localhost:PORT/dashboard
+TENANTSSee it at work: DASHBOARD
 LIMITS
 Ctrl-C ends it.
 
