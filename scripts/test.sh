@@ -44,7 +44,10 @@ test_short() {
 # Endurance: the tests of floods and the like at their whole length.
 soak() {
 	ready redis || why redis
-	go_test -p 1 -count=1 -timeout 60m -tags=soak "${packages[@]}"
+	local failed=0
+	go_test -p 1 -count=1 -timeout 60m -tags=soak "${packages[@]}" || failed=1
+	go_test -count=1 -timeout 30m -tags=soak,integration -run 'SharedTokens' ./gateway/integration || failed=1
+	return $failed
 }
 
 # The allocation tests wait for test-alloc: under -race everything allocates.
