@@ -17,7 +17,7 @@ import (
 // startKeeping starts a gateway whose route of /v1/* keeps models' answers, with more that the route says of it.
 func startKeeping(t *testing.T, url, more string, environ ...string) *testGateway {
 	t.Helper()
-	file := "pools: {p: {upstreams: [{url: \"" + url + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true, ttl: 60s" + more + "}}]\n"
+	file := "pools: {p: {upstreams: [{url: \"" + url + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true, ttl: 1h" + more + "}}]\n"
 	return startGatewayFile(t, file, append([]string{"CACHE_ENABLED=true", "PY_SERVICE_URL=" + url}, environ...)...)
 }
 

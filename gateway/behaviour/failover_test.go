@@ -188,7 +188,7 @@ func TestFirstContentInTime(t *testing.T) {
 				c.Send("%s", want.first)
 				closed <- c.Closed()
 			})
-			g := behindPair(t, "safe", ", timeouts: {first_token: 150ms}", first, second)
+			g := behindPair(t, "safe", ", timeouts: {first_token: 600ms}", first, second)
 			c := g.Dial()
 			c.Send("%s", generate("x"))
 			r := c.ReadResponse()

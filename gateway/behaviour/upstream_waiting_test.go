@@ -112,7 +112,7 @@ func TestRollOut(t *testing.T) {
 		e.start()
 		engines, urls = append(engines, e), append(urls, "http://"+e.addr)
 	}
-	g := startGatewayFile(t, fileOfPool("    max_inflight: 1\n    queue: {size: 5000, wait: 60s}\n    waiting_room: {size: 5000}\n    health: {interval: 100ms}", urls...))
+	g := startGatewayFile(t, fileOfPool("    max_inflight: 1\n    queue: {size: 5000, wait: 5m}\n    waiting_room: {size: 5000}\n    health: {interval: 100ms}", urls...))
 	testkit.Eventually(t, "all are healthy", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= places })
 	var all sync.WaitGroup
 	for c := range clients {
