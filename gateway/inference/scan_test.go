@@ -385,6 +385,15 @@ func TestStringEnd(t *testing.T) {
 			}
 		}
 		from := r.IntN(len(text) + 1)
+		if at := from + 64*r.IntN(12); r.IntN(3) == 0 && at < len(text) { // a quote where a block begins, behind backslashes
+			for i := range text[:at] {
+				text[i] = 'a'
+			}
+			for i := max(from, at-r.IntN(4)); i < at; i++ {
+				text[i] = '\\'
+			}
+			text[at] = '"'
+		}
 		want := -1
 		for i := from; i < len(text) && want < 0; i++ {
 			if text[i] == '\\' {
