@@ -21,7 +21,7 @@ import (
 var floors = [][]string{
 	{"config", "process", "wire"},
 	{"cache", "inference", "keys", "proxy", "ratelimit", "routing", "simulator", "telemetry", "testkit"},
-	{"caching", "charging", "ops"}, // steps on a request's way that are rooms of their own, and the operator's room
+	{"caching", "charging", "models", "ops"}, // steps on a request's way that are rooms of their own, and the operator's room
 	{"server"},
 	{"main"},
 	{"behaviour", "bench", "integration"},

@@ -52,14 +52,9 @@ func (x *exchange) beginCharge() *charging.Charge {
 	if x.route.openAI {
 		r.Dialect = inference.DialectOf(routing.PathOf(x.head.Target))
 	}
-	if a := x.asked; a != nil && a.dialect != inference.Other {
-		r.Model, r.Name, r.Said = a.found.Model, x.modelName(), a.name
-		switch a.place {
-		case inJSON:
-			r.Scan, r.Size = &a.scan, a.size(x.head.ContentLength)
-		case inForm:
-			r.Size = inference.Size{Media: 1}
-		}
+	if a := x.asked; a.Dialect() != inference.Other {
+		r.Model, r.Name, r.Said = a.Model(), x.modelName(), a.Said()
+		r.Scan, r.Size = a.Scan(), a.Size(x.head.ContentLength)
 	}
 	return x.plan.charging.Begin(&r)
 }

@@ -6,6 +6,7 @@ import (
 	"aigateway/gateway/caching"
 	"aigateway/gateway/charging"
 	"aigateway/gateway/inference"
+	"aigateway/gateway/models"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
@@ -53,7 +54,7 @@ type exchange struct {
 	rateLimit []byte // the RateLimit field, if the route is limited
 
 	// ask
-	asked *asked // kept for the next request; nil: none has asked yet
+	asked *models.Asked // kept for the next request; nil: none has asked yet
 
 	// check, limit, fetch
 	observed observation
@@ -61,6 +62,7 @@ type exchange struct {
 	// recall; fetch
 	cached caching.Request // with the proxy's exchange
 	target []byte
+	speech models.Speech
 	fault  proxy.Fault
 
 	worked  time.Duration // on a reply of its own that stands for an upstream's
@@ -89,7 +91,7 @@ func (x *exchange) reset() {
 	x.worked = 0
 	x.account, x.charge = nil, nil
 	x.observed.reset()
-	x.asked.reset()
+	x.asked.Reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None
 	x.tenant = tenant{}
 }
@@ -110,12 +112,12 @@ type observation struct {
 	generation telemetry.Generation
 	charged    bool              // its usage is what the charge reads
 	dialect    inference.Dialect // of the reply, if it is a stream of one
-	content    firstContent
+	content    inference.FirstContent
 }
 
 // reset readies o for another request; it keeps its memory.
 func (o *observation) reset() {
 	content := o.content
-	content.reset()
+	content.Reset()
 	*o = observation{content: content}
 }

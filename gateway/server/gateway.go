@@ -13,6 +13,7 @@ import (
 	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
 	"aigateway/gateway/keys"
+	"aigateway/gateway/models"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
@@ -87,7 +88,7 @@ type plan struct {
 	routes   routing.Table[*route]
 	limits   map[config.Rate]limit
 	limiter  limiter
-	models   *models        // of the settings; nil: there are none
+	models   *models.Plan   // of the settings; nil: there are none
 	charging *charging.Plan // nil: nothing is counted
 	keys     *keys.Set      // nil: nobody needs a key
 }
@@ -109,7 +110,7 @@ type route struct {
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
 	work     func() []byte   // makes the body of a demo route that may be cached
-	models   *models         // nil: it does not matter which model a request names
+	models   *models.Route   // nil: it does not matter which model a request names
 	caching  *caching.Rule   // nil: its responses are not kept
 	closed   guard           // who may pass, where there are keys,
 	guard    guard           // and who may

@@ -9,6 +9,7 @@ import (
 
 	"aigateway/gateway/caching"
 	"aigateway/gateway/inference"
+	"aigateway/gateway/models"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/routing"
@@ -209,8 +210,8 @@ func (g *Gateway) recall(x *exchange) (done bool) {
 	c.Conn, c.Origin, c.Began = x.conn, x.origin(), x.began
 	if c.Rule.Post != nil {
 		c.Asked.Dialect, c.Asked.Tenant = inference.DialectOf(routing.PathOf(x.head.Target)), x.tenant.ID
-		if a := x.asked; a != nil && a.ways != nil {
-			c.Asked.Model = a.ways[0].name
+		if first := x.asked.First(); first != nil {
+			c.Asked.Model = first
 		}
 	}
 	switch g.caching.Serve(c) {
@@ -252,12 +253,11 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 	f.Head, f.Target = &x.head, x.target
 	f.RequestID, f.TraceParent, f.TraceStates = x.id, x.trace, x.traceStates
 	f.Targets, f.Room, f.Generates = append(f.Targets[:0], r.targets...), r.room, r.openAI
-	if x.asked != nil && x.asked.dialect != inference.Other {
-		x.aim(f)
-	}
+	x.asked.Aim(f)
 	f.Policy, f.Tap = r.retry, (*tap)(x)
 	if r.openAI {
-		f.Dialect = (*dialect)(x)
+		x.speech = models.Speech{Head: &x.head, Asked: x.asked}
+		f.Dialect = &x.speech
 	}
 	if x.plan.settings.ServerTiming {
 		f.Began = x.began
@@ -296,7 +296,7 @@ func (g *Gateway) conclude(x *exchange, fault proxy.Fault, status int) {
 	case fault == proxy.OverBudget:
 		g.replyOverBudget(x)
 	case fault == proxy.BodyRefused:
-		g.replyError(x, x.asked.refused())
+		g.replyError(x, x.asked.Refused())
 	default:
 		g.replyFault(x, ofProxyFault(fault))
 	}

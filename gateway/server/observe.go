@@ -125,8 +125,8 @@ func (t *tap) Body(piece []byte) {
 	if s.stream {
 		s.events.Pass(piece)
 	}
-	if s.dialect.Streams() && !s.content.over {
-		s.content.pass(s.dialect, piece, wire.Now())
+	if s.dialect.Streams() && !s.content.Over {
+		s.content.Pass(s.dialect, piece, wire.Now())
 	}
 	if s.generation.Active() && !s.charged {
 		t.gateway.genAI.Pass(&s.generation, piece)
@@ -135,15 +135,10 @@ func (t *tap) Body(piece []byte) {
 
 // modelName is the model that the request is for, by its name in the settings or as an upstream lists it; "": none that is known.
 func (x *exchange) modelName() string {
-	switch a := x.asked; {
-	case a == nil:
+	if x.route == nil {
 		return ""
-	case a.found.Model != nil:
-		return a.found.Model.Name
-	case a.name != nil && x.route.models != nil:
-		return x.route.models.pool.Listed(a.name)
 	}
-	return ""
+	return x.route.models.Called(x.asked)
 }
 
 // observeEnd is what a request leaves behind at its end, beside its counters: own is the gateway's part of the total.
@@ -157,7 +152,7 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 	if code >= 400 || x.fault != proxy.None {
 		how = telemetry.Failed
 	}
-	ended := telemetry.Ended{How: how, At: now, First: s.content.at}
+	ended := telemetry.Ended{How: how, At: now, First: s.content.At}
 	if s.charged {
 		if in, out, told := x.charge.Told(); told {
 			ended.Tell(in, out)
@@ -194,7 +189,7 @@ func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	if a.Model = x.modelName(); a.Model != "" && f.Upstream != nil {
 		a.UpstreamModel = f.ModelAsked()
 	}
-	if at := x.observed.content.at; at > 0 {
+	if at := x.observed.content.At; at > 0 {
 		a.FirstContent = at - x.began
 	}
 	return a

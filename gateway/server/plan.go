@@ -1,14 +1,18 @@
 package server
 
-import "aigateway/gateway/config"
+import (
+	"aigateway/gateway/config"
+	"aigateway/gateway/models"
+	"aigateway/gateway/proxy"
+)
 
 // newPlan makes the plan of settings whose pools the proxy has.
 func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
-	p := &plan{settings: s, limits: limits, limiter: l, models: g.modelsOf(s)}
+	p := &plan{settings: s, limits: limits, limiter: l, models: models.PlanOf(s, func(pool string) []proxy.Target { return g.targetsOf(s, config.Route{Pool: pool}) })}
 	p.useKeys(g.plan.Load(), func(err error) {
 		g.log.Warn("cannot have the keys of the tokens' issuer, those that are known stay", "error", err.Error())
 	})
-	p.charging = g.charging.PlanOf(s, p.models.known(), g.proxy.Pool)
+	p.charging = g.charging.PlanOf(s, p.models.Table(), g.proxy.Pool)
 	g.addRoutes(p)
 	p.close()
 	return p

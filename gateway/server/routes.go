@@ -5,6 +5,7 @@ import (
 
 	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
+	"aigateway/gateway/models"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
 	"aigateway/gateway/routing"
@@ -31,8 +32,8 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	case "limited":
 		r.reply = g.limited
 	default:
-		if pool := g.proxy.Pool(c.Pool); pool != nil {
-			r.targets = targetsOf(pool, g.fallback(p.settings, c))
+		if g.proxy.Pool(c.Pool) != nil {
+			r.targets = g.targetsOf(p.settings, c)
 			r.aim(len(c.Rewrite), r.targets)
 		} else {
 			r.missing = &noLLM
@@ -54,22 +55,12 @@ func (r *route) model(p *plan) {
 	if p.charging != nil {
 		r.room += charging.RoomToInject
 	}
-	clocked := r.clocked()
-	if r.models = p.modelsOf(own); r.models == nil && (clocked || p.keys.Limits()) { // what the request says of itself is looked at
-		r.models = &models{pool: own}
-	}
-	if clocked {
-		r.models.clock = true
-	}
+	r.models = p.models.RouteOf(models.Options{Pool: own, Counts: p.charging != nil, Clock: r.clocked(), Limits: p.keys.Limits()})
 	if p.models == nil {
 		return
 	}
 	r.missing = nil // there are models; what is for none of them is told later
-	for _, ways := range p.models.ways {
-		for _, w := range ways {
-			r.aim(len(r.Rewrite)+p.models.table.Longest(), []proxy.Target{{Pool: w.pool}})
-		}
-	}
+	r.aim(len(r.Rewrite)+p.models.Table().Longest(), p.models.Pools())
 }
 
 // clocked tells whether the first content of a stream has a time, after which another pool is asked.
@@ -77,10 +68,10 @@ func (r *route) clocked() bool {
 	return len(r.targets) > 1 && slices.ContainsFunc(r.targets[:len(r.targets)-1], func(t proxy.Target) bool { return t.Pool.Clocks() })
 }
 
-// targetsOf are a pool and the one that stands in for it, if there is one.
-func targetsOf(pool, fallback *proxy.Pool) []proxy.Target {
-	targets := []proxy.Target{{Pool: pool}}
-	if fallback != nil {
+// targetsOf are a route's pool and the one that stands in for it, if there is one.
+func (g *Gateway) targetsOf(s *config.Settings, c config.Route) []proxy.Target {
+	targets := []proxy.Target{{Pool: g.proxy.Pool(c.Pool)}}
+	if fallback := g.fallback(s, c); fallback != nil {
 		targets = append(targets, proxy.Target{Pool: fallback})
 	}
 	return targets

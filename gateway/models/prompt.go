@@ -1,9 +1,6 @@
-package server
+package models
 
-import (
-	"aigateway/gateway/inference"
-	"aigateway/gateway/proxy"
-)
+import "aigateway/gateway/inference"
 
 // A prompt is how the prompt of a request begins, for pools that go by that. A nil prompt is none.
 type prompt struct {
@@ -13,13 +10,20 @@ type prompt struct {
 	hashes []uint64 // borrowed from prefix; nil: not yet, or there is nothing
 }
 
-// begin readies p, or another one, for a body of which nothing else may decide.
-func (p *prompt) begin(only bool) *prompt {
+// begin readies p, or another one if it is nil, for a body.
+func (p *prompt) begin() *prompt {
 	if p == nil {
 		p = new(prompt)
 	}
 	p.prefix.Reset()
-	p.on, p.only, p.hashes = true, only, nil
+	p.on, p.only, p.hashes = true, false, nil
+	return p
+}
+
+// beginAlone is begin for a body of which nothing else decides.
+func (p *prompt) beginAlone() *prompt {
+	p = p.begin()
+	p.only = true
 	return p
 }
 
@@ -55,28 +59,4 @@ func (p *prompt) hash(model, tenant []byte) {
 	if p != nil && p.on {
 		p.on, p.hashes = false, p.prefix.Hashes(model, tenant)
 	}
-}
-
-// askPrompt reads how a prompt begins where nothing else of the body decides.
-func (g *Gateway) askPrompt(x *exchange, d inference.Dialect) (done bool) {
-	if !d.NamesModel() || d == inference.Realtime || string(x.head.Method) != "POST" || !x.head.HasBody() {
-		return false
-	}
-	if _, coded := x.head.Field("content-encoding"); coded {
-		return false
-	}
-	if kind, _ := x.head.Field("content-type"); d.Forms() && inference.IsForm(kind) {
-		return false
-	}
-	a := x.asks(d)
-	a.place = inJSON
-	a.scan.Reset()
-	a.prompt = a.prompt.begin(true)
-	if fault := g.collect(x); fault != proxy.None {
-		g.conclude(x, fault, 0)
-		return true
-	}
-	name, _ := a.scan.Model()
-	a.prompt.hash(name, x.tenant.ID)
-	return false
 }

@@ -1,10 +1,8 @@
-package server
+package inference
 
 import (
 	"testing"
 	"time"
-
-	"aigateway/gateway/inference"
 )
 
 // However a stream is cut into pieces, its first content is found in the piece that completes it.
@@ -14,24 +12,24 @@ func TestFirstContent(t *testing.T) {
 	stream := before + content + "\ndata: [DONE]\n\n"
 	end := len(before) + len(content)
 	for size := 1; size <= len(stream); size++ {
-		var c firstContent
+		var c FirstContent
 		for at := 0; at < len(stream); at += size {
 			piece := []byte(stream[at:min(at+size, len(stream))])
-			c.pass(inference.Chat, piece, time.Duration(at+len(piece)))
+			c.Pass(Chat, piece, time.Duration(at+len(piece)))
 		}
-		if want := time.Duration(min((end+size-1)/size*size, len(stream))); c.at != want {
-			t.Errorf("in pieces of %d bytes it was found at %d, want %d", size, c.at, want)
+		if want := time.Duration(min((end+size-1)/size*size, len(stream))); c.At != want {
+			t.Errorf("in pieces of %d bytes it was found at %d, want %d", size, c.At, want)
 		}
 	}
-	var c firstContent
-	c.pass(inference.Chat, []byte(before), 1)
-	if c.over {
+	var c FirstContent
+	c.Pass(Chat, []byte(before), 1)
+	if c.Over {
 		t.Error("a role is no content")
 	}
 	for range 2 {
-		c.pass(inference.Chat, make([]byte, longestLine), 2)
+		c.Pass(Chat, make([]byte, longestLine), 2)
 	}
-	if c.at != 2 {
+	if c.At != 2 {
 		t.Error("a line without end is waited for")
 	}
 }

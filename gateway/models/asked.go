@@ -1,0 +1,200 @@
+package models
+
+import (
+	"bytes"
+
+	"aigateway/gateway/config"
+	"aigateway/gateway/inference"
+	"aigateway/gateway/proxy"
+)
+
+// An Asked is what a request asks of a model, as far as its body has been read.
+type Asked struct {
+	dialect inference.Dialect
+	place   place
+	scan    inference.Scanner
+	form    inference.Form
+	query   inference.QueryModel
+	buffer  [inference.MaxName + 1]byte // of a name in a query or a path
+	refusal inference.Refusal           // of the body
+
+	measures bool
+	measure  inference.Measurer
+	read     int64 // bytes of the body until now, if it is measured
+
+	name  []byte           // as the client says it; nil: it says none
+	found inference.Result // zero, or Unknown, if the settings have no such model
+	ways  []way            // in the order in which they may be asked; nil: the route's own
+
+	prompt *prompt // how the prompt begins; nil: it was never asked for
+}
+
+// A place is where a request names its model.
+type place uint8
+
+const (
+	nowhere place = iota
+	inJSON
+	inForm
+	inQuery
+)
+
+// Reset readies a, which may be nil, for another request.
+func (a *Asked) Reset() {
+	if a == nil {
+		return
+	}
+	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
+	a.name, a.found, a.ways = nil, inference.Result{}, nil
+	a.prompt.reset()
+	if a.measures {
+		a.measure.Reset()
+		a.read = 0
+	}
+}
+
+// Read implements [proxy.BodyReader].
+func (a *Asked) Read(piece []byte) proxy.Fault {
+	if a.measures {
+		a.measure.Scan(piece)
+		a.read += int64(len(piece))
+	}
+	if a.place == inForm {
+		return a.judge(a.form.Scan(piece))
+	}
+	if a.prompt.done() {
+		return proxy.None
+	}
+	r := a.scan.Scan(piece)
+	a.prompt.read(&a.scan, piece)
+	return a.judge(r)
+}
+
+// End implements [proxy.BodyReader].
+func (a *Asked) End() proxy.Fault {
+	if a.place == inForm {
+		return a.judge(a.form.End())
+	}
+	return a.judge(a.scan.End())
+}
+
+func (a *Asked) judge(r inference.Refusal) proxy.Fault {
+	if a.prompt.alone() {
+		return proxy.None // the upstream is to say what it thinks of it
+	}
+	if a.refusal = r; r != inference.Accepted {
+		return proxy.BodyRefused
+	}
+	return proxy.None
+}
+
+// Open implements [proxy.BodyReader]: the model is not known yet, and may still come.
+func (a *Asked) Open() bool {
+	if a.prompt.alone() {
+		return false
+	}
+	_, stated := a.model()
+	if a.place == inForm {
+		return !stated && !a.form.Complete()
+	}
+	return !stated && !a.scan.Complete()
+}
+
+// model is the name that was read.
+func (a *Asked) model() (name []byte, stated bool) {
+	switch a.place {
+	case inForm:
+		return a.form.Model()
+	case inQuery:
+		return a.query.Name, a.query.Stated
+	}
+	return a.scan.Model()
+}
+
+// Begin readies a for what a request says there: InQuery, InBody or InPrompt. Body tells whether the body is to be read; a fault is a
+// verdict on what can be seen before.
+func (a *Asked) Begin(r *Route, q *Request, where Inquiry) (body bool, f proxy.Fault) {
+	a.dialect, a.measures = inference.DialectOf(q.Path), q.Estimates
+	switch where {
+	case InQuery:
+		a.place = inQuery
+		_, query, _ := bytes.Cut(q.Head.Target, []byte("?"))
+		a.query, a.refusal = inference.ModelOfQuery(a.buffer[:], query)
+		return false, proxy.None
+	case InPrompt:
+		a.place = inJSON
+		a.scan.Reset()
+		a.prompt = a.prompt.beginAlone()
+		return true, proxy.None
+	}
+	kind, _ := q.Head.Field("content-type")
+	if a.place = inJSON; (a.dialect.Forms() || a.dialect == inference.Other) && inference.IsForm(kind) {
+		a.place = inForm
+		f = a.judge(a.form.Reset(kind))
+	} else {
+		a.scan.Reset()
+		if r.prompts {
+			a.prompt = a.prompt.begin()
+		}
+	}
+	if f == proxy.None && !q.Head.HasBody() {
+		f = a.End()
+	}
+	return f == proxy.None && q.Head.HasBody(), f
+}
+
+// Dialect is that of the request; Other: nothing is asked of a model. A may be nil.
+func (a *Asked) Dialect() inference.Dialect {
+	if a == nil {
+		return inference.Other
+	}
+	return a.dialect
+}
+
+// Model is that of the settings which was found; nil: none.
+func (a *Asked) Model() *config.Model { return a.found.Model }
+
+// Said is the model's name as the client says it; nil: it says none.
+func (a *Asked) Said() []byte { return a.name }
+
+// First is the name of the model that is asked first; nil: it is none of the settings. A may be nil.
+func (a *Asked) First() []byte {
+	if a == nil || a.ways == nil {
+		return nil
+	}
+	return a.ways[0].name
+}
+
+// Scan is what was read of a body of JSON; nil: it is none.
+func (a *Asked) Scan() *inference.Scanner {
+	if a.place != inJSON {
+		return nil
+	}
+	return &a.scan
+}
+
+// Size is how much the model is to read: of a body of that length, -1 if it was not announced.
+func (a *Asked) Size(length int64) inference.Size {
+	switch {
+	case a.place == inForm:
+		return inference.Size{Media: 1}
+	case a.place != inJSON:
+		return inference.Size{Text: max(length, 0)}
+	case !a.measures:
+		return inference.Size{Text: max(length, a.scan.Read())}
+	}
+	s := a.measure.Size()
+	s.Text += max(length-a.read, 0)
+	return s
+}
+
+// Refused is what a client is told of a body or a query that was refused.
+func (a *Asked) Refused() inference.Error {
+	switch a.place {
+	case inForm:
+		return inference.ErrorOf(a.refusal, a.form.Culprit())
+	case inQuery:
+		return inference.ErrorOf(a.refusal, inference.ModelMember)
+	}
+	return inference.ErrorOf(a.refusal, a.scan.Culprit())
+}

@@ -1,0 +1,136 @@
+package models
+
+import (
+	"bytes"
+
+	"aigateway/gateway/inference"
+	"aigateway/gateway/keys"
+	"aigateway/gateway/proxy"
+)
+
+// Find leads the name that was read to a model, and to those who have it; or it says why the request is refused.
+func (r *Route) Find(a *Asked, q *Request) (e inference.Error, found bool) {
+	if a.prompt.alone() {
+		name, _ := a.scan.Model()
+		a.prompt.hash(name, q.Tenant)
+		return e, true
+	}
+	if a.refusal != inference.Accepted { // of a query: that of a body has ended its reading
+		return a.Refused(), false
+	}
+	if e, found = r.lead(a, q); found {
+		model := a.name
+		if len(a.ways) > 0 {
+			model = a.ways[0].plain
+		}
+		a.prompt.hash(model, q.Tenant)
+	}
+	return e, found
+}
+
+// lead is Find of a name that was read.
+func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
+	name, stated := a.model()
+	if stated {
+		a.name = name
+	}
+	switch {
+	case r.table == nil || a.dialect == inference.Other:
+		return r.allowed(a, q.Key)
+	case stated:
+		a.found = r.table.Resolve(name)
+	case a.dialect == inference.Tokenize && q.Pool: // engines need none for that
+		return e, true
+	default:
+		a.found = r.table.Sole()
+	}
+	switch a.found.Verdict {
+	case inference.Found:
+		if !q.Key.Allows(a.found.Model.Name) {
+			return inference.NotAllowed, false
+		}
+		a.ways = r.ways[a.found.Model]
+		return e, true
+	case inference.Unstated:
+		return inference.ModelUnstated, false
+	}
+	if r.discovered(name) {
+		return r.allowed(a, q.Key)
+	}
+	return inference.NoSuchModel, false
+}
+
+// allowed tells whether the tenant may ask a model that is not in the settings, or says why not: there is none, for who may not even know that
+// there is one.
+func (r *Route) allowed(a *Asked, k *keys.Key) (e inference.Error, allowed bool) {
+	if !k.Limited() {
+		return e, true
+	}
+	name, stated := a.model()
+	switch {
+	case !stated && (a.dialect == inference.Other || a.dialect == inference.Tokenize):
+		return e, true
+	case !stated: // the upstream would choose one
+		return inference.ModelUnstated, false
+	case k.AllowsName(name):
+		return e, true
+	case r.pool.Listed(name) != "":
+		return inference.NotAllowed, false
+	}
+	return inference.NoSuchModel, false
+}
+
+// discovered tells whether an upstream of the route's pool lists a model of which the settings say nothing.
+func (r *Route) discovered(name []byte) bool {
+	return !r.table.Mentions(name) && r.pool.Listed(name) != ""
+}
+
+// Aim tells the proxy who has the model, and what to say to them: in place of the targets that it has, or to them. A may be nil.
+func (a *Asked) Aim(f *proxy.Exchange) {
+	if a.Dialect() == inference.Other {
+		return
+	}
+	f.Prefix = a.prompt.hashed()
+	if a.ways == nil {
+		for i := range f.Targets {
+			f.Targets[i].Model = a.name
+		}
+		return
+	}
+	f.Targets = f.Targets[:0]
+	renamed := false
+	for i := range a.ways {
+		w := &a.ways[i]
+		t := proxy.Target{Pool: w.pool, Model: w.plain}
+		if m := w.model.Model; m != nil {
+			t.ContextMax, t.FirstToken, t.InterToken = m.ContextMax, m.Timeouts.FirstToken, m.Timeouts.InterToken
+		}
+		if a.name != nil && !bytes.Equal(a.name, w.plain) {
+			t.Fields, renamed = w.fields, true
+		}
+		f.Targets = append(f.Targets, t)
+	}
+	if renamed {
+		a.rename(f)
+	}
+}
+
+// rename has each target find the name that it knows the model by.
+func (a *Asked) rename(f *proxy.Exchange) {
+	writing := inference.Quoted
+	switch f.Span.In = proxy.InBody; a.place {
+	case inForm:
+		writing = inference.Plain
+		f.Span.From, f.Span.To = a.form.Span()
+	case inQuery:
+		writing, f.Span.In = inference.Escaped, proxy.InTarget
+		query := int64(bytes.IndexByte(f.Target, '?') + 1)
+		f.Span.From, f.Span.To = query+int64(a.query.From), query+int64(a.query.To)
+	default:
+		v, _ := a.scan.Value(inference.ModelMember)
+		f.Span.From, f.Span.To = v.From, v.To
+	}
+	for i := range f.Targets {
+		f.Targets[i].With = a.ways[i].model.Written(writing)
+	}
+}

@@ -1,0 +1,98 @@
+package models
+
+import (
+	"bytes"
+
+	"aigateway/gateway/inference"
+	"aigateway/gateway/keys"
+	"aigateway/gateway/routing"
+	"aigateway/gateway/wire"
+)
+
+// A Request is what is known of a request before its body is read. It is borrowed.
+type Request struct {
+	Head      *wire.RequestHead
+	Path      []byte // of its target
+	Key       *keys.Key
+	Tenant    []byte // of Key
+	Counts    bool   // its tokens are limited
+	Estimates bool   // it matters how many it will need
+	Pool      bool   // its route has a pool of its own, for what is for no model
+}
+
+// An Inquiry is where a request names its model.
+type Inquiry uint8
+
+// The inquiries.
+const (
+	NotAsked   Inquiry = iota // it does not matter
+	ForNobody                 // nowhere: it is for no model
+	ForList                   // nowhere: it asks which models there are
+	InDisguise                // where it would not be seen: to somebody behind it is another request than as it came
+	InCode                    // in a body that is coded, and cannot be read as it lies
+	InQuery
+	InBody
+	InPrompt // it does not matter, but how the prompt begins, which upstreams go by
+)
+
+// Inquire says where the request names its model.
+func (r *Route) Inquire(q *Request) Inquiry {
+	limited := q.Key.Limited()
+	switch d := inference.DialectOf(q.Path); {
+	case (r.table != nil || limited || q.Counts) && q.disguised(d):
+		return InDisguise
+	case d == inference.Models && r.lists():
+		return ForList
+	case !r.decides() && !limited && !q.Counts:
+		if r.prompts && q.hasPrompt(d) {
+			return InPrompt
+		}
+		return NotAsked
+	case limited && d == inference.Other && q.Head.HasBody(): // which may name a model all the same
+	case d == inference.Realtime && (q.Head.WebSocket || limited): // by WebRTC its body is no JSON
+		return InQuery
+	case limited && d.NamesModel() && q.Head.HasBody(): // in whatever way: somebody behind may take it for a POST
+	case !d.NamesModel() || d == inference.Realtime || string(q.Head.Method) != "POST":
+		return ForNobody
+	}
+	if coding, ok := q.Head.Field("content-encoding"); ok && !bytes.EqualFold(coding, []byte("identity")) {
+		return InCode
+	}
+	return InBody
+}
+
+// disguised tells whether a path is another dialect's than d, which it has as it stands, to anybody behind: then what is asked there
+// would not be counted, nor its model looked at. Some of those behind (Express) take any case, and a slash at the end, too.
+func (q *Request) disguised(d inference.Dialect) bool {
+	switch d {
+	case inference.Other, inference.Models, inference.Audio:
+	default: // which has one path, and that has no other reading
+		return false
+	}
+	var room [64]byte
+	speaks := func(reading []byte) bool {
+		lower := append(room[:0], bytes.TrimRight(reading, "/")...)
+		for i, c := range lower {
+			if 'A' <= c && c <= 'Z' {
+				lower[i] = c | 0x20
+			}
+		}
+		return inference.DialectOf(lower) == d
+	}
+	if q.Head.Plain {
+		return !speaks(q.Path)
+	}
+	return !routing.AllReadings(q.Path, speaks)
+}
+
+// hasPrompt tells whether the request has a prompt in a body that can be read as it lies.
+func (q *Request) hasPrompt(d inference.Dialect) bool {
+	if !d.NamesModel() || d == inference.Realtime || string(q.Head.Method) != "POST" || !q.Head.HasBody() {
+		return false
+	}
+	if _, coded := q.Head.Field("content-encoding"); coded {
+		return false
+	}
+	kind, _ := q.Head.Field("content-type")
+	return !d.Forms() || !inference.IsForm(kind)
+}
