@@ -10,7 +10,7 @@ import (
 )
 
 func TestDrawIsAFunctionOfSeedAndNumber(t *testing.T) {
-	o := Options{Seed: 1, Latency: [2]time.Duration{0, time.Second}, ErrorRate: 0.5, CutRate: 0.5}
+	o := Options{Seed: 1, Latency: [2]time.Duration{0, time.Second}, ErrorRate: 0.5, ErrorStatus: 500, CutRate: 0.5}
 	other := o
 	other.Seed = 2
 	same := 0
@@ -34,7 +34,7 @@ func TestDrawIsAFunctionOfSeedAndNumber(t *testing.T) {
 
 func TestDrawKeepsRates(t *testing.T) {
 	const draws = 20_000
-	o := Options{Latency: [2]time.Duration{10, 19}, ErrorRate: 0.1, CutRate: 0.3}
+	o := Options{Latency: [2]time.Duration{10, 19}, ErrorRate: 0.1, ErrorStatus: 500, CutRate: 0.3}
 	latencies := map[time.Duration]int{}
 	failed, cut := 0, 0
 	for n := range uint64(draws) {
