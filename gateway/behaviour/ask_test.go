@@ -153,6 +153,7 @@ func TestModelIsRefused(t *testing.T) {
 	f(chat, `{"model":"qwen","Model":"llama-8b"}`, 400, "duplicate_field")
 	f(chat, `{"model":"qwen","stream":true,"str\u0065am":false}`, 400, "duplicate_field")
 	f(chat, `{"model":"qwen"}`, 415, "unsupported_content_encoding", "Content-Encoding: gzip\r\n")
+	f(chat, `{"model":"qwen"}`, 415, "unsupported_content_encoding", "Content-Encoding: identity\r\nContent-Encoding: br\r\n")
 	f("/v1/audio/transcriptions", "--XX--\r\n", 400, "model_missing", "Content-Type: multipart/form-data; boundary=XX\r\n")
 	f("/v1/audio/transcriptions", "--XX", 400, "invalid_body", "Content-Type: multipart/form-data; boundary=XX\r\n")
 	f("/v1/files", `{"model":"qwen"}`, 404, "not_found")

@@ -459,7 +459,7 @@ func ModelOfQuery(buf, query []byte) (q QueryModel, r Refusal) {
 		case !exact:
 			return q, OtherCase
 		case at > 0 && query[at-1] == ';', end < len(query) && query[end] == ';':
-			return q, Malformed // for some readers it separates, for others it does not
+			return q, OddQuery // for some readers it separates, for others it does not
 		}
 		q = QueryModel{Name: unescape(buf[:0], value, ' '), From: end - len(value), To: end, Stated: true}
 	}

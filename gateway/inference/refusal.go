@@ -24,12 +24,13 @@ const (
 	NotUTF8
 	TooManyMembers
 	OddName
+	OddQuery
 	refusals
 )
 
 var refusalNames = [refusals]string{"accepted", "not_object", "byte_order_mark", "malformed", "cut", "trailing", "too_deep", "duplicate",
 	"other_case", "value_too_long", "model_not_string", "model_too_long", "model_unprintable", "bad_boundary", "bad_part", "part_too_long",
-	"not_utf8", "too_many_members", "odd_name"}
+	"not_utf8", "too_many_members", "odd_name", "odd_query"}
 
 // String is the refusal's name, for counters and programs.
 func (r Refusal) String() string { return refusalNames[r] }
@@ -54,6 +55,7 @@ var refusalTexts = [refusals]string{
 	"the body is not UTF-8",
 	"the body has too many fields",
 	"the name of a field is written with escapes or letters outside of ASCII",
+	"the query names the model beside a semicolon, which only some readers take for a separator",
 }
 
 // Message says it to people, without a byte of the body.

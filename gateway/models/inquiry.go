@@ -55,7 +55,7 @@ func (r *Route) Inquire(q *Request) Inquiry {
 	case !d.NamesModel() || d == inference.Realtime || string(q.Head.Method) != "POST":
 		return ForNobody
 	}
-	if coding, ok := q.Head.Field("content-encoding"); ok && !bytes.EqualFold(coding, []byte("identity")) {
+	if isCoded(q.Head) {
 		return InCode
 	}
 	return InBody
@@ -95,4 +95,17 @@ func (q *Request) hasPrompt(d inference.Dialect) bool {
 	}
 	kind, _ := q.Head.Field("content-type")
 	return !d.Forms() || !inference.IsForm(kind)
+}
+
+// isCoded tells whether the body has a coding, by one of the fields that say so.
+func isCoded(h *wire.RequestHead) bool {
+	if _, ok := h.Field("content-encoding"); !ok { // as hardly any has
+		return false
+	}
+	for name, value := range h.Lines() {
+		if bytes.EqualFold(name, []byte("content-encoding")) && !bytes.EqualFold(value, []byte("identity")) {
+			return true
+		}
+	}
+	return false
 }
