@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,15 @@ import (
 
 // version is set by the build.
 var version = "dev"
+
+// builtVersion is that, or what go install knows of what it has built.
+func builtVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || version != "dev" || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return version
+	}
+	return info.Main.Version
+}
 
 // Exit codes: 0 after an orderly end, 1 for a gateway that could not start or was told twice to end, and for -probe if something does not
 // answer as it should, 2 for settings or flags that are wrong.
@@ -56,7 +66,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	case f.version:
-		fmt.Fprintln(stdout, wire.Name, version)
+		fmt.Fprintln(stdout, wire.Name, builtVersion())
 		return 0
 	case f.schema:
 		_, _ = stdout.Write(config.Schema())
@@ -168,7 +178,7 @@ func serve(s *config.Settings, in config.Input, d *demo, lines *telemetry.Lines)
 	defer signal.Stop(signals)
 	defer signal.Stop(hangUp)
 
-	g, err := server.New(s, server.Options{Log: log, Version: version, Lines: lines})
+	g, err := server.New(s, server.Options{Log: log, Version: builtVersion(), Lines: lines})
 	if err != nil {
 		fmt.Fprintln(lines, err)
 		return exitFailed
@@ -180,7 +190,7 @@ func serve(s *config.Settings, in config.Input, d *demo, lines *telemetry.Lines)
 		return exitFailed
 	}
 	g.AwaitModels(firstLook) // who connects meanwhile waits
-	log.Info("listening", "port", socket.Port(), "version", version)
+	log.Info("listening", "port", socket.Port(), "version", builtVersion())
 	served := make(chan error, 2)
 	if s.Admin.Addr != "" {
 		admin, err := socket.Beside(s.Admin.Addr)
