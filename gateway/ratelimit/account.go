@@ -159,15 +159,6 @@ func (a *Account) Used(now time.Duration, tell func(k Kind, share float64)) {
 	}
 }
 
-// A bar is one bucket of an account.
-type bar struct {
-	account *Account
-	kind    Kind
-	quota   *quota
-	meter   *meter
-	lease   *tokenLease // of all replicas together; nil: this one is alone
-}
-
 // Accounts are all that there are: an array of chains by the hash of what they are of, which is only ever added to, so that it is
 // read without a lock.
 type Accounts struct {

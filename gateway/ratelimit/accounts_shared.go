@@ -76,8 +76,10 @@ type flags struct{ urgent, active bool }
 const (
 	callPause = 100 * time.Millisecond // between two calls for one bucket
 	tickTime  = 20 * time.Millisecond
-	idleTime  = 500 * time.Millisecond // what was not spent for so long goes back
-	askAgain  = 500 * time.Millisecond // the longest that a bucket is taken for empty without asking
+	idleTime  = 500 * time.Millisecond // what was not spent for so long goes back;
+	scarce    = 20                     // where less than that part of the bucket was left in Redis, somebody waits for it:
+	idleShort = 150 * time.Millisecond // then for so long
+	askAgain  = 250 * time.Millisecond // the longest that a bucket is taken for empty without asking
 	mostCalls = 128                    // in one message
 
 	leaving = time.Duration(math.MaxInt64 / 2) // a time at which nothing is kept back

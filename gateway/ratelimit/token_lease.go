@@ -79,21 +79,6 @@ func (l *tokenLease) change(to *quota) {
 	l.short = 0
 }
 
-// A telling is when Redis was told what was taken of the share before: by this replica's clock, and by that of Redis.
-type telling struct{ sent, at int64 }
-
-// toldOf is when Redis was told of what was taken then, by its clock; 0: it was not, or that is longer ago than is remembered. The
-// caller holds mu.
-func (l *tokenLease) toldOf(taken int64) (at int64) {
-	for _, t := range l.told {
-		if t.sent < taken {
-			return at
-		}
-		at = t.at
-	}
-	return 0
-}
-
 // A returned is what was taken too much of reservations since a time, in Redis' microseconds.
 type returned struct{ n, since int64 }
 
@@ -232,7 +217,11 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pool := l.pool.Load()
-	if pool > 0 && (now == leaving || l.need == 0 && now-time.Duration(l.seen.Load()) > idleTime && now-l.called > idleTime) {
+	idle := idleTime
+	if l.left < l.quota.Burst/scarce {
+		idle = idleShort
+	}
+	if pool > 0 && (now == leaving || l.need == 0 && now-time.Duration(l.seen.Load()) > idle && now-l.called > idle) {
 		pool = 0
 		l.giveBack(l.pool.Swap(0), l.first)
 	}
@@ -400,93 +389,4 @@ func (l *tokenLease) undo(now time.Duration, n int64, h hold) {
 		return
 	}
 	l.settle(bill{now, n, 0}, h)
-}
-
-// takeShare takes n tokens of what this replica may give out on its own. More than its share holds is given when that is full, and
-// has to be paid off. The caller holds mu.
-func (l *tokenLease) takeShare(now time.Duration, n int64) state {
-	m := l.shareOf(now)
-	some := min(n, m.quota.Burst)
-	s := m.take(now, some)
-	if s.ok {
-		m.settle(now, bill{now, some, n})
-		l.owed += n
-		l.unsaid = true
-		l.s.list(l, false)
-	}
-	return s
-}
-
-// shareOf is this replica's part of the bucket. When an outage begins, there is no more in it than its part of what Redis had last; of a
-// bucket that Redis has said nothing of, its part. The caller holds mu.
-func (l *tokenLease) shareOf(now time.Duration) *meter {
-	if n := l.s.replicas.Load(); n != l.replicas {
-		q := newQuota(part(l.quota.Rate, n))
-		if l.meter != nil {
-			l.meter = l.meter.carry(&q, now)
-		} else {
-			l.meter = newMeter(&q)
-		}
-		l.replicas = n
-	}
-	if trips := l.s.trips.Load(); trips != l.trips {
-		l.trips = trips
-		if l.known {
-			have := (l.left + int64(l.quota.PerSecond*max(now-l.heard, 0).Seconds()) + l.replicas - 1) / l.replicas
-			if s := l.meter.look(now); s.remaining > have {
-				l.meter.take(now, s.remaining-have)
-			}
-		}
-	}
-	return l.meter
-}
-
-// take takes n tokens of the bar's bucket, at most its burst.
-func (b *bar) take(now time.Duration, n int64) (state, hold) {
-	if b.lease == nil {
-		return b.meter.take(now, n), hold{}
-	}
-	return b.lease.take(now, n)
-}
-
-func (b *bar) undo(now time.Duration, n int64, h hold) {
-	if b.lease == nil {
-		b.meter.undo(now, n)
-		return
-	}
-	b.lease.undo(now, n, h)
-}
-
-func (b *bar) settle(r *Reservation, now time.Duration, tokens int64, h hold) {
-	end := bill{r.since, min(r.tokens, b.quota.Burst), tokens}
-	if b.lease == nil {
-		b.meter.settle(now, end)
-		return
-	}
-	b.lease.settle(end, h)
-}
-
-func (b *bar) remaining(now time.Duration) int64 {
-	if b.lease == nil {
-		return b.meter.look(now).remaining
-	}
-	return b.lease.remaining(now)
-}
-
-func (b *bar) owes(now time.Duration) bool {
-	if b.lease == nil {
-		return b.meter.owes(now)
-	}
-	return b.lease.owes()
-}
-
-// fills is how long it takes until the bucket is full.
-func (b *bar) fills(now time.Duration) time.Duration {
-	if b.lease == nil {
-		return b.meter.fills(now)
-	}
-	if b.quota.PerSecond == 0 {
-		return 0
-	}
-	return time.Duration(float64(b.quota.Burst-b.lease.remaining(now)) / b.quota.PerSecond * float64(time.Second))
 }
