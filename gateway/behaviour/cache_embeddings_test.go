@@ -293,3 +293,35 @@ func randomInputs(r *rand.Rand, texts int) any {
 	}
 	return list
 }
+
+// A short request may have a long answer, of one vector many times. It has a share of the memory for answers under way, and goes to the
+// engine as it came where there is none.
+func TestEmbeddingsRepeated(t *testing.T) {
+	t.Parallel()
+	vector := "[" + strings.Repeat("0.25,", 40_000) + "1]"
+	var asked atomic.Int64
+	o := startOrigin(t, func(r testkit.Message, _ int) string {
+		var q embeddingRequest
+		if err := json.Unmarshal([]byte(r.Body), &q); err != nil {
+			t.Errorf("the engine got %q", r.Body)
+		}
+		asked.Add(int64(len(inputsOf(q.Input))))
+		if len(inputsOf(q.Input)) > 1 {
+			return with(`{"data":[],"much":true}`, "Content-Type: application/json")
+		}
+		return with(`{"data":[{"index":0,"embedding":`+vector+`}],"model":"m","usage":{"prompt_tokens":1,"total_tokens":1}}`, "Content-Type: application/json")
+	})
+	g := startKeeping(t, o.URL, "", "CACHE_MEMORY_BYTES=8388608")
+	times := func(n int) testkit.Message {
+		return g.Do(askModel("embeddings", `{"model":"m","input":["a"`+strings.Repeat(`,"a"`, n-1)+`]}`))
+	}
+	if m := times(20); m.Status() != 200 || strings.Count(m.Body, vector) != 20 || asked.Load() != 1 {
+		t.Errorf("%q, %d vectors; the engine was asked for %d", m.First, strings.Count(m.Body, vector), asked.Load())
+	}
+	if m := times(60); !strings.Contains(m.Body, `"much":true`) || asked.Load() != 61 {
+		t.Errorf("%q, %d bytes; the engine was asked for %d", m.First, len(m.Body), asked.Load())
+	}
+	if m := times(30); m.Status() != 200 || strings.Count(m.Body, vector) != 30 { // nothing is kept of what was refused
+		t.Errorf("%q, %d vectors", m.First, strings.Count(m.Body, vector))
+	}
+}

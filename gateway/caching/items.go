@@ -492,18 +492,16 @@ func (r *Request) followItems() bool {
 // replyItems replies with all vectors, in the order of the inputs.
 func (r *Request) replyItems(now int64) Outcome {
 	b := r.post.batch
+	size, ok := r.roomForItems()
+	if !ok {
+		r.forgoItems()
+		return Passed
+	}
 	oldest, saved := cache.Meta{}, int64(0)
-	out := inference.AppendVectorsBegin(b.out[:0])
+	out := inference.AppendVectorsBegin(slices.Grow(b.out[:0], size))
 	for n, i := range b.which {
 		it := &b.items[i]
-		e := it.vector.embedding
-		if e == nil {
-			e = b.values[it.from:it.to]
-		}
-		if out = inference.AppendVector(out, n, e); len(out) > 4*longestBatch {
-			r.forgoItems()
-			return Passed
-		}
+		out = inference.AppendVector(out, n, b.embeddingOf(it))
 		if n == 0 || it.vector.meta.TTL(now) < oldest.TTL(now) {
 			oldest = it.vector.meta
 		}
@@ -522,6 +520,32 @@ func (r *Request) replyItems(now int64) Outcome {
 		r.Fault = proxy.ClientGone
 	}
 	return Done
+}
+
+// roomForItems is about how long the reply with all vectors will be: a short request may ask for a long one many times. Beyond what a
+// request's state keeps anyway, it counts as the bodies under way do; ok is false if there is no room for it.
+func (r *Request) roomForItems() (size int, ok bool) {
+	const around = 80 // bytes of an element beside its embedding
+	b := r.post.batch
+	for _, i := range b.which {
+		size += len(b.embeddingOf(&b.items[i])) + around
+	}
+	switch {
+	case size <= keptBatch:
+		return size, true
+	case size > 4*longestBatch, !r.caching.flights.reserve(int64(size)):
+		return size, false
+	}
+	b.taken += int64(size)
+	return size, true
+}
+
+// embeddingOf is the embedding of an item that was found or fetched.
+func (b *batch) embeddingOf(it *item) inference.Embedding {
+	if e := it.vector.embedding; e != nil {
+		return e
+	}
+	return b.values[it.from:it.to]
 }
 
 // targetLines are those for answers of the upstream that was asked, if one was.
