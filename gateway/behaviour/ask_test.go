@@ -253,6 +253,7 @@ models:
   - {name: second, pool: b, upstream_model: s}
   - {name: third, pool: c, upstream_model: one/of-another-length}
 `, refuse(), refuse(), startEngine(t, "C").URL))
+	testkit.Eventually(t, "all are well", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") == 3 })
 	const buffer = 64 << 10 // of a body, about
 	for _, n := range []int{10, buffer - 60, buffer - 40, buffer + 1000, 2*buffer - 300, 2*buffer - 100, 2*buffer - 60, 2*buffer - 20, 3 * buffer} {
 		for _, behind := range []string{"", strings.Repeat("y", 100), strings.Repeat("y", buffer)} {
