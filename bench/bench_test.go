@@ -170,6 +170,7 @@ func drive(b *testing.B, dial func() (net.Conn, error), n int, q question) (fail
 type question struct {
 	request, begin, end []byte
 
+	sized  []byte        // the end of an answer that is not in chunks, if that is another one; nil: it is the same
 	asked  *atomic.Int64 // how often; nil: every request is the same
 	number int           // where in the request that stands, in eight digits
 }
@@ -182,6 +183,14 @@ func newQuestion(req []byte, res string) question {
 func (q question) numbered(number string) question {
 	q.asked, q.number = new(atomic.Int64), bytes.Index(q.request, []byte(number))
 	return q
+}
+
+// whole tells whether all of the answer is there.
+func (q *question) whole(answer []byte) bool {
+	if q.sized != nil && !bytes.Contains(answer[:min(len(answer), 1024)], []byte("chunked")) {
+		return bytes.HasSuffix(answer, q.sized)
+	}
+	return bytes.HasSuffix(answer, q.end)
 }
 
 // own is q for one who asks beside others.
@@ -203,7 +212,7 @@ func (q *question) ask(conn net.Conn, buf []byte) bool {
 	if _, err := conn.Write(q.request); err != nil {
 		return false
 	}
-	for got := 0; !bytes.HasSuffix(buf[:got], q.end); {
+	for got := 0; !q.whole(buf[:got]); {
 		m, err := conn.Read(buf[got:])
 		if err != nil {
 			return false
@@ -269,7 +278,10 @@ func serveUpstream(ln net.Listener) {
 				if _, known := answers[path]; !known {
 					answers[path] = pieces(path)
 				}
-				for _, p := range answers[path] {
+				for i, p := range answers[path] {
+					if i > 0 {
+						time.Sleep(paceOf(path))
+					}
 					if _, err := conn.Write(p); err != nil {
 						return
 					}
@@ -284,6 +296,10 @@ func pieces(path string) (p [][]byte) {
 	switch {
 	case strings.Contains(path, "/events/"):
 		for _, s := range strings.SplitAfter(response(n, eventSize), "\n\n\r\n") {
+			p = append(p, []byte(s))
+		}
+	case strings.Contains(path, "/talk/"):
+		for _, s := range strings.SplitAfter(talk(n), "\n\n\r\n") {
 			p = append(p, []byte(s))
 		}
 	case strings.Contains(path, "/chat/2048"):
@@ -337,6 +353,10 @@ func play(as, upstream string) error {
 		return err
 	}
 	fmt.Println(ln.Addr())
+	if as == "late" {
+		beLate(upstream)
+		return nil
+	}
 	if name := os.Getenv("AIGATEWAY_BENCH_PROFILE"); name != "" && as != "upstream" {
 		f, err := os.Create(name + "." + as)
 		if err != nil {
@@ -384,7 +404,7 @@ func serveAs(as string, ln net.Listener, upstream string, dial func(string) (net
 	case "httputil":
 		return serveHTTPUtil(ln, upstream, dial)
 	}
-	for _, known := range []map[string]look{looks, asks, keeps} {
+	for _, known := range []map[string]look{looks, asks, keeps, streams} {
 		if l, ok := known[as]; ok {
 			return l.serve(ln, upstream, dial)
 		}
