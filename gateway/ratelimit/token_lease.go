@@ -340,8 +340,8 @@ func (l *tokenLease) release() {
 func (l *tokenLease) giveBack(n int64, since int64) {
 	debt := min(l.owed, n)
 	l.owed -= debt
-	if n -= debt; n <= 0 || since == 0 {
-		return // Redis has not heard of it, or long ago: beyond what is owed it is given up
+	if n -= debt; n <= 0 {
+		return
 	}
 	// How much there is room for depends on when they were taken.
 	nearest, far := -1, int64(math.MaxInt64)

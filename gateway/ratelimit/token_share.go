@@ -44,14 +44,18 @@ func (l *tokenLease) shareOf(now time.Duration) *meter {
 // A telling is when Redis was told what was taken of the share before: by this replica's clock, and by that of Redis.
 type telling struct{ sent, at int64 }
 
-// toldOf is when Redis was told of what was taken then, by its clock; 0: it was not, or that is longer ago than is remembered. The
-// caller holds mu.
-func (l *tokenLease) toldOf(taken int64) (at int64) {
-	for _, t := range l.told {
-		if t.sent < taken {
+// toldOf is when Redis was told of what was taken then, by its clock. If it was not, or that is longer ago than is remembered, it is the
+// time at which it was taken: less comes back of a bucket that was full between the two. The caller holds mu.
+func (l *tokenLease) toldOf(taken int64) int64 {
+	at := l.offset.Load() + taken
+	for i, t := range l.told {
+		switch {
+		case t.sent < taken:
 			return at
+		case i == len(l.told)-1:
+			return l.offset.Load() + taken
 		}
 		at = t.at
 	}
-	return 0
+	return at
 }
