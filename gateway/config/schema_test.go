@@ -2,9 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -47,51 +44,6 @@ func asJSON(t *testing.T, text string) any {
 		t.Fatal(err)
 	}
 	return made
-}
-
-// Every example of a configuration file in the repository is what the schema describes.
-func TestSchemaTakesExamples(t *testing.T) {
-	s := compiled(t)
-	n := 0
-	check := func(where, text string) {
-		n++
-		if err := s.Validate(asJSON(t, text)); err != nil {
-			t.Errorf("%s: %v", where, err)
-		}
-	}
-	for _, pattern := range []string{"testdata/*.yaml", "../../compose/recipes/*.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(file, string(text))
-		}
-	}
-	pages, err := filepath.Glob("../*/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	for _, page := range pages {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-			if strings.HasPrefix(m[1], "keys:") || strings.HasPrefix(m[1], "jwt:") { // of KEYS_FILE
-				continue
-			}
-			check(page, m[1])
-		}
-	}
-	if n < 4 {
-		t.Errorf("only %d examples were found", n)
-	}
 }
 
 // What the reader refuses for its form, the schema refuses; what it takes, the schema takes.
