@@ -79,6 +79,7 @@ function rows(name, list, fill) {
 }
 
 const whole = (v) => Math.round(v).toLocaleString("en");
+const short = (v) => v >= 1e6 ? (v / 1e6).toFixed(1) + "M" : whole(v);
 
 // meter is a bar with its words behind it.
 function meter(parent, value, most, words) {
@@ -94,10 +95,10 @@ function showTables(now) {
     element("td", row, t.tenant);
     for (const used of [t.minute, t.total]) for (const n of [used.requests, used.tokens_in, used.tokens_out]) element("td", row, whole(n));
     element("td", row, whole(t.total.tokens_saved));
-    const refused = Object.entries(t.refused || {});
-    element("td", row, refused.length ? refused.map(([limit, n]) => `${whole(n)} by ${limit}`).join(", ") : "0", refused.length ? "bad" : "");
-    const left = element("td", row, undefined, "left");
-    for (const l of t.left || []) meter(element("span", left), l.left, l.of, `${l.limit} ${whole(l.left)} of ${whole(l.of)}`);
+    const refused = Object.entries(t.refused || {}), cell = element("td", row, refused.length ? "" : "0", refused.length ? "bad lines" : "");
+    for (const [limit, n] of refused) element("span", cell, `${whole(n)} by ${limit}`);
+    const left = element("td", row, undefined, "left lines");
+    for (const l of t.left || []) meter(element("span", left), l.left, l.of, `${l.limit} ${short(l.left)} of ${short(l.of)}`);
     if (!(t.left || []).length) left.textContent = "no limits";
   });
   $("tenants-more").hidden = !now.tenants_more;

@@ -64,7 +64,7 @@ export function ask(url, body, headers = {}) {
 const lamps = "You are the assistant of a shop that sells lamps, and answer briefly and politely. ".repeat(30);
 const chatOf = (model, question, more) => JSON.stringify({
   model, stream: true, stream_options: { include_usage: true }, ...more,
-  messages: [{ role: "system", content: lamps }, { role: "user", content: question }],
+  messages: [{ role: "system", content: model === "sim-chat" ? lamps : "answer" }, { role: "user", content: question }],
 });
 
 // load is a mix of everything that the charts show; more than the limits let in. stop() ends it when the last one has its answer.
@@ -84,11 +84,11 @@ export function load(url) {
     send(0.8, `${url}/infer?prompt=${Math.floor(30 * Math.random() ** 3)}`);
     send(0.4, `${url}/infer/python`, '{"prompt":"hello"}', json);
     send(0.3, `${url}/infer/node`, '{"prompt":"x"}', json);
-    send(0.03, `${url}/infer/node`, '{"prompt":"x"}', { ...json, "X-Sim-Error": "503" });
-    send(0.06, chat, chatOf("sim-chat", `which lamp for room ${n}?`), { ...a, "X-Sim-Tokens": "40" });
-    send(0.1, chat, chatOf("sim-small", `and bulb ${n}?`), { ...a, "X-Sim-Tokens": "20" });
+    send(0.03, `${url}/infer/node`, '{"prompt":"x"}', { ...json, "X-Sim-Error": "500" });
+    send(0.01, chat, chatOf("sim-chat", `which lamp for room ${n}?`), { ...a, "X-Sim-Tokens": "40" });
+    send(0.08, chat, chatOf("sim-small", `and bulb ${n}?`), { ...a, "X-Sim-Tokens": "20" });
     send(0.03, chat, chatOf("sim-llm", `question ${n % 7}`, { temperature: 0 }), a);
-    send(0.06, chat, chatOf("sim-llm", `lamp ${n}`), { ...b, "X-Sim-Tokens": "30" });
+    send(0.01, chat, chatOf("sim-llm", `lamp ${n}`), { ...b, "X-Sim-Tokens": "30" });
     if (n % 200 > 180) for (let i = 0; i < 3; i++) send(1, `${url}/limited`);
   }, 20);
   return async () => {
