@@ -36,7 +36,7 @@ type exchange struct {
 	id          []byte // the request's id
 	trace       []byte // traceparent
 	traceStates [][]byte
-	random      [24]byte
+	random      telemetry.Random
 	openAI      bool // faults have OpenAI's shape
 
 	// resolve

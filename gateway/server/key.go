@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -58,7 +57,7 @@ func (g *Gateway) authenticate(x *exchange) (done bool) {
 	case byKey:
 		return g.admitTenant(x)
 	case byChoice:
-		if shown, why := shownKey(&x.head); why == keys.Granted {
+		if shown, why := keys.Shown(&x.head); why == keys.Granted {
 			if a, why := x.plan.keys.Find(shown, time.Now()); why == keys.Granted {
 				x.admit(a)
 			}
@@ -75,7 +74,7 @@ func (g *Gateway) authenticate(x *exchange) (done bool) {
 }
 
 func (g *Gateway) admitTenant(x *exchange) (done bool) {
-	shown, why := shownKey(&x.head)
+	shown, why := keys.Shown(&x.head)
 	var a keys.Access
 	switch t := x.plan.keys.Tokens(); {
 	case why != keys.Granted:
@@ -136,49 +135,6 @@ func (g *Gateway) admitToken(x *exchange, shown []byte) (keys.Access, keys.Reaso
 	return a, why
 }
 
-// shownKey is the key that a request shows, borrowed from its head, or why there is none. The same one may be shown twice.
-func shownKey(h *wire.RequestHead) (key []byte, why keys.Reason) {
-	why = keys.Missing
-	for name, value := range h.Lines() {
-		switch {
-		case wire.IsCredential(name):
-			if len(name) == len("authorization") {
-				value = bearer(value)
-			}
-			key, why = onlyKey(key, why, value)
-		case wire.IsProtocol(name):
-			for len(value) > 0 {
-				var shown []byte
-				_, shown, value = wire.CutProtocol(value)
-				key, why = onlyKey(key, why, shown)
-			}
-		}
-	}
-	return key, why
-}
-
-// onlyKey is the key after another one was found, which may be none.
-func onlyKey(key []byte, why keys.Reason, found []byte) ([]byte, keys.Reason) {
-	switch {
-	case len(found) == 0 || why == keys.Ambiguous:
-		return key, why
-	case why == keys.Missing:
-		return found, keys.Granted
-	case !bytes.Equal(key, found):
-		return nil, keys.Ambiguous
-	}
-	return key, why
-}
-
-// bearer is what stands behind the scheme Bearer (RFC 6750 §2.1); nil for another one.
-func bearer(value []byte) []byte {
-	const scheme = "bearer "
-	if len(value) < len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
-		return nil
-	}
-	return bytes.TrimLeft(value[len(scheme):], " ")
-}
-
 // The challenges of RFC 9110 §11.6.1; browsers and Prometheus know Basic.
 const (
 	bearerChallenge  = `Bearer realm="` + wire.Name + `"`
@@ -223,7 +179,7 @@ func (x *exchange) clientKey() []byte {
 const tenantPrefix = "tenant: "
 
 func (x *exchange) addressKey() []byte {
-	return appendClientKey(x.key[:0], x.plan.client(x.conn.Peer(), x.head.ForwardedFor))
+	return wire.AppendClientKey(x.key[:0], x.client())
 }
 
 // useKeys makes the keys of a plan, after those of the one before, which may be nil.

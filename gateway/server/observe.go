@@ -173,7 +173,7 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 // accessOf is a request as the access log tells of it.
 func (g *Gateway) accessOf(x *exchange, code int) telemetry.Access {
 	a := telemetry.Access{
-		Time: time.Now(), ID: x.id, Client: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Method: x.head.Method, Path: routing.ShownPath(x.head.Target),
+		Time: time.Now(), ID: x.id, Client: x.client(), Method: x.head.Method, Path: routing.ShownPath(x.head.Target),
 		Status: code, Bytes: x.conn.Sent(), Upstream: x.upstreamTime(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(), Fault: x.fault.String(),
 	}
 	if x.route != nil {
@@ -211,7 +211,7 @@ func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	s := telemetry.Span{
 		Trace: x.observed.trace, ID: x.observed.span, Parent: x.observed.parent, Began: x.began, Took: total,
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
-		Peer: x.plan.client(x.conn.Peer(), x.head.ForwardedFor), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
+		Peer: x.client(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}
 	if k := x.tenant.Key; k != nil {
 		s.Key = k.ID

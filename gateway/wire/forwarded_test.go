@@ -1,8 +1,6 @@
-package server
+package wire
 
 import (
-	"aigateway/gateway/config"
-	"aigateway/gateway/testkit"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,14 +8,14 @@ import (
 
 // Who is who: the right-most address that is not trusted.
 func TestClientIdentity(t *testing.T) {
-	p := &plan{settings: testkit.Settings(t, "", []string{"TRUSTED_PROXIES=10.0.0.0/8,fd00::/8"})}
+	p := Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	f := func(peer, want string, lines ...string) {
 		t.Helper()
 		var values [][]byte
 		for _, l := range lines {
 			values = append(values, []byte(l))
 		}
-		if got := p.client(netip.MustParseAddr(peer), values); got.String() != want {
+		if got := p.Client(netip.MustParseAddr(peer), values); got.String() != want {
 			t.Errorf("peer %s, X-Forwarded-For %q: %s, want %s", peer, lines, got, want)
 		}
 	}
@@ -53,9 +51,9 @@ func TestClientIdentity(t *testing.T) {
 	f("10.0.0.1", "10.0.0.2", "1.1.1.1"+strings.Repeat(", 10.0.0.2", 32))
 	f("10.0.0.1", "1.1.1.1", "1.1.1.1"+strings.Repeat(", 10.0.0.2", 31))
 	// A client is a /64.
-	a := appendClientKey(nil, netip.MustParseAddr("2001:db8::1"))
-	b := appendClientKey(nil, netip.MustParseAddr("2001:db8::ffff:1"))
-	c := appendClientKey(nil, netip.MustParseAddr("2001:db8:0:1::1"))
+	a := AppendClientKey(nil, netip.MustParseAddr("2001:db8::1"))
+	b := AppendClientKey(nil, netip.MustParseAddr("2001:db8::ffff:1"))
+	c := AppendClientKey(nil, netip.MustParseAddr("2001:db8:0:1::1"))
 	if string(a) != string(b) || string(a) == string(c) {
 		t.Errorf("keys %x, %x, %x", a, b, c)
 	}
@@ -69,9 +67,9 @@ func FuzzClientIdentity(f *testing.F) {
 	f.Add("::ffff:10.1.1.1", ",,", uint8(2))
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	f.Fuzz(func(t *testing.T, first, second string, which uint8) {
-		g := &plan{settings: settingsTrusting(trusted[:which%3])}
+		g := Proxies(trusted[:which%3])
 		peer := netip.MustParseAddr("10.0.0.1")
-		got := g.client(peer, [][]byte{[]byte(first), []byte(second)})
+		got := g.Client(peer, [][]byte{[]byte(first), []byte(second)})
 		if !got.IsValid() || got.Zone() != "" || got.Is4In6() {
 			t.Fatalf("identity %v", got)
 		}
@@ -84,17 +82,14 @@ func FuzzClientIdentity(f *testing.F) {
 			if e == "" {
 				continue
 			}
-			addr, ok := parseHop([]byte(e))
+			addr, ok := ParseHop([]byte(e))
 			if ok && addr == got {
 				return
 			}
-			if !ok || !g.trusts(addr) {
+			if !ok || !g.Trusts(addr) {
 				t.Fatalf("%q, %q: %v lies left of %q", first, second, got, e)
 			}
 		}
 		t.Fatalf("%q, %q: %v is not in the header", first, second, got)
 	})
 }
-
-// settingsTrusting are settings of which only the trusted proxies matter.
-func settingsTrusting(p []netip.Prefix) *config.Settings { return &config.Settings{TrustedProxies: p} }
