@@ -199,7 +199,11 @@ func TestRedisWithoutPush(t *testing.T) {
 				o.OnState = func(state RedisState, err error) { t.Log(state, err); told <- state }
 			})
 			eventually(t, "it says that redis cannot push", func() bool { return s.Stats().Redis.State == RedisNoPush })
-			if state := <-told; state != RedisNoPush {
+			state := <-told
+			for state == RedisSlow { // on a busy machine, before it could be asked for more
+				state = <-told
+			}
+			if state != RedisNoPush {
 				t.Error("said", state)
 			}
 			text := string(recordOf("/x", 1))

@@ -13,6 +13,8 @@ var hasJudge = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL 
 func judge(j *judged, kinds *[maxDepth]uint8, p *byte, n int) (read int)
 
 // judgeTables are what judge looks bytes up in.
+//
+//lint:ignore U1000 judge_amd64.s reads them
 var judgeTables = func() (t struct{ kind, class, next [128]byte }) {
 	const white, bare, open, closing = 1, 2, 4, 8
 	for _, c := range " \t\r\n" {

@@ -90,7 +90,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         popen.wait()
 
 
-def wait_for(read: Callable[[], Any], seconds: float = 10) -> Any:
+def wait_for(read: Callable[[], Any], seconds: float = 60) -> Any:
     """Calls read until it returns something true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
