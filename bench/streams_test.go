@@ -141,6 +141,9 @@ func BenchmarkLateFollowers(b *testing.B) {
 		}
 		all.Wait()
 	}
+	if len(waits) == 0 {
+		b.Fatal("nobody was late")
+	}
 	slices.Sort(waits)
 	at := func(share float64) float64 { return waits[int(share*float64(len(waits)-1))] }
 	b.ReportMetric(0, "ns/op")
@@ -174,12 +177,14 @@ func beLate(gateway string) {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		round, _ := strconv.Atoi(lines.Text())
 		var waits []string
-		for end := time.Now().Add((lateEvents - 5) * latePace); time.Now().Before(end); time.Sleep(5*time.Millisecond + rand.N(15*time.Millisecond)) {
+		time.Sleep(2 * latePace) // it is under way
+		for end := time.Now().Add((lateEvents - 8) * latePace); time.Now().Before(end); time.Sleep(5*time.Millisecond + rand.N(15*time.Millisecond)) {
 			conn, err := net.Dial("tcp", gateway)
 			if err != nil {
 				continue
 			}
 			q := lateQuestion(round)
+			_ = conn.SetDeadline(time.Now().Add(patience))
 			began := time.Now()
 			_, _ = conn.Write(q.request)
 			if _, err := conn.Read(make([]byte, 64<<10)); err == nil {
@@ -187,7 +192,7 @@ func beLate(gateway string) {
 			}
 			conn.Close()
 		}
-		fmt.Println(strings.Join(waits[10:], " ")) // the first ones may have come before there was anything
+		fmt.Println(strings.Join(waits, " "))
 	}
 }
 
