@@ -86,8 +86,7 @@ type Options struct {
 type plan struct {
 	settings *config.Settings
 	routes   routing.Table[*route]
-	limits   map[config.Rate]limit
-	limiter  limiter
+	limits   ratelimit.Routes
 	models   *models.Plan   // of the settings; nil: there are none
 	charging *charging.Plan // nil: nothing is counted
 	keys     *keys.Set      // nil: nobody needs a key
@@ -100,12 +99,12 @@ type route struct {
 	targets  []proxy.Target // the route's pool, and the one that stands in for it; none: see missing
 	room     int            // bytes by which a request may be longer upstream than as it came
 	retry    proxy.Policy
-	byClient bool          // a pool wants to know who asks
-	limit    limit         // of one client and of all; nil: none
-	policy   []byte        // the RateLimit-Policy field
-	cost     int           // tokens a request costs
-	cors     *routing.CORS // nil: the upstream says it
-	maxBody  int64         // bytes; a longer request body is refused. 0: the settings' limit
+	byClient bool            // a pool wants to know who asks
+	limit    ratelimit.Limit // of one client and of all; nil: none
+	policy   []byte          // the RateLimit-Policy field
+	cost     int             // tokens a request costs
+	cors     *routing.CORS   // nil: the upstream says it
+	maxBody  int64           // bytes; a longer request body is refused. 0: the settings' limit
 	openAI   bool
 	missing  *fault          // why the route leads nowhere; nil if it leads somewhere
 	reply    func(*exchange) // an operations page or demo route, answered here; nil if a pool answers
@@ -116,30 +115,4 @@ type route struct {
 	guard    guard           // and who may
 	ops      bool            // never limited, cached or counted as traffic
 	metrics  *telemetry.Route
-}
-
-// A limit is what package ratelimit has for a route: of this replica, or of all together.
-type limit interface {
-	Admit(now time.Duration, client []byte, cost int) ratelimit.Verdict
-	AdmitClient(now time.Duration, client []byte, cost int) ratelimit.Verdict // as far as the client's own limit goes
-	AdmitGlobal(now time.Duration, cost int) ratelimit.Verdict                // as far as the limit of all goes
-	RefundClient(client []byte, cost int)                                     // what AdmitClient has spent
-	AppendPolicy(dst []byte) []byte
-	AppendLimit(dst []byte, v ratelimit.Verdict) []byte
-}
-
-// A limiter is where the limits of the routes come from. The zero limiter limits nothing.
-type limiter struct {
-	spec  limiterSpec
-	own   *ratelimit.Limiter // nil if it is shared
-	class func(i int) limit
-	state func() telemetry.RateLimit
-	close func()
-}
-
-// A limiterSpec is all that a limiter is made from: limiters of equal recipes are the same.
-type limiterSpec struct {
-	options ratelimit.Options
-	backend config.Backend
-	redis   config.Redis
 }

@@ -166,7 +166,7 @@ func (g *Gateway) limit(x *exchange) (done bool) {
 }
 
 // refused replies to a request that a limit does not let in, and tells whether that is so.
-func (g *Gateway) refused(x *exchange, l limit, v ratelimit.Verdict) (done bool) {
+func (g *Gateway) refused(x *exchange, l ratelimit.Limit, v ratelimit.Verdict) (done bool) {
 	x.rateLimit = l.AppendLimit(x.rateLimit, v)
 	if v.OK {
 		return false

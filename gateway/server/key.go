@@ -119,7 +119,7 @@ func (g *Gateway) admitToken(x *exchange, shown []byte) (keys.Access, keys.Reaso
 	if a, why := x.plan.keys.Find(shown, now); why != keys.Unknown { // a key may look like one
 		return a, why
 	}
-	l := x.plan.limits[config.Rate{}]
+	l := x.plan.limits.Of(config.Rate{})
 	if l != nil {
 		x.key = x.addressKey()
 		if g.refused(x, l, l.AdmitClient(x.began, x.key, 1)) {
@@ -158,7 +158,7 @@ func (g *Gateway) refuseKey(x *exchange, why keys.Reason) {
 	default:
 		x.say("WWW-Authenticate", invalidChallenge)
 	}
-	if l := x.plan.limits[config.Rate{}]; l != nil {
+	if l := x.plan.limits.Of(config.Rate{}); l != nil {
 		x.key = x.addressKey()
 		if g.refused(x, l, l.AdmitClient(x.began, x.key, 1)) {
 			return

@@ -4,11 +4,12 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/models"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
 )
 
 // newPlan makes the plan of settings whose pools the proxy has.
-func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l limiter) *plan {
-	p := &plan{settings: s, limits: limits, limiter: l, models: models.PlanOf(s, func(pool string) []proxy.Target { return g.targetsOf(s, config.Route{Pool: pool}) })}
+func (g *Gateway) newPlan(s *config.Settings, limits ratelimit.Routes) *plan {
+	p := &plan{settings: s, limits: limits, models: models.PlanOf(s, func(pool string) []proxy.Target { return g.targetsOf(s, config.Route{Pool: pool}) })}
 	p.useKeys(g.plan.Load(), func(err error) {
 		g.log.Warn("cannot have the keys of the tokens' issuer, those that are known stay", "error", err.Error())
 	})
@@ -16,6 +17,11 @@ func (g *Gateway) newPlan(s *config.Settings, limits map[config.Rate]limit, l li
 	g.addRoutes(p)
 	p.close()
 	return p
+}
+
+// limitsOf are those of the routes of settings, after old ones. Where Redis is needs a restart: the cache is there too.
+func (g *Gateway) limitsOf(s *config.Settings, old ratelimit.Routes) (ratelimit.Routes, error) {
+	return ratelimit.RoutesOf(s, g.settings.Redis, old, func(err error) { g.log.Debug("cannot ask Redis about limits", "error", err.Error()) })
 }
 
 // Reload puts other settings into force. What began with the old ones ends with them; of upstreams and limits that
@@ -28,19 +34,19 @@ func (g *Gateway) Reload(s *config.Settings) error {
 		return nil // nobody would see it
 	}
 	old := g.plan.Load()
-	limits, l, err := g.limitsOf(s, old)
+	limits, err := g.limitsOf(s, old.limits)
 	if err != nil {
 		return err
 	}
 	retire, err := g.proxy.Reload(s.Pools)
 	if err != nil {
-		l.closeUnless(old.limiter)
+		limits.CloseUnless(old.limits)
 		return err
 	}
 	g.proxy.Holds().Set(s.BodyBuffer, s.BodyBufferTotal)
 	g.metrics.Add(measured(s))
 	g.upstreams.Store(g.upstreamSeries(s))
-	p := g.newPlan(s, limits, l)
+	p := g.newPlan(s, limits)
 	g.plan.Store(p)
 	g.changeKeys(old, p)
 	g.metrics.Keep(measured(s))
@@ -56,6 +62,6 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	}
 	g.mu.Unlock()
 	retire()
-	old.limiter.closeUnless(l)
+	old.limits.CloseUnless(limits)
 	return nil
 }

@@ -54,10 +54,15 @@ const (
 
 // limiterState is what the limiter in force tells about itself.
 func (g *Gateway) limiterState() (s telemetry.RateLimit) {
-	if p := g.plan.Load(); p != nil && p.limiter.state != nil {
-		s = p.limiter.state()
+	p := g.plan.Load()
+	if p == nil {
+		return s
 	}
-	return s
+	all := p.limits.Stats(wire.Now())
+	return telemetry.RateLimit{
+		Clients: all.Clients, Overflow: all.Overflow, DroppedClient: all.DroppedClient, DroppedGlobal: all.DroppedGlobal,
+		Leases: all.Asked, LeaseTokens: all.Granted, Fallback: all.Fallback,
+	}
 }
 
 // budgetStates are the limits in force, and how much of them is taken.

@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 
+	"aigateway/gateway/caching"
 	"aigateway/gateway/charging"
 	"aigateway/gateway/config"
 	"aigateway/gateway/models"
@@ -16,12 +17,12 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	r := &route{Route: routing.New(c), allow: ops.Allow(c.Methods), maxBody: c.MaxBodyBytes, openAI: c.OpenAI, closed: byKey}
 	r.metrics = g.metrics.Route(c.Path)
 	r.cors = routing.NewCORS(c)
-	if r.limit = p.limits[c.Limit.Rate]; r.limit != nil {
+	if r.limit = p.limits.Of(c.Limit.Rate); r.limit != nil {
 		r.policy = r.limit.AppendPolicy(nil)
 		r.cost = max(1, c.Limit.Cost)
 	}
 	if g.store != nil && !c.Cache.Off {
-		r.caching = g.ruleOf(p.settings, c)
+		r.caching = caching.RuleOf(p.settings, c, g.settings.Cache.MaxBodyBytes)
 	}
 	switch c.Local {
 	case "slow":

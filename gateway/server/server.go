@@ -18,6 +18,7 @@ import (
 	"aigateway/gateway/inference"
 	"aigateway/gateway/ops"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
 	"aigateway/gateway/wire"
 
@@ -36,7 +37,7 @@ const (
 func New(s *config.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: s, log: o.Log, started: time.Now(), token: newToken(), bodyWindow: o.BodyWindow}
 	g.exchanges.New = func() any { return newExchange(g) }
-	limits, l, err := g.limitsOf(s, nil)
+	limits, err := g.limitsOf(s, ratelimit.Routes{})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		BodyBuffer: s.BodyBuffer, BodyBufferTotal: s.BodyBufferTotal,
 	})
 	if err != nil {
-		l.closeUnless(limiter{})
+		limits.CloseUnless(ratelimit.Routes{})
 		return nil, err
 	}
 	g.caching = caching.New(caching.Options{
@@ -80,7 +81,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 		Metrics: g.metrics, Usage: g.charging.Usage, Tenants: g.tenants, Log: g.log, HeadSize: s.MaxHeaderBytes, MakeRoom: g.makeRoom,
 	})
 	g.ops.Look(g.view(s))
-	g.plan.Store(g.newPlan(s, limits, l))
+	g.plan.Store(g.newPlan(s, limits))
 	g.UseCertificate(s.TLS.Certificate)
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
@@ -308,7 +309,7 @@ func (g *Gateway) Close() {
 	g.proxy.Close()
 	g.store.Close()
 	g.closeTelemetry()
-	g.plan.Load().limiter.closeUnless(limiter{})
+	g.plan.Load().limits.CloseUnless(ratelimit.Routes{})
 	g.charging.Close()
 }
 
