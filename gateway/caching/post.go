@@ -181,7 +181,7 @@ type answer struct {
 	paced   bool   // it is a stream that is to be paced
 	note    []byte // then, see notes
 	last    time.Duration
-	tail    uint32 // the last bytes of the body
+	tail    proxy.Tail // of the body
 }
 
 // judge says whether the whole body may be kept, and what it cost.
@@ -207,11 +207,8 @@ func (l *fill) judge(body []byte) {
 // tell tells those who read a stream that broke between two of its events that it has no end, in an event of the gateway's.
 func (l *fill) tell(f proxy.Fault) {
 	a := &l.answer
-	if !l.posts || !l.response.Live || l.response.Length >= 0 || f == proxy.ClientGone || a.tail == 0 {
+	if !l.posts || !l.response.Live || l.response.Length >= 0 || f == proxy.ClientGone || a.tail == 0 || !a.tail.Ends() {
 		return
-	}
-	if t := a.tail; t&0xFFFF != '\n'<<8|'\n' && t&0xFFFFFF != '\n'<<16|'\r'<<8|'\n' {
-		return // in the middle of one
 	}
 	e := &inference.Broken
 	if f == proxy.TimeoutIdle {
@@ -227,9 +224,7 @@ func (l *fill) note(piece []byte) {
 	if !l.posts {
 		return
 	}
-	for _, c := range piece[max(0, len(piece)-3):] {
-		l.answer.tail = l.answer.tail<<8 | uint32(c)
-	}
+	l.answer.tail.Pass(piece)
 	if a := &l.answer; a.paced {
 		now := wire.Now()
 		if a.last == 0 {

@@ -190,15 +190,17 @@ func dataOf(scratch, event []byte) (_, data []byte) {
 
 var newline, carriage, dataName, blank = []byte("\n"), []byte("\r"), []byte("data:"), []byte(" ")
 
-// ends tells whether what has passed ends with an event, or nothing has.
-func (s *stream) ends() bool {
-	t := s.tail
-	return t == 0 || t&0xFFFF == '\n'<<8|'\n' || t&0xFFFFFF == '\n'<<16|'\r'<<8|'\n'
+// A Tail is how what has passed of an event stream ends. The zero Tail is of one of which nothing has.
+type Tail uint32
+
+// Pass notes how what has passed ends now.
+func (t *Tail) Pass(piece []byte) {
+	for _, c := range piece[max(0, len(piece)-3):] {
+		*t = *t<<8 | Tail(c)
+	}
 }
 
-// pass notes how what has passed ends.
-func (s *stream) pass(piece []byte) {
-	for _, c := range piece[max(0, len(piece)-3):] {
-		s.tail = s.tail<<8 | uint32(c)
-	}
+// Ends tells whether what has passed ends with an event, or nothing has.
+func (t Tail) Ends() bool {
+	return t == 0 || t&0xFFFF == '\n'<<8|'\n' || t&0xFFFFFF == '\n'<<16|'\r'<<8|'\n'
 }

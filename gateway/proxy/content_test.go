@@ -47,12 +47,12 @@ func TestDataOf(t *testing.T) {
 func TestEnds(t *testing.T) {
 	for text, want := range map[string]bool{"": true, "data: a": false, "data: a\n": false, "data: a\n\n": true, "a\r\n\r\n": true, "\n\r": false, "\n\n": true, "a\n\nb": false} {
 		for i := range len(text) + 1 {
-			var s stream
-			s.pass([]byte(text[:i]))
-			s.pass(nil)
-			s.pass([]byte(text[i:]))
-			if s.ends() != want {
-				t.Errorf("%q, cut at %d: %v", text, i, s.ends())
+			var tail Tail
+			tail.Pass([]byte(text[:i]))
+			tail.Pass(nil)
+			tail.Pass([]byte(text[i:]))
+			if tail.Ends() != want {
+				t.Errorf("%q, cut at %d: %v", text, i, tail.Ends())
 			}
 		}
 	}

@@ -129,7 +129,7 @@ func (p *Proxy) sendFiltered(x *Exchange, s *stream, out *wire.Buffer, piece []b
 		b = x.Filter.End(b)
 	}
 	from, to := wire.ChunkRoom, len(b)
-	s.pass(b[from:to])
+	s.tail.Pass(b[from:to])
 	if s.rechunk {
 		b = append(b, make([]byte, wire.ChunkTail)...)
 		if from, to = wire.FrameChunk(b, from, to); s.ended {

@@ -114,7 +114,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 		data, ok := s.take(&x.attempt, x.from, x.from+n)
 		piece := x.down.B[x.from : x.from+data]
 		x.tapBody(piece)
-		s.pass(piece)
+		s.tail.Pass(piece)
 		a, b := s.frame(x.down.B, x.from, data)
 		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
 			return x.clientGone()
@@ -163,7 +163,7 @@ func (s *stream) first(x *Exchange) Fault {
 	}
 	to := x.body + data
 	x.tapBody(x.down.B[x.body:to])
-	s.pass(x.down.B[x.body:to])
+	s.tail.Pass(x.down.B[x.body:to])
 	if s.rechunk && data > 0 {
 		x.head = wire.AppendChunkSize(x.head, data)
 		to += copy(x.down.B[to:], "\r\n")
@@ -184,7 +184,7 @@ func (x *Exchange) cut(f Fault) Fault {
 		x.Client.Reset()
 		return f
 	}
-	if s := &x.flow; s.telling && s.ends() && x.Dialect.Known() {
+	if s := &x.flow; s.telling && s.tail.Ends() && x.Dialect.Known() {
 		b := x.Dialect.AppendCut(x.down.B[:0], f)
 		if x.head = x.head[:0]; s.rechunk {
 			x.head = append(append(wire.AppendChunkSize(x.head, len(b)), b...), "\r\n"...)

@@ -11,11 +11,11 @@ type stream struct {
 	rechunk bool  // the client gets chunks
 	in      wire.Chunked
 	ended   bool
-	events  bool   // server-sent
-	telling bool   // and the client can be told in one of them why it ends
-	ahead   bool   // some of it has been read before the client gets a byte
-	held    int    // bytes of the body that have, decoded
-	tail    uint32 // the last bytes that have passed
+	events  bool // server-sent
+	telling bool // and the client can be told in one of them why it ends
+	ahead   bool // some of it has been read before the client gets a byte
+	held    int  // bytes of the body that have, decoded
+	tail    Tail
 }
 
 // take decodes what arrived in a.down.B[from:to], moves the body's bytes to from and returns how many.
