@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -115,4 +116,66 @@ func TestGrafana(t *testing.T) {
 			t.Errorf("%s: uid %q, title %q, %v", filepath.Base(file), dashboard.UID, dashboard.Title, err)
 		}
 	}
+}
+
+// panel is what is looked at of a panel of a dashboard.
+type panel struct {
+	ID          int
+	Title       string
+	Type        string
+	GridPos     struct{ X, Y, W, H int }
+	Targets     []struct{ Expr, RefID string }
+	FieldConfig struct {
+		Defaults struct{ Unit string }
+	}
+	Datasource struct{ Type, UID string }
+}
+
+// Every expression of the dashboards is PromQL, and panels stand beside each other.
+func TestDashboardPanels(t *testing.T) {
+	files, _ := filepath.Glob(at("compose/grafana/dashboards/*.json"))
+	if len(files) < 2 {
+		t.Fatal(files)
+	}
+	rules := "groups:\n  - name: dashboards\n    rules:\n"
+	n := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dashboard struct{ Panels []panel }
+		if err := json.Unmarshal(text, &dashboard); err != nil {
+			t.Fatal(err)
+		}
+		ids, taken := map[int]string{}, map[[2]int]string{}
+		for _, p := range dashboard.Panels {
+			fault := func(what string) { t.Errorf("%s: panel %q %s", filepath.Base(file), p.Title, what) }
+			if other, twice := ids[p.ID]; twice {
+				fault("has the id of " + other)
+			}
+			ids[p.ID] = p.Title
+			for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+					if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+						fault("stands where another one does, or beyond the edge: " + other)
+					}
+					taken[[2]int{x, y}] = p.Title
+				}
+			}
+			if p.Type != "row" && (len(p.Targets) == 0 || p.FieldConfig.Defaults.Unit == "" || p.Datasource.UID != "${datasource}") {
+				fault("asks for nothing, in no unit, or a source of its own")
+			}
+			for _, target := range p.Targets {
+				expr := strings.NewReplacer("$__rate_interval", "1m", "$__interval", "1m", "$", "").Replace(target.Expr)
+				n++
+				rules += "      - record: panel_" + strconv.Itoa(n) + "\n        expr: " + strconv.Quote(expr) + "\n"
+			}
+		}
+	}
+	path := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "rules", path)
 }
