@@ -145,8 +145,9 @@ func ofPage(t *testing.T, path, where string) (all []example) {
 	t.Helper()
 	n := 0
 	for _, m := range regexp.MustCompile("(?s)```ya?ml\n(.*?)```").FindAllStringSubmatch(text(t, path), -1) {
-		block := regexp.MustCompile(`\b([0-9a-f]{6})…`).ReplaceAllStringFunc(m[1], func(cut string) string {
-			return strings.TrimSuffix(cut, "…") + sumA[6:]
+		block := regexp.MustCompile(`\b[0-9a-f]{4,32}…`).ReplaceAllStringFunc(m[1], func(cut string) string {
+			cut = strings.TrimSuffix(cut, "…")
+			return cut + sumA[len(cut):]
 		})
 		if ofKeys, ours := kindOf(block); ours {
 			n++
