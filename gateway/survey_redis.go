@@ -67,6 +67,9 @@ func dialRedis(ctx context.Context, r config.Redis, addr string) (net.Conn, erro
 	secure := tls.Client(conn, c)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
+		if errors.Is(err, context.DeadlineExceeded) { // a Redis without TLS waits for the end of a line
+			err = errors.New("does not begin with TLS in time; its address is without rediss:// if it speaks none")
+		}
 		return nil, err
 	}
 	return secure, nil
