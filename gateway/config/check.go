@@ -39,6 +39,7 @@ func (d *draft) check() {
 	d.warnProxies()
 	d.warnUnusedPools()
 	d.warnLimits()
+	d.warnUnread()
 }
 
 // checkAdmin refuses two listeners on one port: the main one listens on every address.
@@ -157,6 +158,21 @@ func (d *draft) warnLimits() {
 		d.warnings = append(d.warnings, fmt.Sprintf(
 			"CLIENT_RPS and CLIENT_BURST (%v, %d) exceed GLOBAL_RPS and GLOBAL_BURST (%v, %d): one client can take everything",
 			r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst))
+	}
+}
+
+// warnUnread names the ways to engines past what keys and budgets say: models and tokens are read where the client's path is of the API.
+func (d *draft) warnUnread() {
+	if d.settings.KeysFile == "" && d.settings.GlobalTPM == 0 {
+		return
+	}
+	for _, r := range d.routes {
+		prefix, ok := strings.CutSuffix(r.Path, "*")
+		below := ok && prefix != "/v1/" && isGenerating(r.Path) && isGenerating(r.Rewrite)
+		if d.hasEngines(r.Pool) && (below || !isGenerating(r.Path)) {
+			d.warnings = append(d.warnings, fmt.Sprintf(
+				"%s.path: by %s, engines can be asked past the limits of tokens, and perhaps for models that a key may not ask: both are read where clients' paths are those of the API", r.where, r.Path))
+		}
 	}
 }
 

@@ -273,3 +273,25 @@ func TestWarnings(t *testing.T) {
 	taken := "{path: /tokenize, pool: node}, {path: /detokenize, pool: node}, {path: /version, pool: node}, {path: /rerank, pool: node}, {path: /score, pool: node}"
 	f("routes: [{path: '/v1/*', pool: node}, "+taken+"]", "LLM_SERVICE_URL=http://a", "pool llm: no route and no model uses it")
 }
+
+// A way to engines on which neither models nor tokens are read is told, where keys or budgets are there to be passed by.
+func TestUnreadWays(t *testing.T) {
+	const pools = "pools:\n  a: {upstreams: [{url: http://a:1}]}\n  b: {upstreams: [{url: http://b:1}]}\nmodels: [{name: m, pool: a}]\nroutes:\n"
+	f := func(route string, warns bool) {
+		t.Helper()
+		for _, environ := range [][]string{{"GLOBAL_TPM=1000"}, nil} {
+			_, warnings, err := load(pools+"  - "+route+"\n  - {path: /b, pool: b}\n", environ...)
+			told := slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, ": routes[0].path: by ") })
+			if err != nil || told != (warns && environ != nil) {
+				t.Errorf("%s %v: %q %v", route, environ, warnings, err)
+			}
+		}
+	}
+	f(`{path: "/v1/*", pool: a}`, false)
+	f(`{path: "/v1/*", pool: a, rewrite: "/openai/v1/*"}`, false)
+	f(`{path: /v1/chat/completions, pool: a}`, false)
+	f(`{path: "/openai/*", pool: a, rewrite: "/v1/*"}`, true)
+	f(`{path: "/*", pool: a}`, true)
+	f(`{path: "/v1/team/*", pool: a, rewrite: "/v1/*"}`, true)
+	f(`{path: "/images/*", pool: b}`, false)
+}
