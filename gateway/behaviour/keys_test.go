@@ -456,6 +456,7 @@ func TestModelsOfAKey(t *testing.T) {
 			c.Send("%s", with(body, "Content-Type: application/json"))
 		}
 	})
+	echo := testkit.StartRecorder(t)
 	keys := keyFile("sk-llama , models: [llama-*]", "sk-none , models: []", "sk-all")
 	table := serve(t, keyed(t, keys, `
 pools: {p: {upstreams: [{url: "`+up.URL+`"}]}}
@@ -463,6 +464,11 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 `), server.Options{})
 	listed := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+listing.URL+"\"}], discover: true}}\n"), server.Options{})
 	bare := serve(t, keyed(t, keys, "pools: {llm: {upstreams: [{url: \""+up.URL+"\"}], discover: false}}\n"), server.Options{})
+	ways := serve(t, keyed(t, keys, `
+pools: {p: {upstreams: [{url: "`+echo.URL+`"}]}, q: {upstreams: [{url: "`+echo.URL+`"}]}}
+models: [{name: llama-1, pool: p}]
+routes: [{path: "/openai/*", pool: p, rewrite: "/v1/*"}, {path: "/v1/team/*", pool: p, rewrite: "/v1/*"}, {path: "/else/*", pool: q}]
+`), server.Options{})
 	testkit.Eventually(t, "the models are listed", func() bool {
 		return strings.Contains(listed.get("/v1/models", withKey("sk-all")).Body, "other-1")
 	})
@@ -498,6 +504,15 @@ models: [{name: llama-8b, pool: p, aliases: [small]}, {name: qwen, pool: p, alia
 	f(bare, "sk-llama", "/v1/realtime?model=other-1", "v=0", 404, "model_not_found") // by WebRTC
 	f(bare, "sk-llama", "/v1/realtime?model=llama-1", "v=0", 200, "")
 	f(bare, "sk-llama", "/v1/realtime", "v=0", 400, "model_missing")
+	for _, path := range []string{"/openai/chat/completions", "/v1/team/chat/completions"} { // other ways to the same engines
+		f(ways, "sk-llama", path, model("llama-1"), 200, "")
+		f(ways, "sk-llama", path, model("other-1"), 404, "model_not_found")
+		f(ways, "sk-llama", path, `{"messages":[]}`, 400, "model_missing")
+		f(ways, "sk-llama", strings.Replace(path, "chat/", "Chat%2f", 1), `{"messages":[]}`, 400, "model_missing")
+		f(ways, "sk-llama", strings.Replace(path, "chat/completions", "files", 1), `{"purpose":"x"}`, 200, "")
+		f(ways, "sk-all", path, model("other-1"), 200, "")
+	}
+	f(ways, "sk-llama", "/else/chat/completions", model("other-1"), 200, "") // no engine's
 	for _, method := range []string{"PUT", "PATCH", "GET", "DELETE"} {
 		body := model("other-1")
 		m := bare.Do(method + " " + chat + " HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: POST\r\n" + withKey("sk-llama") + "\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body)

@@ -161,7 +161,7 @@ func (d *draft) warnLimits() {
 	}
 }
 
-// warnUnread names the ways to engines past what keys and budgets say: models and tokens are read where the client's path is of the API.
+// warnUnread names the ways to engines past what budgets say: tokens are counted where the client's path is of the API.
 func (d *draft) warnUnread() {
 	if d.settings.KeysFile == "" && d.settings.GlobalTPM == 0 {
 		return
@@ -171,7 +171,7 @@ func (d *draft) warnUnread() {
 		below := ok && prefix != "/v1/" && isGenerating(r.Path) && isGenerating(r.Rewrite)
 		if d.hasEngines(r.Pool) && (below || !isGenerating(r.Path)) {
 			d.warnings = append(d.warnings, fmt.Sprintf(
-				"%s.path: by %s, engines can be asked past the limits of tokens, and perhaps for models that a key may not ask: both are read where clients' paths are those of the API", r.where, r.Path))
+				"%s.path: by %s, engines can be asked past the limits of tokens, which are counted where clients' paths are those of the API", r.where, r.Path))
 		}
 	}
 }

@@ -274,7 +274,7 @@ func TestWarnings(t *testing.T) {
 	f("routes: [{path: '/v1/*', pool: node}, "+taken+"]", "LLM_SERVICE_URL=http://a", "pool llm: no route and no model uses it")
 }
 
-// A way to engines on which neither models nor tokens are read is told, where keys or budgets are there to be passed by.
+// A way to engines on which no tokens are counted is told, where keys or budgets are there to be passed by.
 func TestUnreadWays(t *testing.T) {
 	const pools = "pools:\n  a: {upstreams: [{url: http://a:1}]}\n  b: {upstreams: [{url: http://b:1}]}\nmodels: [{name: m, pool: a}]\nroutes:\n"
 	f := func(route string, warns bool) {

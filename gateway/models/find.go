@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"aigateway/gateway/inference"
-	"aigateway/gateway/keys"
 	"aigateway/gateway/proxy"
 )
 
@@ -36,7 +35,7 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 	}
 	switch {
 	case r.table == nil || a.dialect == inference.Other:
-		return r.allowed(a, q.Key)
+		return r.allowed(a, q)
 	case stated:
 		a.found = r.table.Resolve(name)
 	case a.dialect == inference.Tokenize && q.Pool: // engines need none for that
@@ -55,20 +54,21 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 		return inference.ModelUnstated, false
 	}
 	if r.discovered(name) {
-		return r.allowed(a, q.Key)
+		return r.allowed(a, q)
 	}
 	return inference.NoSuchModel, false
 }
 
 // allowed tells whether the tenant may ask a model that is not in the settings, or says why not: there is none, for who may not even know that
 // there is one.
-func (r *Route) allowed(a *Asked, k *keys.Key) (e inference.Error, allowed bool) {
+func (r *Route) allowed(a *Asked, q *Request) (e inference.Error, allowed bool) {
+	k := q.Key
 	if !k.Limited() {
 		return e, true
 	}
 	name, stated := a.model()
 	switch {
-	case !stated && (a.dialect == inference.Other || a.dialect == inference.Tokenize):
+	case !stated && (a.dialect == inference.Other && !q.mayChoose() || a.dialect == inference.Tokenize):
 		return e, true
 	case !stated: // the upstream would choose one
 		return inference.ModelUnstated, false

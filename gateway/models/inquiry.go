@@ -13,6 +13,7 @@ import (
 type Request struct {
 	Head      *wire.RequestHead
 	Path      []byte // of its target
+	Forwarded []byte // the path as upstreams get it, where a route writes another one and Key may not ask all models; nil: the same
 	Key       *keys.Key
 	Tenant    []byte // of Key
 	Counts    bool   // its tokens are limited
@@ -69,20 +70,31 @@ func (q *Request) disguised(d inference.Dialect) bool {
 	default: // which has one path, and that has no other reading
 		return false
 	}
-	var room [64]byte
-	speaks := func(reading []byte) bool {
-		lower := append(room[:0], bytes.TrimRight(reading, "/")...)
-		for i, c := range lower {
-			if 'A' <= c && c <= 'Z' {
-				lower[i] = c | 0x20
-			}
-		}
-		return inference.DialectOf(lower) == d
-	}
+	speaks := func(reading []byte) bool { return dialectOf(reading) == d }
 	if q.Head.Plain {
 		return !speaks(q.Path)
 	}
 	return !routing.AllReadings(q.Path, speaks)
+}
+
+// dialectOf is the dialect of a path to those who take any case, and a slash at the end, too.
+func dialectOf(reading []byte) inference.Dialect {
+	var room [64]byte
+	lower := append(room[:0], bytes.TrimRight(reading, "/")...)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c | 0x20
+		}
+	}
+	return inference.DialectOf(lower)
+}
+
+// mayChoose tells whether an upstream may choose a model for a request that names none, by how it gets the path.
+func (q *Request) mayChoose() bool {
+	return q.Forwarded != nil && !routing.AllReadings(q.Forwarded, func(reading []byte) bool {
+		d := dialectOf(reading)
+		return !d.NamesModel() || d == inference.Tokenize
+	})
 }
 
 // hasPrompt tells whether the request has a prompt in a body that can be read as it lies.

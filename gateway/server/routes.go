@@ -41,10 +41,25 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 		}
 		if r.openAI {
 			r.model(p)
+		} else {
+			r.guardModels(p)
 		}
 		r.retry = policies[c.Retry]
 	}
 	return r
+}
+
+// guardModels has a route of its own to engines look for the models that a key may not ask: by the name that the engines will read, because
+// none is found by another one there.
+func (r *route) guardModels(p *plan) {
+	if !p.keys.Limits() || len(r.targets) == 0 {
+		return
+	}
+	own := r.targets[0].Pool
+	if own.Discovers() || slices.ContainsFunc(p.models.Pools(), func(t proxy.Target) bool { return t.Pool == own }) {
+		var none *models.Plan
+		r.models = none.RouteOf(models.Options{Pool: own, Limits: true})
+	}
 }
 
 // model notes what the route does with models, to whose upstreams it may then lead.
