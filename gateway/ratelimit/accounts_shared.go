@@ -58,7 +58,7 @@ type sharedAccounts struct {
 	retry    atomic.Int64 // when to ask Redis again, by Now
 	replicas atomic.Int64
 	beat     time.Duration
-	fewer    time.Duration
+	fewer    census
 }
 
 // A claim is what is leased from Redis: tokens or permits.
@@ -337,16 +337,7 @@ func (s *sharedAccounts) showUp(now time.Duration) bool {
 		s.trip()
 		return false
 	}
-	switch {
-	case n >= s.replicas.Load():
-		s.replicas.Store(max(n, 1))
-		s.fewer = 0
-	case s.fewer == 0:
-		s.fewer = now
-	case now-s.fewer > aliveTime:
-		s.replicas.Store(max(n, 1))
-		s.fewer = 0
-	}
+	s.fewer.count(&s.replicas, n, now)
 	s.down.Store(false)
 	return true
 }

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type keeper struct {
 	asked time.Duration // that time
 	busy  time.Duration // when somebody last wanted a token
 	beat  time.Duration // when to show up next
-	fewer time.Duration // since when there seem to be fewer replicas
+	fewer census
 }
 
 func (s *Shared) keep(first chan<- struct{}) {
@@ -157,7 +158,7 @@ func (k *keeper) put(q question, now time.Duration) {
 	s.news.Store(true)
 	if q.replica != "" {
 		k.beat = now + beatTime
-		k.count(a.replicas, now)
+		k.fewer.count(&k.s.replicas, a.replicas, now)
 	}
 	s.pool.Add(a.granted)
 	k.pool += a.granted
@@ -174,19 +175,18 @@ func (k *keeper) put(q question, now time.Duration) {
 	}
 }
 
+// A census is since when there seem to be fewer replicas than are believed in; 0: there do not.
+type census time.Duration
+
 // count believes at once that there are more replicas, and only after a while that there are fewer: to a Redis that has lost
 // its memory they come back one after the other, and until they have, nobody's share may grow.
-func (k *keeper) count(n int64, now time.Duration) {
-	s := k.s
+func (c *census) count(believed *atomic.Int64, n int64, now time.Duration) {
 	switch {
-	case n >= s.replicas.Load():
-		s.replicas.Store(max(n, 1))
-		k.fewer = 0
-	case k.fewer == 0:
-		k.fewer = now
-	case now-k.fewer > aliveTime:
-		s.replicas.Store(max(n, 1))
-		k.fewer = 0
+	case n >= believed.Load(), *c != 0 && now-time.Duration(*c) > aliveTime:
+		believed.Store(max(n, 1))
+		*c = 0
+	case *c == 0:
+		*c = census(now)
 	}
 }
 
