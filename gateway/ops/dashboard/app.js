@@ -84,10 +84,8 @@ function build() {
 function showUpstreams(now, then) {
   const s = (now.now_ms - then.now_ms) / second;
   const before = new Map((then.upstreams || []).map((u) => [u.pool + " " + u.url, u]));
-  $("upstreams").replaceChildren();
-  for (const u of now.upstreams || []) {
+  rows("upstreams", now.upstreams || [], (row, u) => {
     const b = before.get(u.pool + " " + u.url) || u;
-    const row = element("tr", $("upstreams"));
     element("td", row, u.url);
     element("td", row, u.pool);
     const state = { 1: "on trial", 2: "breaker open" }[u.breaker] || (u.healthy ? "healthy" : "not healthy");
@@ -96,7 +94,7 @@ function showUpstreams(now, then) {
     element("td", row, number(rate(u.answers.total, b.answers.total, s)));
     element("td", row, number(rate(u.answers.class[5], b.answers.class[5], s)));
     element("td", row, number(rate(u.errors, b.errors, s)));
-  }
+  });
 }
 
 function duration(ms) {

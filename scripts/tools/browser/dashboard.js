@@ -118,6 +118,22 @@ async function again(browser, url) {
   await page.close();
 }
 
+// bare looks at a gateway of which nobody has said anything: what is not there is not shown, least of all as broken.
+async function bare(browser) {
+  const gateway = await startGateway({ mode: [] });
+  try {
+    const page = await open(browser, gateway.url, wide, "#generations");
+    await page.waitForFunction(() => points.length > 1);
+    assert.ok(await page.isVisible("#traffic"), "it shows a page with nothing on it");
+    for (const part of ["pages", "upstreams-part", "tenants-part", "engines-part", "queues-part"]) assert.ok(await page.isHidden("#" + part), part);
+    assert.equal(await page.locator(".bad").count(), 0);
+    assert.deepEqual(page.complaints, []);
+    await page.close();
+  } finally {
+    gateway.child.kill("SIGKILL");
+  }
+}
+
 // phone looks at both pages on a small screen, in the dark.
 async function phone(browser, url) {
   const page = await open(browser, url, { viewport: { width: 360, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true });
@@ -158,6 +174,7 @@ try {
   await keyboard(page);
   await again(browser, gateway.url);
   await phone(browser, gateway.url);
+  await bare(browser);
   if (pictures) await take(browser, gateway.url, pictures);
   assert.deepEqual(page.complaints, []);
 

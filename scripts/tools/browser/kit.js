@@ -31,10 +31,11 @@ export async function until(what, condition) {
   throw new Error(`waited too long: ${what}`);
 }
 
-// startGateway starts the demo, on a port of its own unless one is named, and waits until it is ready.
-export async function startGateway({ args = [], env = {}, port } = {}) {
+// startGateway starts a gateway, the demo unless something else is asked for, on a port of its own unless one is named, and waits until it
+// is ready.
+export async function startGateway({ args = [], env = {}, port, mode = ["-demo"] } = {}) {
   port ??= await freePort();
-  const child = spawn(gatewayFile, ["-demo", ...args], { stdio: ["ignore", "ignore", "pipe"], env: { PORT: String(port), ...env } });
+  const child = spawn(gatewayFile, [...mode, ...args], { stdio: ["ignore", "ignore", "pipe"], env: { PORT: String(port), ...env } });
   const said = { text: "" };
   child.stderr.on("data", (part) => (said.text += part));
   const url = `http://127.0.0.1:${port}`;
