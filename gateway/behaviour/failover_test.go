@@ -230,6 +230,24 @@ func TestContentIsNotHeldForNobody(t *testing.T) {
 	}
 }
 
+// An answer that has ended without content is one, however long its connection stays open: it is not made a second time.
+func TestEmptyAnswerIsOne(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	first := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		c.ReadRequest()
+		c.Send("%s%s", sseHead, chunk(role+done))
+		<-over
+	})
+	t.Cleanup(func() { close(over) })
+	second, seen := say(t, testkit.Answer(`"fallback"`))
+	g := behindPair(t, "safe", ", timeouts: {first_token: 500ms, inter_token: 1500ms}", first, second)
+	r := g.Do(generate("x"))
+	if !strings.HasPrefix(r.Body, role+done) || seen.Of("x") > 0 {
+		t.Errorf("got %q, %v; the fallback was asked %d times", r.Body, r.Err, seen.Of("x"))
+	}
+}
+
 // What is held back may outgrow the buffer that its head came in, which others have then: each client gets its own head.
 func TestHeldHeadsStayTheirOwn(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,10 @@ func (s *Speech) Streams() bool {
 }
 
 // Content implements [proxy.Dialect].
-func (s *Speech) Content(data []byte) bool { return s.is().Content(data) }
+func (s *Speech) Content(data []byte) bool {
+	is := s.is()
+	return is.Content(data) || is.Ends(data) // who waits for content of an answer that has ended without any waits in vain
+}
 
 // ContextExceeded implements [proxy.Dialect].
 func (s *Speech) ContextExceeded(body []byte) bool { return inference.ContextExceeded(body) }
