@@ -37,8 +37,11 @@ type bill struct {
 	cut      bool // the client has left
 }
 
-// promptTokens is what a prompt costs, and estimated what is reserved for one at most.
-const promptTokens, estimated = 10, 40
+// promptTokens is what a prompt costs, and estimated what is reserved for one at most: until answers have told what a byte comes to.
+const (
+	promptTokens, estimated = 10, 40
+	learning                = 3 * time.Second
+)
 
 func startTokenWriter(t *testing.T, pace time.Duration) *writer {
 	w := &writer{pace: pace, rnd: rand.New(rand.NewPCG(7, 7))}
@@ -188,6 +191,9 @@ func (l ledger) levels(began time.Time, rate, burst float64) []level {
 	var moves []move
 	for _, b := range l {
 		took := float64(b.reserved - estimated + promptTokens)
+		if b.at.Sub(began) < learning {
+			took = float64(b.reserved)
+		}
 		moves = append(moves, move{b.at, -took}, move{b.till, took - float64(b.cost)})
 	}
 	slices.SortFunc(moves, func(a, b move) int { return a.at.Compare(b.at) })

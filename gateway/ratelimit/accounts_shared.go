@@ -77,7 +77,7 @@ const (
 	callPause = 100 * time.Millisecond // between two calls for one bucket
 	tickTime  = 20 * time.Millisecond
 	idleTime  = 500 * time.Millisecond // what was not spent for so long goes back;
-	scarce    = 20                     // where less than that part of the bucket was left in Redis, somebody waits for it:
+	scarce    = 8                      // where less than that part of the bucket was left in Redis, another replica may wait for it:
 	idleShort = 150 * time.Millisecond // then for so long
 	askAgain  = 250 * time.Millisecond // the longest that a bucket is taken for empty without asking
 	mostCalls = 128                    // in one message

@@ -217,9 +217,9 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pool := l.pool.Load()
-	idle := idleTime
-	if l.left < l.quota.Burst/scarce {
-		idle = idleShort
+	idle, ahead := idleTime, l.spent.Load() // as many as since the last call
+	if l.known && l.left < l.quota.Burst/scarce && l.s.replicas.Load() > 1 {
+		idle, ahead = idleShort, 0
 	}
 	if pool > 0 && (now == leaving || l.need == 0 && now-time.Duration(l.seen.Load()) > idle && now-l.called > idle) {
 		pool = 0
@@ -231,7 +231,7 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 		pool = 0
 		l.giveBack(l.pool.Swap(0), l.first)
 	}
-	if l.need == 0 && l.short == 0 && l.spent.Load() > 2*l.typical && pool < l.typical {
+	if l.need == 0 && l.short == 0 && ahead > 2*l.typical && pool < l.typical {
 		wanted = true // before somebody has to wait
 	}
 	keep = pool > 0 || l.need > 0 || len(l.back) > 0 || l.owed > 0
@@ -253,7 +253,6 @@ func (l *tokenLease) question(now time.Duration) (m message, ok, keep bool) {
 	a.owed, a.burst, a.want, a.need = l.owed, l.quota.Burst, 0, 0
 	if wanted {
 		a.need = max(l.need-pool, 0)
-		ahead := l.spent.Load() // since the last call
 		a.want = min(max(l.waiting+ahead-pool, a.need), l.quota.Burst)
 	}
 	m = message{tokensLua, l.key, l.args(now)}
