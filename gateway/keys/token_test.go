@@ -242,8 +242,14 @@ func (s *source) fetch(context.Context, string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
+	if s.err == errPanics {
+		panic(s.err)
+	}
 	return s.text, s.err
 }
+
+// errPanics is of a source whose answer a reader has not thought of.
+var errPanics = errors.New("a panic")
 
 func (s *source) becomes(text []byte, err error) {
 	s.mu.Lock()
@@ -303,7 +309,7 @@ func TestTokensFollowTheIssuer(t *testing.T) {
 		}
 		s.was(t, 3)
 		known(one, true) // nothing has changed
-		s.becomes(nil, errors.New("away"))
+		s.becomes(nil, errPanics)
 		time.Sleep(renewPause)
 		f(two, UnknownIssuer)
 		s.was(t, 4)

@@ -116,11 +116,7 @@ func (t *Tokens) ask() (round chan struct{}) {
 func (t *Tokens) renew() {
 	ctx, cancel := context.WithTimeout(t.stop, renewTimeout)
 	defer cancel()
-	text, err := t.options.Fetch(ctx, t.stated.JWKSURL.String())
-	var signers []signer
-	if err == nil {
-		signers, err = parseSigners(text)
-	}
+	signers, err := t.fetch(ctx)
 	if err == nil {
 		before := t.signers.Swap(&signers)
 		if before != nil && !reflect.DeepEqual(*before, signers) { // some of what was remembered may be of a key that is gone
@@ -133,6 +129,20 @@ func (t *Tokens) renew() {
 	close(t.round)
 	t.round = nil
 	t.mu.Unlock()
+}
+
+// fetch gets the issuer's keys. What it says may be anything: a panic costs this look.
+func (t *Tokens) fetch(ctx context.Context) (signers []signer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	text, err := t.options.Fetch(ctx, t.stated.JWKSURL.String())
+	if err != nil {
+		return nil, err
+	}
+	return parseSigners(text)
 }
 
 // Known tells whose a token is that was verified before and has not expired. It allocates nothing.
