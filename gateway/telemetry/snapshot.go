@@ -133,7 +133,7 @@ func (m *Metrics) waiting() (by map[string]int64) {
 	return by
 }
 
-// Brief leaves out of a snapshot what there is one of for each upstream, and all models but the most with the most tokens: what is
+// Brief leaves out of a snapshot what there is one of for each upstream, and all models but so many of those with the most tokens: what is
 // left has a bound.
 func (s *Snapshot) Brief(most int) {
 	s.Upstreams, s.Engines, s.Prefixes, s.Queues = nil, nil, nil, nil

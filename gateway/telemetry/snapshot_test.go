@@ -62,3 +62,37 @@ func BenchmarkSnapshot(b *testing.B) {
 		m.Snapshot([]string{"llm"}, map[string][]string{"llm": {"http://c:80"}})
 	}
 }
+
+// What is put aside has a bound: the models with the most tokens, and nothing of single upstreams.
+func TestSnapshotBrief(t *testing.T) {
+	s := Snapshot{Upstreams: make([]UpstreamCounts, 3), Engines: make([]EngineState, 3), Queues: make([]QueueCounts, 3)}
+	for i := range 10 {
+		s.Generations.Models = append(s.Generations.Models, ModelCounts{Model: string(rune('a' + i)), Output: int64(i)})
+	}
+	s.Brief(2)
+	if m := s.Generations.Models; len(m) != 2 || m[0].Model != "j" || m[1].Model != "i" || s.Upstreams != nil || s.Engines != nil || s.Queues != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Refusals are told by tenant and by limit, and by limit for all.
+func TestRefusals(t *testing.T) {
+	m := New(testOptions())
+	l := NewLedger(m)
+	for range 2 {
+		l.Refuse("a", "key-tpm")
+		m.OverBudget("key-tpm")
+	}
+	l.Refuse("b", "key-rpm")
+	if by := l.Refused("a"); len(by) != 1 || by["key-tpm"] != 2 || l.Refused("c") != nil {
+		t.Errorf("%v", by)
+	}
+	if by := m.Snapshot(nil, nil).Budgets; len(by) != 1 || by["key-tpm"] != 2 {
+		t.Errorf("%v", by)
+	}
+	var off *Ledger
+	off.Refuse("a", "key-tpm")
+	if off.Refused("a") != nil {
+		t.Error("a ledger that is off counts")
+	}
+}
