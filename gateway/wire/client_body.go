@@ -157,7 +157,7 @@ func (c *ClientConn) readForBody(p []byte) (int, error) {
 		if c.interrupted.Load() || c.stopped.Load() {
 			return 0, ErrBodyCut
 		}
-		n, err := c.Conn.Read(p)
+		n, err := c.read(p)
 		if n > 0 && (least == 0 || int64(n) == c.left) { // the last of it; most bodies are one read
 			return n, nil
 		}

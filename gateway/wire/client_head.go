@@ -158,7 +158,7 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	case c.silence.Load() == 0: // since it was accepted, apart from empty lines
 		c.silence.begin(now)
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.read(p)
 	if !c.silence.end() {
 		return 0, c.gaveWay()
 	}

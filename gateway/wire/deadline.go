@@ -43,7 +43,7 @@ func (d *rollingDeadline) write(s *socket, p []byte, idle time.Duration) (sent i
 		if s.interrupted.Load() {
 			return sent, net.ErrClosed
 		}
-		n, err := conn.Write(p[sent:])
+		n, err := s.put(p[sent:])
 		sent += n
 		if err == nil || s.sealed || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return sent, err

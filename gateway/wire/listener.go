@@ -152,7 +152,7 @@ func passing(err error) bool {
 }
 
 func (l *Listener) wrap(conn net.Conn) *ClientConn {
-	c := &ClientConn{socket: socket{Conn: conn, fd: descriptor(conn)}, listener: l}
+	c := &ClientConn{socket: socket{Conn: conn, fd: descriptor(conn), direct: newDirect(conn)}, listener: l}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		c.peer = addr.Addr().Unmap().WithZone("")
 		c.peerText = c.peer.AppendTo(nil)

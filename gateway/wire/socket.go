@@ -15,6 +15,7 @@ import (
 type socket struct {
 	net.Conn
 	below       net.Conn // what is below TLS; nil: Conn is the kernel's
+	direct      *direct  // to the kernel's; nil: by its methods
 	fd          int      // -1 if there is none, as for connections in memory
 	poll        [1]unix.PollFd
 	peek        [1]byte
@@ -30,6 +31,24 @@ func (s *socket) kernel() net.Conn {
 		return s.below
 	}
 	return s.Conn
+}
+
+// read reads once, through TLS if there is any.
+func (s *socket) read(p []byte) (int, error) {
+	if s.below == nil {
+		if n, ok, err := s.direct.read(p); ok {
+			return n, err
+		}
+	}
+	return s.Conn.Read(p)
+}
+
+// put writes to what is below TLS.
+func (s *socket) put(p []byte) (int, error) {
+	if n, ok, err := s.direct.write(p); ok {
+		return n, err
+	}
+	return s.kernel().Write(p)
 }
 
 // Interrupt wakes the goroutines that read from or write to the connection, which is at its end. It may be called by
@@ -50,7 +69,7 @@ func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
 		if s.interrupted.Load() {
 			return 0, net.ErrClosed
 		}
-		n, err := s.Conn.Read(p)
+		n, err := s.read(p)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !StoodStill(now) {
 			return n, err
 		}

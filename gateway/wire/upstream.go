@@ -20,7 +20,7 @@ type UpstreamConn struct {
 
 // NewUpstream makes an UpstreamConn of a connection to an upstream.
 func NewUpstream(conn net.Conn) *UpstreamConn {
-	return &UpstreamConn{socket: socket{Conn: conn, fd: descriptor(conn)}}
+	return &UpstreamConn{socket: socket{Conn: conn, fd: descriptor(conn), direct: newDirect(conn)}}
 }
 
 // NewUpstreamTLS makes an UpstreamConn that speaks TLS over conn. The handshake is the caller's:

@@ -1,0 +1,121 @@
+//go:build !race
+
+package wire
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A direct reads from and writes to a TCP connection without telling the scheduler that a system call begins. On a socket
+// that does not block there is nothing to tell, and telling has a price: where the process has just been idle, it wakes the runtime's
+// monitor, whose thread then takes its turns beside each of the few requests (runtime.entersyscall). Waiting, deadlines and
+// Close are the connection's own (net.RawConn). Not under the race detector, which learns from reads and writes who comes after whom.
+type direct struct {
+	raw     syscall.RawConn
+	in, out transfer
+}
+
+// A transfer is one read or one write.
+type transfer struct {
+	p       []byte
+	n       int
+	errno   syscall.Errno
+	attempt func(fd uintptr) bool // made once: a closure a call would be an allocation a call
+}
+
+// directMost is what is moved in one call: the collector of garbage waits for its end.
+const directMost = 64 << 10
+
+// newDirect returns nil for what is no TCP connection.
+func newDirect(conn net.Conn) *direct {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	d := &direct{raw: raw}
+	d.in.attempt, d.out.attempt = d.in.read, d.out.write
+	return d
+}
+
+// read reads as net.Conn does. It tells whether it is one for it.
+func (d *direct) read(p []byte) (n int, ok bool, err error) {
+	if d == nil || len(p) == 0 {
+		return 0, false, nil
+	}
+	t := &d.in
+	t.p = p[:min(len(p), directMost)]
+	err = d.raw.Read(t.attempt)
+	t.p = nil
+	switch {
+	case err != nil:
+		return 0, true, err
+	case t.errno != 0:
+		return 0, true, failed("read", t.errno)
+	case t.n == 0:
+		return 0, true, io.EOF
+	}
+	return t.n, true, nil
+}
+
+// write writes all of p, as net.Conn does. It tells whether it is one for it.
+func (d *direct) write(p []byte) (n int, ok bool, err error) {
+	if d == nil || len(p) == 0 {
+		return 0, false, nil
+	}
+	t := &d.out
+	t.p, t.n = p, 0
+	err = d.raw.Write(t.attempt)
+	t.p = nil
+	if err == nil && t.errno != 0 {
+		err = failed("write", t.errno)
+	}
+	return t.n, true, err
+}
+
+func failed(op string, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError(op, errno)}
+}
+
+// read is one attempt; false waits until there is something to read.
+func (t *transfer) read(fd uintptr) bool {
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&t.p[0])), uintptr(len(t.p)))
+		switch errno {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		}
+		t.n, t.errno = int(n), errno
+		return true
+	}
+}
+
+// write writes until all is taken; false waits until there is room for more.
+func (t *transfer) write(fd uintptr) bool {
+	for t.errno = 0; t.n < len(t.p); {
+		rest := t.p[t.n:min(len(t.p), t.n+directMost)]
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)))
+		switch errno {
+		case 0:
+			t.n += int(n)
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			t.errno = errno
+			return true
+		}
+	}
+	return true
+}
