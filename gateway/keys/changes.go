@@ -2,6 +2,7 @@ package keys
 
 import (
 	"slices"
+	"strconv"
 
 	"aigateway/gateway/config"
 )
@@ -11,6 +12,19 @@ type Changes struct{ Added, Removed, Changed []string }
 
 // None tells whether there are none.
 func (c Changes) None() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
+
+// Attrs are the changes for a line of the log, with as many ids as fit into one.
+func (c Changes) Attrs() []any {
+	return []any{"added", shortList(c.Added), "removed", shortList(c.Removed), "changed", shortList(c.Changed)}
+}
+
+func shortList(ids []string) []string {
+	const most = 100
+	if len(ids) > most {
+		return append(slices.Clone(ids[:most]), "and "+strconv.Itoa(len(ids)-most)+" more")
+	}
+	return ids
+}
 
 // Changes tells what next, which may be nil as s may, has in place of s.
 func (s *Set) Changes(next *Set) (c Changes) {

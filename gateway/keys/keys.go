@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"aigateway/gateway/config"
+	"aigateway/gateway/wire"
 )
 
 // A Key is a tenant that may ask. It never changes. A nil Key stands for everybody, where nobody needs one.
@@ -109,6 +110,26 @@ var reasonNames = [reasons]string{"granted", "missing", "unknown", "expired", "d
 
 // String is the word that metrics show.
 func (r Reason) String() string { return reasonNames[r] }
+
+// The challenges of RFC 9110 §11.6.1; browsers and Prometheus know Basic.
+const (
+	bearerChallenge  = `Bearer realm="` + wire.Name + `"`
+	invalidChallenge = bearerChallenge + `, error="invalid_token"` // RFC 6750 §3.1
+	basicChallenge   = `Basic realm="` + wire.Name + `", charset="UTF-8"`
+)
+
+// Challenge is what a refusal for that reason asks for, as WWW-Authenticate has it; "" where the request itself is wrong.
+func (r Reason) Challenge() string {
+	switch r {
+	case Granted, Ambiguous:
+		return ""
+	case Missing:
+		return bearerChallenge
+	case NotOperator:
+		return basicChallenge
+	}
+	return invalidChallenge
+}
 
 // Reasons are the words for all refusals.
 func Reasons() []string { return reasonNames[Missing:] }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"aigateway/gateway/config"
 )
 
 // A Class says how urgent a request is: no place is given to a class while one before it waits, up to the bound of ageing.
@@ -20,6 +22,17 @@ const (
 
 // Classes are all of them, the most urgent first.
 var Classes = [...]Class{ClassInteractive, ClassDefault, ClassBatch}
+
+// ClassOf is the class of that priority of a key.
+func ClassOf(p config.Priority) Class {
+	switch p {
+	case config.Interactive:
+		return ClassInteractive
+	case config.Batch:
+		return ClassBatch
+	}
+	return ClassDefault
+}
 
 var classNames = [...]string{ClassDefault: "default", ClassInteractive: "interactive", ClassBatch: "batch"}
 

@@ -101,11 +101,7 @@ type observation struct {
 	refused ratelimit.Scope // whose limit refused it
 	budget  string          // the name of the budget that refused it
 
-	sampled  bool // it has spans
-	trace    [16]byte
-	span     [8]byte // of the request
-	parent   [8]byte
-	attempts int
+	trace telemetry.Trace
 
 	stream     bool // its reply is an event stream
 	events     telemetry.Events

@@ -265,7 +265,7 @@ func (x *exchange) Prepare(f *proxy.Exchange) {
 	f.Client, f.Peer = x.conn, x.conn.PeerText()
 	if k := x.tenant.Key; k != nil {
 		f.Anonymous = true
-		f.Tenant, f.Weight, f.Class = x.tenant.ID, k.Weight, classOf(k.Priority)
+		f.Tenant, f.Weight, f.Class = x.tenant.ID, k.Weight, proxy.ClassOf(k.Priority)
 	}
 	f.Trusted, f.Secure = x.plan.trusts(x.conn.Peer()), x.conn.Secure()
 	switch {

@@ -1,13 +1,10 @@
 package server
 
 import (
-	"slices"
-	"strconv"
 	"time"
 
 	"aigateway/gateway/config"
 	"aigateway/gateway/keys"
-	"aigateway/gateway/proxy"
 	"aigateway/gateway/wire"
 )
 
@@ -66,7 +63,6 @@ func (g *Gateway) authenticate(x *exchange) (done bool) {
 		if g.ops.ShowsToken(x.head.Field) {
 			return false
 		}
-		x.say("WWW-Authenticate", basicChallenge)
 		g.refuseKey(x, keys.NotOperator)
 		return true
 	}
@@ -135,13 +131,6 @@ func (g *Gateway) admitToken(x *exchange, shown []byte) (keys.Access, keys.Reaso
 	return a, why
 }
 
-// The challenges of RFC 9110 §11.6.1; browsers and Prometheus know Basic.
-const (
-	bearerChallenge  = `Bearer realm="` + wire.Name + `"`
-	invalidChallenge = bearerChallenge + `, error="invalid_token"` // RFC 6750 §3.1
-	basicChallenge   = `Basic realm="` + wire.Name + `", charset="UTF-8"`
-)
-
 // refuseKey refuses who has not shown a key that opens the route. It costs a token of the address, if that has a limit: so many
 // keys can be tried, and no more.
 func (g *Gateway) refuseKey(x *exchange, why keys.Reason) {
@@ -150,13 +139,13 @@ func (g *Gateway) refuseKey(x *exchange, why keys.Reason) {
 	switch why {
 	case keys.Missing:
 		f = &noKey
-		x.say("WWW-Authenticate", bearerChallenge)
 	case keys.Ambiguous:
 		f = &twoKeys
 	case keys.NotOperator:
 		f = &noOperator
-	default:
-		x.say("WWW-Authenticate", invalidChallenge)
+	}
+	if challenge := why.Challenge(); challenge != "" {
+		x.say("WWW-Authenticate", challenge)
 	}
 	if l := x.plan.limits.Of(config.Rate{}); l != nil {
 		x.key = x.addressKey()
@@ -205,17 +194,8 @@ func (g *Gateway) changeKeys(old, now *plan) {
 	}
 	old.keys.Close(now.keys)
 	if c := old.keys.Changes(now.keys); !c.None() {
-		g.log.Info("the keys have changed", "added", shortList(c.Added), "removed", shortList(c.Removed), "changed", shortList(c.Changed))
+		g.log.Info("the keys have changed", c.Attrs()...)
 	}
-}
-
-// shortList is a list that fits into a line.
-func shortList(ids []string) []string {
-	const most = 100
-	if len(ids) > most {
-		return append(slices.Clone(ids[:most]), "and "+strconv.Itoa(len(ids)-most)+" more")
-	}
-	return ids
 }
 
 // ExpireKeys ends what goes on by keys whose time is over. It is to be called a few times a second.
@@ -225,17 +205,6 @@ func (g *Gateway) ExpireKeys(now time.Time) {
 	if g.plan.Load().keys.Expire(now) {
 		g.endRevoked()
 	}
-}
-
-// classOf is the class in which a tenant's requests wait.
-func classOf(p config.Priority) proxy.Class {
-	switch p {
-	case config.Interactive:
-		return proxy.ClassInteractive
-	case config.Batch:
-		return proxy.ClassBatch
-	}
-	return proxy.ClassDefault
 }
 
 // endRevoked ends what goes on by permits that were taken back. What is between two steps is found the second time.

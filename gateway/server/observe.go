@@ -1,8 +1,6 @@
 package server
 
 import (
-	"bytes"
-	"encoding/hex"
 	"time"
 
 	"aigateway/gateway/inference"
@@ -38,42 +36,11 @@ func (g *Gateway) openTelemetry(lines *telemetry.Lines, version string) {
 // closeTelemetry ends the tracer, when the last request has.
 func (g *Gateway) closeTelemetry() { g.tracer.Close() }
 
-// joinTrace gives a request that is sampled its spans' ids. What goes upstream names the span of the attempt as its parent.
-// Without a tracer a trace passes as it came.
+// joinTrace gives a request that is sampled its spans' ids. Without a tracer a trace passes as it came.
 func (g *Gateway) joinTrace(x *exchange) {
-	if g.tracer == nil {
-		return
+	if g.tracer != nil {
+		x.trace = g.tracer.Join(&x.observed.trace, x.trace, x.head.TraceParent)
 	}
-	s := &x.observed
-	_, _ = hex.Decode(s.trace[:], x.trace[3:35])
-	if bytes.Equal(x.trace, x.head.TraceParent) { // the client's
-		flags := hexDigit(x.trace[54])
-		if s.sampled = flags&1 != 0; !s.sampled {
-			return
-		}
-		_, _ = hex.Decode(s.parent[:], x.trace[36:52])
-		// What is sent on is of the version that is known here.
-		x.trace = append(x.trace[:53], "01"...)
-		x.trace[0], x.trace[1] = '0', '0'
-	} else if s.sampled = g.tracer.Samples(&s.trace); !s.sampled {
-		x.trace[54] = '0'
-		return
-	}
-	s.span = telemetry.NewSpanID()
-	x.nextAttempt()
-}
-
-func hexDigit(c byte) byte {
-	if c >= 'a' {
-		return c - 'a' + 10
-	}
-	return c - '0'
-}
-
-// nextAttempt names the next attempt's span in the traceparent that goes upstream.
-func (x *exchange) nextAttempt() {
-	id := telemetry.NewSpanID()
-	hex.Encode(x.trace[36:52], id[:])
 }
 
 // A tap is an exchange as the proxy shows it what passes.
@@ -82,17 +49,14 @@ type tap exchange
 // Attempted implements [proxy.Tap]: a sampled request has a span for each attempt.
 func (t *tap) Attempted(u *proxy.Upstream, f proxy.Fault, status int, began time.Duration) {
 	x := (*exchange)(t)
-	if !x.observed.sampled {
+	if !x.observed.trace.Sampled {
 		return
 	}
 	s := telemetry.Span{
-		Trace: x.observed.trace, Parent: x.observed.span, Client: true, Began: began, Took: wire.Now() - began,
-		Method: telemetry.MethodName(x.head.Method), URL: u.URL, Status: status, Fault: f.String(), Resend: x.observed.attempts,
+		Client: true, Began: began, Took: wire.Now() - began,
+		Method: telemetry.MethodName(x.head.Method), URL: u.URL, Status: status, Fault: f.String(),
 	}
-	_, _ = hex.Decode(s.ID[:], x.trace[36:52])
-	x.gateway.tracer.Record(&s)
-	x.observed.attempts++
-	x.nextAttempt()
+	x.gateway.tracer.RecordAttempt(&x.observed.trace, x.trace, &s)
 }
 
 // Response implements [proxy.Tap].
@@ -165,7 +129,7 @@ func (g *Gateway) observeEnd(x *exchange, total, own time.Duration) {
 		a.TokensIn, a.TokensOut = ended.Input, ended.Output
 		g.access.Log(&a)
 	}
-	if s.sampled {
+	if s.trace.Sampled {
 		g.recordSpan(x, code, total)
 	}
 }
@@ -209,7 +173,7 @@ func (x *exchange) limitOutcome() string {
 // recordSpan leaves the span of the request.
 func (g *Gateway) recordSpan(x *exchange, code int, total time.Duration) {
 	s := telemetry.Span{
-		Trace: x.observed.trace, ID: x.observed.span, Parent: x.observed.parent, Began: x.began, Took: total,
+		Trace: x.observed.trace.ID, ID: x.observed.trace.Span, Parent: x.observed.trace.Parent, Began: x.began, Took: total,
 		Method: telemetry.MethodName(x.head.Method), Status: code, Fault: x.fault.String(),
 		Peer: x.client(), Cache: x.cached.Outcome(), Limit: x.limitOutcome(),
 	}

@@ -130,6 +130,58 @@ func NewSpanID() (id [8]byte) {
 	return id
 }
 
+// A Trace is a request's place in one.
+type Trace struct {
+	Sampled      bool // the request has spans
+	ID           [16]byte
+	Span, Parent [8]byte // the request's own; Parent is zero if the client brings none
+	attempts     int
+}
+
+// Join gives a request that is sampled its ids. parent is the traceparent that goes upstream, which names the span of the attempt as
+// its parent: it is the client's as it came, or a new one, and Join returns it as it is then.
+func (t *Tracer) Join(of *Trace, parent, client []byte) []byte {
+	_, _ = hex.Decode(of.ID[:], parent[3:35])
+	if bytes.Equal(parent, client) {
+		flags := hexDigit(parent[54])
+		if of.Sampled = flags&1 != 0; !of.Sampled {
+			return parent
+		}
+		_, _ = hex.Decode(of.Parent[:], parent[36:52])
+		// What is sent on is of the version that is known here.
+		parent = append(parent[:53], "01"...)
+		parent[0], parent[1] = '0', '0'
+	} else if of.Sampled = t.Samples(&of.ID); !of.Sampled {
+		parent[54] = '0'
+		return parent
+	}
+	of.Span = NewSpanID()
+	nextAttempt(parent)
+	return parent
+}
+
+// RecordAttempt leaves the span of an attempt that has ended, which parent names, and names the next one there.
+func (t *Tracer) RecordAttempt(of *Trace, parent []byte, s *Span) {
+	s.Trace, s.Parent, s.Resend = of.ID, of.Span, of.attempts
+	_, _ = hex.Decode(s.ID[:], parent[36:52])
+	t.Record(s)
+	of.attempts++
+	nextAttempt(parent)
+}
+
+func hexDigit(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+// nextAttempt names the next attempt's span in a traceparent.
+func nextAttempt(parent []byte) {
+	id := NewSpanID()
+	hex.Encode(parent[36:52], id[:])
+}
+
 // Record leaves a copy of the span in the queue.
 func (t *Tracer) Record(s *Span) {
 	if t == nil {
