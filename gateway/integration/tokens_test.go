@@ -78,7 +78,7 @@ func TestSharedTokens(t *testing.T) {
 			if float64(used+held) < least*had {
 				t.Errorf("%d tokens charged and %d held, want %.0f", used, held, least*had)
 			}
-			if testkit.Soak && wait > time.Second {
+			if testkit.Soak && wait > time.Second+time.Second/2 { // half a second is for a machine that has other work
 				t.Errorf("a client was refused for %v while there was enough", wait)
 			}
 			testkit.Eventually(t, "each replica tells what all have used", func() bool {
