@@ -48,7 +48,12 @@ func (r *Request) collapse() Outcome {
 	for moved := false; ; moved = true {
 		r.renewStamp()
 		f, leads := r.caching.flights.Join(r.key, r.stamp, r.waiter)
-		next := r.takePart(f, leads)
+		next := replied
+		if leads {
+			r.leadOthers(f)
+		} else {
+			next = r.followOrLead(f)
+		}
 		f.Release() // not after a panic
 		switch {
 		case next == replied:
@@ -63,14 +68,15 @@ func (r *Request) collapse() Outcome {
 	}
 }
 
-// takePart leads a flight, or follows another one who does.
-func (r *Request) takePart(f *Flight, leads bool) next {
-	if leads {
-		if !r.foundMeanwhile(f) {
-			r.lead(f)
-		}
-		return replied
+// leadOthers leads a flight that others may follow, unless there is nothing left to fetch.
+func (r *Request) leadOthers(f *Flight) {
+	if !r.foundMeanwhile(f) {
+		r.lead(f)
 	}
+}
+
+// followOrLead follows who leads a flight, or leads it on.
+func (r *Request) followOrLead(f *Flight) next {
 	next := r.follow(f)
 	if next == toLead {
 		r.lead(f)

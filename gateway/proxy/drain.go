@@ -40,13 +40,19 @@ func (m *meter) add(at time.Duration, cost int64) {
 	m.events = m.events*keep + 1
 }
 
-// rate is the cost that has its turn in a second; 0 is for not known. While somebody waits, the silence until now counts too.
-func (m *meter) rate(at time.Duration, waiting bool) float64 {
-	took := m.took
-	if waiting {
-		took += (at - m.last).Seconds()
+// rate is the cost that has its turn in a second where nobody waits; 0 is for not known.
+func (m *meter) rate(at time.Duration) float64 {
+	if at-m.last > meterAge {
+		return 0
 	}
-	if m.events < fewEvents || took <= 0 || !waiting && at-m.last > meterAge {
+	return m.rateIn(m.took)
+}
+
+// rateNow is that while somebody waits: the silence until now counts too.
+func (m *meter) rateNow(at time.Duration) float64 { return m.rateIn(m.took + (at - m.last).Seconds()) }
+
+func (m *meter) rateIn(took float64) float64 {
+	if m.events < fewEvents || took <= 0 {
 		return 0
 	}
 	return m.cost / took

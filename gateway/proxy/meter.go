@@ -68,7 +68,8 @@ func (x *Exchange) filters() bool {
 
 // relayFiltered is relayStream for a response out of which something is taken: what goes on is copied, in chunks of its own.
 func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
-	s := x.begin(length, true)
+	s := x.begin(length)
+	x.leaveOpen(s)
 	outLength := int64(wire.ChunkedBody)
 	if !s.rechunk {
 		outLength = wire.UntilClose

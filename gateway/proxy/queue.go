@@ -252,7 +252,10 @@ func (q *queue) dispensable(w *waiter) *waiter {
 // go; and by how fast those of its own tenant went lately, or else those of its class, for more will come that are before it.
 func (q *queue) expect(w *waiter, now time.Duration) time.Duration {
 	at, l := q.time(now), &q.lines[w.rank]
-	all := q.drain.rate(at, q.length.Load() > 0)
+	all := q.drain.rate(at)
+	if q.length.Load() > 0 {
+		all = q.drain.rateNow(at)
+	}
 	if all == 0 || q.stoodAt > 0 {
 		return 0
 	}
@@ -268,11 +271,11 @@ func (q *queue) expect(w *waiter, now time.Duration) time.Duration {
 	}
 	own := 0.0 // as it was lately
 	if f != nil && f.first != nil {
-		if rate := f.drain.rate(at, true); rate > 0 {
+		if rate := f.drain.rateNow(at); rate > 0 {
 			own = (float64(f.cost) + f.drain.mean()) / rate
 		}
 	}
-	if rate := l.drain.rate(at, true); own == 0 && rate > 0 && l.waiting > 0 {
+	if rate := l.drain.rateNow(at); own == 0 && rate > 0 && l.waiting > 0 {
 		own = ahead / rate
 	}
 	if own > seconds { // there will be others before it; but who came lately may not go on to come

@@ -83,7 +83,10 @@ func (p *Proxy) endClient(x *Exchange) {
 
 // relayStream passes the response on as it arrives: a read is a write, so a slow client slows the upstream.
 func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
-	s := x.begin(length, length < 0)
+	s := x.begin(length)
+	if length < 0 {
+		x.leaveOpen(s)
+	}
 	untilClose := length < 0 && !s.rechunk // for a client that knows no chunks
 	outLength := length
 	switch {
@@ -130,18 +133,21 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	return None
 }
 
-// begin readies x.flow for the response's body, unless some of it has been read ahead. open tells that the client's has no length.
-// What is to be known of the head is noted now: it is gone when the client has it.
-func (x *Exchange) begin(length int64, open bool) *stream {
+// begin readies x.flow for the response's body, unless some of it has been read ahead. What is to be known of the head is noted now:
+// it is gone when the client has it.
+func (x *Exchange) begin(length int64) *stream {
 	s := &x.flow
 	if !s.ahead {
 		*s = stream{length: length, left: max(0, length)}
 	}
-	s.rechunk = open && x.Head.Minor > 0
-	if s.events = x.response.EventStream(); s.events {
-		s.telling = open && x.Dialect != nil && !x.response.Coded
-	}
+	s.rechunk, s.telling, s.events = false, false, x.response.EventStream()
 	return s
+}
+
+// leaveOpen readies s for a client's body that has no length.
+func (x *Exchange) leaveOpen(s *stream) {
+	s.rechunk = x.Head.Minor > 0
+	s.telling = s.events && x.Dialect != nil && !x.response.Coded
 }
 
 // silence is how long nothing may come of the response's body.
