@@ -65,7 +65,11 @@ func TestSilence(t *testing.T) {
 					ended <- time.Now()
 					return false
 				})
-				g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=500ms", "IDLE_TIMEOUT=200ms")
+				respond := "RESPONSE_TIMEOUT=500ms"
+				if f.code != "timeout_response" { // what has a head gets it out in time on any machine
+					respond = "RESPONSE_TIMEOUT=20s"
+				}
+				g := startGateway(t, "PY_SERVICE_URL="+up.URL, respond, "IDLE_TIMEOUT=200ms")
 				c := g.client(second)
 				begun := time.Now()
 				c.Send("%s", testkit.Ask(method, "odd"))
