@@ -100,7 +100,11 @@ func (r *Request) readBody() cache.Reason {
 	if p.canon.Read(body) != inference.Accepted {
 		return cache.ForNoCanon
 	}
-	if doubt := d.Doubt(&p.canon, rule.When, rule.When == inference.OnRequest && cache.WantsPost(r.Head)); doubt != inference.NoDoubt {
+	when := rule.When
+	if when == inference.OnRequest && cache.WantsPost(r.Head) {
+		when = inference.Always
+	}
+	if doubt := d.Doubt(&p.canon, when); doubt != inference.NoDoubt {
 		return reasonOf(doubt)
 	}
 	p.key = cache.Post{Route: rule.Route, Model: r.Asked.Model}

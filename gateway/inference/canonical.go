@@ -281,13 +281,13 @@ func skipValue(p []byte, i int) (end int, loose bool, r Refusal) {
 			if depth == maxDepth {
 				return i, loose, TooDeep
 			}
-			object = c == '{'
-			push(&objects, depth, object)
-			depth++
-			if next = atFirstValue; object {
+			object, next = c == '{', atFirstValue
+			setArray(&objects, depth)
+			if object {
 				next = atFirstName
+				setObject(&objects, depth)
 			}
-			i++
+			depth, i = depth+1, i+1
 		case (at == atValue || at == atFirstValue) && beginsBare(c):
 			from := i
 			if depth > 0 && !object {
@@ -303,7 +303,7 @@ func skipValue(p []byte, i int) (end int, loose bool, r Refusal) {
 			if i, next = i+1, atValue; object {
 				next = atName
 			}
-		case depth > 0 && closes(c, object, at):
+		case depth > 0 && object && closesObject(c, at), depth > 0 && !object && closesArray(c, at):
 			i, next = i+1, atComma
 			if depth--; depth > 0 {
 				object = isObject(&objects, depth-1)
@@ -321,13 +321,9 @@ func skipValue(p []byte, i int) (end int, loose bool, r Refusal) {
 // atNothing is behind a byte that cannot stand where it does.
 const atNothing = atEnd
 
-func push(objects *[maxDepth / 64]uint64, depth int, object bool) {
-	word, bit := &objects[depth>>6], uint64(1)<<(depth&63)
-	*word &^= bit
-	if object {
-		*word |= bit
-	}
-}
+func setArray(objects *[maxDepth / 64]uint64, depth int) { objects[depth>>6] &^= 1 << (depth & 63) }
+
+func setObject(objects *[maxDepth / 64]uint64, depth int) { objects[depth>>6] |= 1 << (depth & 63) }
 
 func isObject(objects *[maxDepth / 64]uint64, depth int) bool {
 	return objects[depth>>6]&(1<<(depth&63)) != 0

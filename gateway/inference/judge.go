@@ -30,7 +30,7 @@ const (
 )
 
 // tokenBefore is what stands before a place where at is next.
-func tokenBefore(at phase, object bool) (tokens, count uint16) {
+func (s *Scanner) tokenBefore(at phase) (tokens, count uint16) {
 	switch at {
 	case atFirstName:
 		return openedObject, 1
@@ -41,7 +41,7 @@ func tokenBefore(at phase, object bool) (tokens, count uint16) {
 	case atColon:
 		return openedObject | '"'<<8, 2
 	case atValue:
-		if object {
+		if s.inObject() {
 			return ':', 1
 		}
 		return ',', 1
@@ -50,7 +50,7 @@ func tokenBefore(at phase, object bool) (tokens, count uint16) {
 }
 
 // phaseBehind is what may be next behind two tokens.
-func phaseBehind(tokens uint16, object bool) phase {
+func (s *Scanner) phaseBehind(tokens uint16) phase {
 	before := byte(tokens)
 	switch byte(tokens >> 8) {
 	case '{', openedObject:
@@ -58,14 +58,14 @@ func phaseBehind(tokens uint16, object bool) phase {
 	case '[', openedArray:
 		return atFirstValue
 	case ',':
-		if object {
+		if s.inObject() {
 			return atName
 		}
 		return atValue
 	case ':':
 		return atValue
 	case '"':
-		if object && (before == '{' || before == openedObject || before == ',') {
+		if s.inObject() && (before == '{' || before == openedObject || before == ',') {
 			return atColon
 		}
 	}
@@ -76,7 +76,7 @@ func phaseBehind(tokens uint16, object bool) phase {
 // value goes on there, between tokens.
 func (s *Scanner) nestedBlocks(p []byte, i int, at phase) (behind int, going bool) {
 	j := judged{depth: s.depth}
-	j.tokens, j.count = tokenBefore(at, s.inObject())
+	j.tokens, j.count = s.tokenBefore(at)
 	i += judge(&j, &s.kinds, &p[i], len(p)-i)
 	if j.verdict == misshapen {
 		return s.malformed(i), false
@@ -84,7 +84,7 @@ func (s *Scanner) nestedBlocks(p []byte, i int, at phase) (behind int, going boo
 	if s.depth = j.depth; j.verdict == valueEnds {
 		return s.endValue(i), false
 	}
-	s.phase = phaseBehind(j.tokens, s.inObject())
+	s.phase = s.phaseBehind(j.tokens)
 	switch {
 	case j.open != 0:
 		if s.escaped = j.escaped != 0; s.phase == atColon {

@@ -50,12 +50,13 @@ func (d Dialect) Kept() bool {
 	return false
 }
 
-// Doubt tells what is in the way of answering the request that c has read from what is kept. asked: it asks for it.
-func (d Dialect) Doubt(c *Canon, when When, asked bool) Doubt {
+// Doubt tells what is in the way of answering the request that c has read from what is kept. Of who asks for it
+// where that is needed, it is no question any more: when is Always then.
+func (d Dialect) Doubt(c *Canon, when When) Doubt {
 	switch {
 	case !d.Kept():
 		return OtherDialect
-	case when == OnRequest && !asked:
+	case when == OnRequest:
 		return Unasked
 	case d == Responses && !stateless(c):
 		return Stateful

@@ -12,7 +12,7 @@ func TestDoubtOfRequest(t *testing.T) {
 		if r := c.Read([]byte(body)); r != Accepted {
 			t.Fatalf("%s: %s", body, r)
 		}
-		if got := d.Doubt(&c, when, false); got != want {
+		if got := d.Doubt(&c, when); got != want {
 			t.Errorf("%s %s: %s, want %s", d, body, got, want)
 		}
 	}
@@ -49,11 +49,6 @@ func TestDoubtOfRequest(t *testing.T) {
 	f(Responses, Always, `{"store":false,"conversation":{"id":"c"}}`, Stateful)
 	f(Responses, Always, `{"store":false,"background":true}`, Stateful)
 	f(Responses, Always, `{"store":false,"Background":true}`, Stateful)
-	var c Canon
-	c.Read([]byte(`{}`))
-	if got := Chat.Doubt(&c, OnRequest, true); got != NoDoubt {
-		t.Errorf("asked for: %s", got)
-	}
 }
 
 func TestReadAnswer(t *testing.T) {

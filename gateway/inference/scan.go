@@ -435,7 +435,7 @@ func (s *Scanner) nested(p []byte, i int) int {
 			}
 		case c == ':' && at == atColon:
 			i, at = i+1, atValue
-		case closes(c, object, at):
+		case object && closesObject(c, at), !object && closesArray(c, at):
 			if i, s.depth = i+1, s.depth-1; s.depth == 1 {
 				return s.endValue(i)
 			}
@@ -515,13 +515,11 @@ func (s *Scanner) open(c byte) bool {
 	return true
 }
 
-// closes tells whether c ends an object, or else an array, in that phase.
-func closes(c byte, object bool, at phase) bool {
-	if object {
-		return c == '}' && (at == atComma || at == atFirstName)
-	}
-	return c == ']' && (at == atComma || at == atFirstValue)
-}
+// closesObject tells whether c ends an object in that phase.
+func closesObject(c byte, at phase) bool { return c == '}' && (at == atComma || at == atFirstName) }
+
+// closesArray tells whether c ends an array in that phase.
+func closesArray(c byte, at phase) bool { return c == ']' && (at == atComma || at == atFirstValue) }
 
 // inObject tells whether the innermost open container is an object.
 func (s *Scanner) inObject() bool {

@@ -19,7 +19,10 @@ func (b *bucket) take(l *limit, now time.Duration, cost int) state {
 		word := b.word.Load()
 		after, ok := l.spend(word, clock, units)
 		if after == word || b.word.CompareAndSwap(word, after) {
-			return l.state(after, ok, units, now)
+			if !ok {
+				return l.refuse(after, units, now)
+			}
+			return l.admit(after, now)
 		}
 	}
 }

@@ -162,7 +162,10 @@ func (t *clients) spend(slot int, c caller, now time.Duration, cost int) (s stat
 		after, ok := limit.spend(before, clock, units)
 		// A refusal that changes nothing has to be made sure of too: the word may be that of the tenant before.
 		if after == before && word.Load() == before || after != before && word.CompareAndSwap(before, after) {
-			return limit.state(after, ok, units, now), true
+			if !ok {
+				return limit.refuse(after, units, now), true
+			}
+			return limit.admit(after, now), true
 		}
 	}
 }

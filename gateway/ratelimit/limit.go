@@ -141,25 +141,29 @@ type state struct {
 	wait      time.Duration // until it would be ok, or if it is, until one more token is left; 0 if the bucket is full
 }
 
-// state tells about the bucket that spend returned.
-func (l *limit) state(after uint64, ok bool, units uint64, now time.Duration) state {
-	clock := l.clock(now)
-	empty, full := clock+l.burst, max(after>>lowBits, clock)
-	s := state{ok: ok}
-	if full < empty {
-		s.remaining = int64((empty - full) >> l.scale)
+// admit tells about the bucket that spend returned to who has got something of it.
+func (l *limit) admit(after uint64, now time.Duration) state {
+	full, clock := max(after>>lowBits, l.clock(now)), l.clock(now)
+	s := state{ok: true, remaining: l.remains(full, clock)}
+	if full > clock {
+		s.wait = max(l.until(full+uint64(s.remaining+1)<<l.scale-l.burst, now), 1)
 	}
-	switch {
-	case ok && full == clock:
-		return s
-	case ok:
-		units = uint64(s.remaining+1) << l.scale
-	case units > l.burst:
-		s.wait = Never
-		return s
-	}
-	s.wait = max(l.until(full+units-l.burst, now), 1)
 	return s
+}
+
+// refuse tells about it to who wanted so many units.
+func (l *limit) refuse(after, units uint64, now time.Duration) state {
+	full, clock := max(after>>lowBits, l.clock(now)), l.clock(now)
+	s := state{remaining: l.remains(full, clock), wait: Never}
+	if units <= l.burst {
+		s.wait = max(l.until(full+units-l.burst, now), 1)
+	}
+	return s
+}
+
+// remains is how many whole tokens a bucket has at that time that will be full at the other.
+func (l *limit) remains(full, clock uint64) int64 {
+	return int64((clock + l.burst - min(full, clock+l.burst)) >> l.scale)
 }
 
 // refund gives cost tokens back. A bucket holds no more than its burst: what is too much runs over with the next spend.

@@ -104,11 +104,11 @@ func (m *meter) take(now time.Duration, n int64) state {
 		clock, units := q.clock(now), q.units(n)
 		full := q.full(word, clock)
 		if full+units > clock+q.burst {
-			return q.tell(full, false, units, now)
+			return q.refuse(full, units, now)
 		}
 		m.mark(full-clock, now)
 		if m.word.CompareAndSwap(word, full+units) {
-			return q.tell(full+units, true, units, now)
+			return q.admit(full+units, now)
 		}
 	}
 }
@@ -124,28 +124,30 @@ func (m *meter) mark(room uint64, now time.Duration) {
 	}
 }
 
-// tell is what is said about a bucket that will be full at that time.
-func (q *quota) tell(full uint64, ok bool, units uint64, now time.Duration) state {
+// admit is what is said about a bucket that will be full at that time to who has got something of it.
+func (q *quota) admit(full uint64, now time.Duration) state {
+	return state{ok: true, remaining: q.remains(full, q.clock(now))}
+}
+
+// refuse is what is said about it to who wanted so many units.
+func (q *quota) refuse(full, units uint64, now time.Duration) state {
 	clock := q.clock(now)
-	s, empty := state{ok: ok}, clock+q.burst
-	full = max(full, clock)
-	if full < empty {
-		s.remaining = int64((empty - full) >> q.limit.scale)
-	}
-	if !ok {
-		if units > q.burst {
-			s.wait = Never
-		} else {
-			s.wait = max(q.until(full+units-q.burst, now), 1)
-		}
+	s := state{remaining: q.remains(full, clock), wait: Never}
+	if units <= q.burst {
+		s.wait = max(q.until(max(full, clock)+units-q.burst, now), 1)
 	}
 	return s
+}
+
+// remains is how many tokens a bucket has at that time that will be full at the other.
+func (q *quota) remains(full, clock uint64) int64 {
+	return int64((clock + q.burst - min(max(full, clock), clock+q.burst)) >> q.limit.scale)
 }
 
 // look tells about the bucket as it is.
 func (m *meter) look(now time.Duration) state {
 	m, word := m.current()
-	return m.quota.tell(m.quota.full(word, m.quota.clock(now)), true, 0, now)
+	return m.quota.admit(m.quota.full(word, m.quota.clock(now)), now)
 }
 
 // fills is how long the bucket takes until it is full.

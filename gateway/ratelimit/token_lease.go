@@ -129,14 +129,14 @@ func (l *tokenLease) spend(now time.Duration, n int64) bool {
 // take takes n tokens: those that are here, or else of Redis, for which it waits if it is not known that there are none.
 func (l *tokenLease) take(now time.Duration, n int64) (state, hold) {
 	if l.spend(now, n) {
-		return l.state(true, 0), l.hold(now)
+		return l.admit(), l.hold(now)
 	}
 	for began := l.s.o.Now(); ; {
 		l.mu.Lock()
 		switch clock := l.s.o.Now(); {
 		case l.spend(now, n):
 			l.mu.Unlock()
-			return l.state(true, 0), l.hold(now)
+			return l.admit(), l.hold(now)
 		case l.s.down.Load() || l.bad:
 			s := l.takeShare(clock, n)
 			l.mu.Unlock()
@@ -144,7 +144,7 @@ func (l *tokenLease) take(now time.Duration, n int64) (state, hold) {
 		case l.short > 0 && clock < l.until && n > l.pool.Load()+l.left || clock-began > 2*callPause+l.s.o.Timeout:
 			wait := l.wait(clock, n)
 			l.mu.Unlock()
-			return l.state(false, wait), hold{} // what is leased for who has gone would lie idle
+			return l.refuse(wait), hold{} // what is leased for who has gone would lie idle
 		}
 		l.wish(n)
 		l.waiting += n
@@ -175,9 +175,12 @@ func (l *tokenLease) wait(clock time.Duration, n int64) time.Duration {
 	return max(time.Duration(lacking/l.quota.PerSecond*float64(time.Second)), time.Millisecond)
 }
 
-// state tells what this replica knows of.
-func (l *tokenLease) state(ok bool, wait time.Duration) state {
-	return state{ok: ok, remaining: max(l.pool.Load(), 0), wait: wait}
+// admit tells what this replica knows of to who has got something.
+func (l *tokenLease) admit() state { return state{ok: true, remaining: max(l.pool.Load(), 0)} }
+
+// refuse tells it to who has not.
+func (l *tokenLease) refuse(wait time.Duration) state {
+	return state{remaining: max(l.pool.Load(), 0), wait: wait}
 }
 
 // remaining is what there may be left, in Redis and here.

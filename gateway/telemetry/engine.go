@@ -35,18 +35,9 @@ func (m *Metrics) writeEngines(b *bytes.Buffer) {
 	}
 	engines, prefixes := m.options.Engines()
 	if len(engines) > 0 {
-		series(b, "upstream_engine_running", "Requests that an upstream's engine says it works on.", engines, func(e EngineState) float64 { return float64(e.Running) })
-		series(b, "upstream_engine_waiting", "Requests that an upstream's engine says wait in it.", engines, func(e EngineState) float64 { return float64(e.Waiting) })
-		series(b, "upstream_engine_kv_usage", "Share of its KV cache that an upstream's engine says is in use.", engines, func(e EngineState) float64 { return e.KV })
-		series(b, "upstream_engine_prefix_hit_share", "Share of prompts' tokens that an upstream's engine says were in its prefix cache.", engines,
-			func(e EngineState) float64 {
-				if e.Asked <= 0 || e.Hits < 0 {
-					return -1
-				}
-				return e.Hits / e.Asked
-			})
-		series(b, "upstream_engine_counts", "1 if what the engine has said bears on the choice among upstreams, else 0.", engines,
-			func(e EngineState) float64 { return oneIf(e.Counts) })
+		for _, f := range engineFigures {
+			f.write(b, engines)
+		}
 	}
 	if len(prefixes) == 0 {
 		return
@@ -66,12 +57,31 @@ func (m *Metrics) writeEngines(b *bytes.Buffer) {
 	}
 }
 
-// series writes one figure of all engines; a negative one is none.
-func series(b *bytes.Buffer, name, help string, engines []EngineState, of func(EngineState) float64) {
-	writeHead(b, name, help, "gauge")
+// An engineFigure is one of those that engines say; a negative one is none.
+type engineFigure struct {
+	name, help string
+	of         func(EngineState) float64
+}
+
+var engineFigures = []engineFigure{
+	{"upstream_engine_running", "Requests that an upstream's engine says it works on.", func(e EngineState) float64 { return float64(e.Running) }},
+	{"upstream_engine_waiting", "Requests that an upstream's engine says wait in it.", func(e EngineState) float64 { return float64(e.Waiting) }},
+	{"upstream_engine_kv_usage", "Share of its KV cache that an upstream's engine says is in use.", func(e EngineState) float64 { return e.KV }},
+	{"upstream_engine_prefix_hit_share", "Share of prompts' tokens that an upstream's engine says were in its prefix cache.", func(e EngineState) float64 {
+		if e.Asked <= 0 || e.Hits < 0 {
+			return -1
+		}
+		return e.Hits / e.Asked
+	}},
+	{"upstream_engine_counts", "1 if what the engine has said bears on the choice among upstreams, else 0.", func(e EngineState) float64 { return oneIf(e.Counts) }},
+}
+
+// write writes the figure of all engines.
+func (f *engineFigure) write(b *bytes.Buffer, engines []EngineState) {
+	writeHead(b, f.name, f.help, "gauge")
 	for _, e := range engines {
-		if v := of(e); v >= 0 {
-			fmt.Fprintf(b, "%s{%s} %g\n", name, upstreamName{e.Pool, e.URL}.labels(), v)
+		if v := f.of(e); v >= 0 {
+			fmt.Fprintf(b, "%s{%s} %g\n", f.name, upstreamName{e.Pool, e.URL}.labels(), v)
 		}
 	}
 }
