@@ -81,7 +81,7 @@ func hashingOf(prompt int) float64 {
 	for range 15 {
 		before := cpuTime()
 		for range round {
-			if c.Read(body) != inference.Accepted || inference.Chat.Doubt(&c, inference.Deterministic, false) != inference.NoDoubt {
+			if c.Read(body) != inference.Accepted || inference.Chat.Doubt(&c, inference.Deterministic) != inference.NoDoubt {
 				panic("BUG: the request of the benchmark has no key")
 			}
 			c.Sum(inference.Chat, "")
