@@ -237,8 +237,9 @@ func TestFailoverUnderLoad(t *testing.T) {
 			t.Errorf("%s: %s; executed %d times by node, %d by the second python", id, outcome, byNode[id], byPython[id])
 		}
 	}
-	if lost > loadClients {
-		t.Errorf("%d requests are lost; python had %d at most", lost, loadClients)
+	// Each client may have had one there, and one more in a connection that the dying process' socket still took.
+	if lost > 2*loadClients {
+		t.Errorf("%d requests are lost; python had %d at most", lost, 2*loadClients)
 	}
 	t.Logf("%d requests, %d by node, %d lost", len(l.outcome), len(byNode), lost)
 }
