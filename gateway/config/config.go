@@ -407,7 +407,7 @@ func declarations() []setting {
 			meaning: "who may speak for a client in `X-Forwarded-For`: `loopback`, `private`, addresses and CIDRs, comma-separated, or `none`",
 			read:    into(func(s *Settings) *[]netip.Prefix { return &s.TrustedProxies }, prefixes)},
 		{name: "RATE_LIMIT_ENABLED", standard: "true",
-			meaning: "whether requests are limited at all",
+			meaning: "whether clients and all together are limited; limits of tenants and models hold all the same",
 			read:    into(func(s *Settings) *bool { return &s.RateLimit.Enabled }, boolean)},
 		{name: "GLOBAL_RPS", standard: "200",
 			meaning: "tokens per second of all clients together; 0: what the bucket holds, once",
