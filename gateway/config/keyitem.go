@@ -200,12 +200,20 @@ func (s *words) mapping(read func(name string) bool) bool {
 		return false
 	}
 	s.spaces()
-	for seen := uint64(0); ; {
+	seen := uint64(0)
+	return s.items('}', func() bool {
 		name, ok := s.name(&seen)
-		if !ok || !read(name) {
+		return ok && read(name)
+	})
+}
+
+// items reads what commas part, and the end behind it. Spaces behind that are passed.
+func (s *words) items(end byte, read func() bool) bool {
+	for {
+		if !read() {
 			return false
 		}
-		if s.take('}') {
+		if s.take(end) {
 			s.spaces()
 			return true
 		}
@@ -250,18 +258,8 @@ func (s *words) list(read func(text string) bool) bool {
 		s.spaces()
 		return true
 	}
-	for {
+	return s.items(']', func() bool {
 		text, ok := s.word()
-		if !ok || !read(text) {
-			return false
-		}
-		if s.take(']') {
-			s.spaces()
-			return true
-		}
-		if !s.take(',') {
-			return false
-		}
-		s.spaces()
-	}
+		return ok && read(text)
+	})
 }
