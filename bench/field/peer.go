@@ -9,15 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"aigateway/bench/internal/local"
@@ -234,28 +233,10 @@ func (b *bench) site(v variant) (*site, error) {
 
 // render writes a peer's configuration into its directory, if it has one.
 func (s *site) render(name string) error {
-	entries, err := configurations.ReadDir(name)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := fs.Stat(configurations, name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	for _, e := range entries {
-		text, err := configurations.ReadFile(path.Join(name, e.Name()))
-		if err != nil {
-			return err
-		}
-		t, err := template.New(e.Name()).Option("missingkey=error").Parse(string(text))
-		if err != nil {
-			return err
-		}
-		var out bytes.Buffer
-		if err := t.Execute(&out, s); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(s.Dir, e.Name()), out.Bytes(), 0o600); err != nil {
-			return err
-		}
-	}
-	return err
+	return local.Templates{Files: configurations, Mode: 0o600}.Render(name, s.Dir, s)
 }
 
 // said is the end of what a peer printed.

@@ -8,11 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"aigateway/bench/internal/local"
@@ -165,28 +163,7 @@ func (b *bench) site() (*site, error) {
 
 // render writes a peer's configuration into its directory.
 func (s *site) render(name string) error {
-	entries, err := configurations.ReadDir(name)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		text, err := configurations.ReadFile(path.Join(name, e.Name()))
-		if err != nil {
-			return err
-		}
-		t, err := template.New(e.Name()).Option("missingkey=error").Parse(string(text))
-		if err != nil {
-			return err
-		}
-		var out bytes.Buffer
-		if err := t.Execute(&out, s); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(s.Dir, e.Name()), out.Bytes(), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return local.Templates{Files: configurations, Mode: 0o644}.Render(name, s.Dir, s)
 }
 
 // said is the end of what a peer printed.
