@@ -150,7 +150,7 @@ func (d *draft) warnMisspelled(env map[string]string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		const short, slip = 8, 2 // letters: shorter names are like each other by chance
-		if env[name] == "" || len(name) < short || slices.Contains(names, name) {
+		if env[name] == "" || len(name) < short || name == "SSL_CERT_FILE" || slices.Contains(names, name) { // that one is of crypto/x509
 			continue
 		}
 		if near := nearest(name, names); near != "" && env[near] == "" && slips(name, near) <= slip {

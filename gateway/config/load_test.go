@@ -331,3 +331,11 @@ func TestFileIsReadFromDisk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What the process' libraries read is no slip of a setting.
+func TestForeignVariables(t *testing.T) {
+	_, warnings, err := Load(Input{Environ: []string{"SSL_CERT_FILE=/etc/ssl/ca.pem"}})
+	if err != nil || len(warnings) > 0 {
+		t.Errorf("%v, %v", warnings, err)
+	}
+}
