@@ -167,9 +167,11 @@ func TestRollOut(t *testing.T) {
 			t.Errorf("%s was done %d times", name, n)
 		}
 	}
+	// Each comes on a connection of its own, which a busy machine may accept late; without an order they would be half of all apart.
+	slack := each / 4
 	for c, got := range order {
 		for at, n := range got {
-			if n < at-2*places || n > at+2*places {
+			if n < at-slack || n > at+slack {
 				t.Errorf("client %d: number %d was done as number %d: %v", c, n, at, got)
 				break
 			}
