@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -144,13 +145,26 @@ func TestUsageIsInjected(t *testing.T) {
 	if r = g.Do(chatWith("sk-a", `{"max_tokens":1}`)); left(r, "tokens") > "2520" || left(r, "tokens") < "2400" {
 		t.Errorf("%s are left after 500 of 3000", left(r, "tokens"))
 	}
-	// Behind a prompt that does not lie in one piece it is written at the beginning.
-	long := `{"messages":[{"role":"user","content":"` + strings.Repeat("a b", 50_000) + `"}],"max_tokens":1,"stream":true}`
-	if r = g.Do(chatWith("sk-long", long)); r.Body != plain {
-		t.Errorf("the client gets %q", r.Body)
-	}
-	if got := up.last.Load(); got != `{"stream_options":{"include_usage":true},`+long[1:] {
-		t.Errorf("the upstream gets %.80s", got)
+	// Where it stands does not matter: behind a long prompt, as SDKs write it, in one that lies in several pieces, between them.
+	const asked = `"stream_options":{"include_usage":true}`
+	for _, n := range []int{10, 1<<16 - 120, 1<<16 - 80, 150_000, 1<<18 - 60, 900_000} {
+		prompt := `{"messages":[{"role":"user","content":"` + strings.Repeat("a", n) + `"}],"max_tokens":1,`
+		for rest, want := range map[string]string{
+			`"stream":true}`:                                             `"stream":true,` + asked + `}`,
+			`"stream":"true","tools":[1]}`:                               `"stream":"true",` + asked + `,"tools":[1]}`,
+			`"stream":true,"stream_options":null,"tools":[1]}`:           `"stream":true,` + asked + `,"tools":[1]}`,
+			`"stream":true,"stream_options":{"include_usage":false}}`:    `"stream":true,` + asked,
+			`"stream_options":{"include_usage":false,"a":1},"stream":1}`: `"stream_options":{"a":1,"include_usage":true}`,
+		} {
+			r = g.Do(chatWith("sk-long", prompt+rest))
+			got, _ := up.last.Load().(string)
+			if !strings.HasPrefix(got, prompt) || !strings.HasPrefix(got[len(prompt):], want) || !json.Valid([]byte(got)) {
+				t.Errorf("behind %d bytes of %s the upstream gets %.100s", n, rest, got[min(len(got), len(prompt)):])
+			}
+			if strings.Contains(rest, `"stream":true`) && r.Body != plain {
+				t.Errorf("behind %d bytes of %s the client gets %q", n, rest, r.Body)
+			}
+		}
 	}
 	// Who asked for usage gets it, and who has no limit is not touched.
 	r = g.Do(chatWith("sk-a", `{"stream":true,"stream_options":{"include_usage":true},"max_tokens":1}`))

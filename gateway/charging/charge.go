@@ -180,6 +180,9 @@ func (c *Charge) Admit(x *proxy.Exchange) proxy.Fault {
 // RoomToInject is how much longer a body may be for it, in bytes.
 const RoomToInject = 64
 
+// maxKept is how much memory for the options of a stream a charge keeps.
+const maxKept = 4 << 10
+
 // inject has the stream tell its usage, if it would not.
 func (c *Charge) inject(x *proxy.Exchange) {
 	if c.injected { // and the request goes out again
@@ -194,7 +197,7 @@ func (c *Charge) inject(x *proxy.Exchange) {
 			return
 		}
 	}
-	in := c.scan.Inject(c.with[:0], x.HeldFirst())
+	in := c.scan.Inject(c.with[:0], x)
 	if in.With == nil {
 		return
 	}
@@ -293,6 +296,9 @@ func (c *Charge) put() {
 	c.used.Requests, c.used.Saved = c.requests, c.saved
 	c.charging.ledger.Count(c.label, c.name, c.used)
 	c.scan, c.accounts, c.plan, c.session = nil, accounts{}, nil, nil
+	if cap(c.with) > maxKept {
+		c.with = nil
+	}
 	c.charging.charges.Put(c)
 }
 

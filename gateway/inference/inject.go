@@ -136,42 +136,48 @@ const (
 	injected    = `{"include_usage":true}`
 )
 
-// isYes tells whether a text is one of the words that pydantic takes for true.
-func isYes(body []byte, v Value) bool {
-	if v.To > int64(len(body)) {
+// A Body is what is held of a request's body. A part is nil if it is not held, or too long to be looked at.
+type Body interface {
+	HeldPart(from, to int64) []byte
+}
+
+// isYes tells whether a text, in quotes, is one of the words that pydantic takes for true.
+func isYes(text []byte) bool {
+	if len(text) < len(`""`) {
 		return false
 	}
 	for _, word := range [...]string{"true", "1", "yes", "on", "y", "t"} {
-		if bytes.EqualFold(body[v.From+1:v.To-1], []byte(word)) {
+		if bytes.EqualFold(text[1:len(text)-1], []byte(word)) {
 			return true
 		}
 	}
 	return false
 }
 
-// Inject says what has to stand in the body, whose beginning is given, so that the stream tells its usage, appended to dst. Nothing has to
-// if it is no stream, or tells it anyway; nor can anything where options are stated that do not lie in the beginning.
-func (s *Scanner) Inject(dst, body []byte) Injection {
+// Inject says what has to stand in the body so that the stream tells its usage, appended to dst. Nothing has to if it is no stream, or tells
+// it anyway; nor can anything where options are stated of which not all is held.
+func (s *Scanner) Inject(dst []byte, body Body) Injection {
 	stream, ok := s.Value(StreamMember)
-	if !ok || !stream.yes() || !s.Complete() || stream.Kind == String && !isYes(body, stream) { // or they may still come
+	if !ok || !stream.yes() || !s.Complete() || stream.Kind == String && !isYes(body.HeldPart(stream.From, stream.To)) { // or they may still come
 		return Injection{}
 	}
 	options, stated := s.Value(StreamOptionsMember)
 	switch {
-	case !stated && stream.To > int64(len(body)): // behind a long prompt, as SDKs write it
-		at := int64(skipSpace(body, 0)) + 1 // behind the brace
-		return Injection{at, at, append(append(append(dst, `"stream_options":`...), injected...), ',')}
 	case !stated:
 		dst = append(append(dst, `,"stream_options":`...), injected...)
 		return Injection{stream.To, stream.To, dst}
 	case options.Kind == Null:
 		return Injection{options.From, options.To, append(dst, injected...)}
-	case options.Kind != Object || options.To > int64(len(body)):
+	case options.Kind != Object:
+		return Injection{}
+	}
+	text := body.HeldPart(options.From, options.To)
+	if text == nil {
 		return Injection{}
 	}
 	told, named := false, 0
 	dst = append(dst, '{')
-	for w := walkOf(body[options.From:options.To]); ; {
+	for w := walkOf(text); ; {
 		name, v, ok := w.next()
 		if !ok {
 			break

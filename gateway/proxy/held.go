@@ -22,13 +22,25 @@ func (x *Exchange) HeldInOne() (body []byte, ok bool) {
 	return h.first.B[h.room : h.room+h.short], true
 }
 
-// HeldFirst is what is held of the request's body as far as it lies in one piece: its beginning. It is borrowed until Forward.
-func (x *Exchange) HeldFirst() []byte {
+// HeldPart is a part of the request's body, as far as that is held: borrowed until Forward if it lies in one piece, else a copy. The part
+// is at most MaxWhole long, and nil if it is not held.
+func (x *Exchange) HeldPart(from, to int64) []byte {
 	h := &x.hold
-	if h.first == nil {
+	if h.first == nil || from < 0 || from > to || to > int64(h.size) || to-from > MaxWhole {
 		return nil
 	}
-	return h.first.B[h.room : h.room+h.short]
+	n := int(to - from)
+	if piece := h.until(int(to)); len(piece) >= n {
+		return piece[len(piece)-n:]
+	}
+	part := make([]byte, n)
+	for end := int(to); n > 0; {
+		piece := h.until(end)
+		k := min(n, len(piece))
+		copy(part[n-k:n], piece[len(piece)-k:])
+		n, end = n-k, end-k
+	}
+	return part
 }
 
 // AppendHeld appends what is held of the request's body.

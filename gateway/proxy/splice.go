@@ -51,19 +51,67 @@ func (h *hold) replaceInLast(s *Span, with []byte) bool {
 	return true
 }
 
-// Splice puts with in the place of a part of the body, for good and for all targets: of what lies in the body's beginning; else it says no.
-// x.Span follows if it lies behind that.
+// Splice puts with in the place of a part of the body, for good and for all targets: if that is held, and nothing behind
+// its beginning is replaced on its way. x.Span follows if it lies behind that.
 func (x *Exchange) Splice(from, to int64, with []byte) bool {
 	h := &x.hold
-	if h.first == nil || from < 0 || from > to || to > int64(h.short) || h.room < len(with) {
+	if h.first == nil || from < 0 || from > to || to > int64(h.size) || int64(h.room) < int64(len(with))-(to-from) {
 		return false
 	}
-	s := Span{From: from, To: to}
-	h.replace(&s, with)
-	if longer := s.To - to; x.Span.In == InBody && x.Span.From >= to {
+	before := h.grown
+	if to <= int64(h.short) {
+		h.replace(&Span{From: from, To: to}, with)
+	} else if h.with != nil || !h.spread(int(from), int(to), with) {
+		return false
+	}
+	if longer := h.grown - before; x.Span.In == InBody && x.Span.From >= to {
 		x.Span.From, x.Span.To = x.Span.From+longer, x.Span.To+longer
 	}
 	return true
+}
+
+// spread is replace of what does not lie in first alone, where nothing is replaced on its way: what follows moves on. With is filled up with
+// white space if it is the shorter one.
+func (h *hold) spread(from, to int, with []byte) bool {
+	longer := max(0, len(with)-(to-from))
+	if longer > len(h.more)*morePart-(h.size-h.short) {
+		if !h.reserve(int64(morePart), h.holds.total.Load()) {
+			return false
+		}
+		h.more = append(h.more, wire.GetBuffer(wire.LargeBuffer))
+	}
+	for end := h.size; longer > 0 && end > to; {
+		piece := h.until(end)
+		piece = piece[max(0, len(piece)-(end-to)):]
+		h.fill(end+longer, piece)
+		end -= len(piece)
+	}
+	for end := to; end > from+len(with); end-- {
+		h.fill(end, []byte{' '})
+	}
+	h.fill(from+len(with), with)
+	h.size += longer
+	h.grown += int64(longer)
+	return true
+}
+
+// fill writes what ends there.
+func (h *hold) fill(end int, text []byte) {
+	for len(text) > 0 {
+		space := h.until(end)
+		n := min(len(space), len(text))
+		copy(space[len(space)-n:], text[len(text)-n:])
+		end, text = end-n, text[:len(text)-n]
+	}
+}
+
+// until is what lies in one piece up to there.
+func (h *hold) until(end int) []byte {
+	if end <= h.short {
+		return h.first.B[h.room : h.room+end]
+	}
+	last := end - h.short - 1
+	return h.more[last/morePart].B[:last%morePart+1]
 }
 
 // length is how long what has n bytes will be when it is sent.
