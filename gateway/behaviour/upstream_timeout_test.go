@@ -92,6 +92,43 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// A client's own time for an answer ends an attempt, as it ends the waiting for one; the upstream is not to blame.
+func TestClientsOwnTime(t *testing.T) {
+	t.Parallel()
+	ended := make(chan bool, 16)
+	up, seen := testkit.StartOdd(t, func(c *testkit.Peer, r testkit.Message) bool {
+		if strings.Contains(r.First, "well") {
+			c.Send("%s", testkit.Answer("ok"))
+			return true
+		}
+		c.Closed()
+		ended <- true
+		return false
+	})
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "RESPONSE_TIMEOUT=5m", "CACHE_ENABLED=false")
+	c := g.Dial()
+	ask := func(method, name, ms string) testkit.Message {
+		c.Send("%s", strings.Replace(testkit.Ask(method, name), "\r\n", "\r\nX-Request-Timeout-Ms: "+ms+"\r\n", 1))
+		return c.ReadResponse()
+	}
+	for range 12 {
+		begun := time.Now()
+		testkit.WantFault(t, ask("POST", "odd", "60"), 504, "timeout_response", false)
+		if took := time.Since(begun); took < 60*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		<-ended
+	}
+	if n := seen.Of("odd"); n != 12 {
+		t.Errorf("sent %d times", n)
+	}
+	for _, ms := range []string{"60000", "0", "soon", "99999999999"} {
+		if r := ask("POST", "well", ms); r.Status() != 200 {
+			t.Errorf("%s ms: %q", ms, r.First)
+		}
+	}
+}
+
 // An answer that takes longer than every time-out, but is never silent for long, passes whole.
 func TestSlowButNeverSilent(t *testing.T) {
 	const pieces, pause = 12, 60 * time.Millisecond

@@ -83,10 +83,11 @@ func (p *Proxy) waitOn(x *Exchange, w *headWait) bool {
 	return false
 }
 
-// timeLeft is how long x waits for a head: the upstream's time for it, and no more than is left of all attempts.
+// timeLeft is how long x waits for a head: the upstream's time for it, and no more than is left of all attempts, or of the client's own
+// time. A first attempt that others may have something of has all of its time.
 func (x *Exchange) timeLeft() time.Duration {
 	within := x.timeForHead(x.upstream)
-	if x.Attempts > 1 {
+	if x.Attempts > 1 || x.Head.Timeout != nil && x.Taker == nil {
 		if left := x.left(); left < within {
 			x.hurried = true
 			return max(left, time.Millisecond)
@@ -139,6 +140,7 @@ func (p *Proxy) startHedge(x *Exchange) {
 	}
 	x.reused, x.repeated = true, true // there is no third attempt in the pool
 	h := &hedge{proxy: p, request: &x.Request, first: x.conn, done: make(chan struct{})}
+	h.within = min(x.timeForHead(u), x.left())
 	h.begin(u, pool)
 	h.ctx, h.cancel = context.WithCancel(p.running)
 	x.hedge = h

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"aigateway/gateway/wire"
 )
@@ -16,6 +17,7 @@ type hedge struct {
 	proxy   *Proxy
 	request *Request
 	first   *wire.UpstreamConn // of the first attempt
+	within  time.Duration      // its response's head is to be there
 	won     atomic.Uint32      // undecided, and then for good byFirst or bySecond
 	stopped atomic.Bool        // its response is not wanted any more
 	ctx     context.Context
@@ -70,7 +72,7 @@ func (h *hedge) try() Fault {
 	h.used = h.conn.Used()
 	f, _ := h.write(append(appendRequestHead(nil, h.request, h.upstream), "\r\n"...))
 	if f == None {
-		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.request.timeForHead(h.upstream))
+		f = h.awaitFinal(h.proxy.options.MaxHeadBytes, h.within)
 	}
 	if h.stopped.Load() {
 		return ClientGone

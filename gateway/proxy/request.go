@@ -64,7 +64,7 @@ type Turn struct {
 	Weight   int           // of its share; 0: one
 	Cost     int64         // of the request: tokens that it has reserved; 0: what others cost in the mean, or all alike
 	Class    Class         // X-Priority of the request may say a less urgent one
-	Deadline time.Duration // until when it would wait, as wire.Now; 0: as long as the pool lets it. X-Request-Timeout-Ms may say less
+	Deadline time.Duration // until when it would wait, as wire.Now; 0: as long as the pool lets it. X-Request-Timeout-Ms may say less, and ends the waiting for a head, too
 }
 
 // timeForHead is how long an upstream may take until the head of its response is there.

@@ -61,11 +61,8 @@ func ParseClass(name []byte) (c Class, ok bool) {
 	return ClassDefault, false
 }
 
-// What a request may say of its own turn, in lower case.
-const (
-	priorityField = "x-priority"           // a class that is less urgent than its own
-	timeoutField  = "x-request-timeout-ms" // how long it would wait, in milliseconds
-)
+// priorityField is where a request may name a class that is less urgent than its own.
+const priorityField = "x-priority"
 
 // class is that of the request: its own, or a less urgent one that it asks for.
 func (r *Request) class() Class {
@@ -80,11 +77,7 @@ func (r *Request) class() Class {
 
 // patience is how long the request would wait by its own word; 0 is for one that says nothing, or nothing that can be read.
 func (r *Request) patience() time.Duration {
-	text, ok := r.Head.Field(timeoutField)
-	if !ok {
-		return 0
-	}
-	text = bytes.TrimSpace(text)
+	text := r.Head.Timeout
 	if len(text) == 0 || len(text) > 9 { // 11 days
 		return 0
 	}

@@ -30,6 +30,7 @@ type RequestHead struct {
 	ForwardedProto         []byte   // http or https; nil: nothing was said that can be used
 	ForwardedHost          []byte
 	RequestID, TraceParent []byte
+	Timeout                []byte   // X-Request-Timeout-Ms as it was written, the last one; nil: there is none
 	TraceStates            [][]byte // values of all tracestate lines, in order
 	Via                    [][]byte // values of all Via lines, in order; they travel on as well
 }
@@ -423,6 +424,10 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 		}
 	case 19:
 		return !is(name, "proxy-authorization"), false, None // for the first proxy, which is us: RFC 9110 §11.7.2
+	case 20:
+		if is(name, "x-request-timeout-ms") {
+			h.Timeout = value
+		}
 	}
 	return true, false, None
 }
