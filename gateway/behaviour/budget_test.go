@@ -177,6 +177,42 @@ func TestUsageIsInjected(t *testing.T) {
 	}
 }
 
+// Where a route writes a path of the API, or leads all paths to engines, tokens are counted as there.
+func TestTokensAreCountedOnByways(t *testing.T) {
+	up := startCounter(t, usageOf(100, 400))
+	engines := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}]}, q: {upstreams: [{url: \"" + up.URL + "\"}]}}\nmodels: [{name: m, pool: p}]\n"
+	for path, routes := range map[string]string{
+		"/openai/chat/completions":  `[{path: "/openai/*", pool: p, rewrite: "/v1/*"}]`,
+		"/v1/team/chat/completions": `[{path: "/v1/team/*", pool: p, rewrite: "/v1/*"}]`,
+		"/ask":                      `[{path: /ask, pool: p, rewrite: /v1/chat/completions}]`,
+		"/e/v1/chat/completions":    `[{path: "/e/*", pool: p}]`,
+	} {
+		g := serve(t, keyed(t, keyFile("sk-a , limits: {tpm: 3000}"), engines+"routes: "+routes+"\n", "RATE_LIMIT_ENABLED=false"), server.Options{})
+		ask := func(path, body string) testkit.Message {
+			defer testkit.Eventually(t, "nothing is under way", g.idle)
+			return g.Do(strings.Replace(chatWith("sk-a", body), "/v1/chat/completions", path, 1))
+		}
+		if r := ask(path, `{"model":"else","stream":true,"max_tokens":9}`); r.Status() != 200 || strings.Contains(r.Body, "usage") {
+			t.Errorf("%s: %s%s", path, r.Head, r.Body)
+		}
+		if r := ask(path, `{"model":"else","max_tokens":1}`); left(r, "tokens") > "2520" || left(r, "tokens") < "2400" {
+			t.Errorf("%s: %s are left after 500 of 3000", path, left(r, "tokens"))
+		}
+		for range 3 {
+			ask(path, `{"model":"else"}`)
+		}
+		if r := ask(path, `{"model":"else"}`); r.Status() != 429 {
+			t.Errorf("%s: 500 of 500 that are left: %s", path, r.First)
+		}
+		if strings.HasSuffix(path, "/completions") {
+			odd := strings.Replace(path, "chat/c", "chat%2FC", 1)
+			if r := ask(odd, `{"model":"else"}`); r.Status() != 400 {
+				t.Errorf("%s: %s", odd, r.First)
+			}
+		}
+	}
+}
+
 // Where nobody has a limit of tokens, what answers tell is counted all the same, and what they do not tell is estimated by the body's length.
 func TestTokensAreCountedWithoutLimits(t *testing.T) {
 	up := startCounter(t, usageOf(100, 50))

@@ -508,7 +508,7 @@ routes: [{path: "/openai/*", pool: p, rewrite: "/v1/*"}, {path: "/v1/team/*", po
 		f(ways, "sk-llama", path, model("llama-1"), 200, "")
 		f(ways, "sk-llama", path, model("other-1"), 404, "model_not_found")
 		f(ways, "sk-llama", path, `{"messages":[]}`, 400, "model_missing")
-		f(ways, "sk-llama", strings.Replace(path, "chat/", "Chat%2f", 1), `{"messages":[]}`, 400, "model_missing")
+		f(ways, "sk-llama", strings.Replace(path, "chat/", "Chat%2f", 1), model("llama-1"), 400, "ambiguous_path")
 		f(ways, "sk-llama", strings.Replace(path, "chat/completions", "files", 1), `{"purpose":"x"}`, 200, "")
 		f(ways, "sk-all", path, model("other-1"), 200, "")
 	}

@@ -93,3 +93,6 @@ func (l KeyLimits) fields() string {
 	add("concurrency", int64(l.Concurrency))
 	return strings.Join(fields, ", ")
 }
+
+// CountsTokens tells whether tokens may be limited, for somebody or for all.
+func (s *Settings) CountsTokens() bool { return s.KeysFile != "" || s.Keys != nil || s.GlobalTPM > 0 }

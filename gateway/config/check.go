@@ -161,17 +161,15 @@ func (d *draft) warnLimits() {
 	}
 }
 
-// warnUnread names the ways to engines past what budgets say: tokens are counted where the client's path is of the API.
+// warnUnread names the ways to engines past what budgets say: tokens are counted at the paths of the API.
 func (d *draft) warnUnread() {
-	if d.settings.KeysFile == "" && d.settings.GlobalTPM == 0 {
+	if !d.settings.CountsTokens() {
 		return
 	}
 	for _, r := range d.routes {
-		prefix, ok := strings.CutSuffix(r.Path, "*")
-		below := ok && prefix != "/v1/" && isGenerating(r.Path) && isGenerating(r.Rewrite)
-		if d.hasEngines(r.Pool) && (below || !isGenerating(r.Path)) {
+		if d.hasEngines(r.Pool) && !strings.Contains(r.Path, "/v1/") && !strings.Contains(r.Rewrite, "/v1/") {
 			d.warnings = append(d.warnings, fmt.Sprintf(
-				"%s.path: by %s, engines can be asked past the limits of tokens, which are counted where clients' paths are those of the API", r.where, r.Path))
+				"%s.path: by %s, engines can be asked past the limits of tokens, which are counted where they are asked at the paths of the API", r.where, r.Path))
 		}
 	}
 }

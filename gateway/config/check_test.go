@@ -290,8 +290,9 @@ func TestUnreadWays(t *testing.T) {
 	f(`{path: "/v1/*", pool: a}`, false)
 	f(`{path: "/v1/*", pool: a, rewrite: "/openai/v1/*"}`, false)
 	f(`{path: /v1/chat/completions, pool: a}`, false)
-	f(`{path: "/openai/*", pool: a, rewrite: "/v1/*"}`, true)
+	f(`{path: "/openai/*", pool: a, rewrite: "/v1/*"}`, false)
 	f(`{path: "/*", pool: a}`, true)
-	f(`{path: "/v1/team/*", pool: a, rewrite: "/v1/*"}`, true)
+	f(`{path: "/v1/team/*", pool: a, rewrite: "/v1/*"}`, false)
+	f(`{path: "/engine/*", pool: a, rewrite: "/*"}`, true)
 	f(`{path: "/images/*", pool: b}`, false)
 }

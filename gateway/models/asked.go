@@ -11,6 +11,7 @@ import (
 // An Asked is what a request asks of a model, as far as its body has been read.
 type Asked struct {
 	dialect inference.Dialect
+	byway   bool // by the path that upstreams get
 	place   place
 	scan    inference.Scanner
 	form    inference.Form
@@ -114,7 +115,8 @@ func (a *Asked) model() (name []byte, stated bool) {
 // Begin readies a for what a request says there: InQuery, InBody or InPrompt. Body tells whether the body is to be read; a fault is a
 // verdict on what can be seen before.
 func (a *Asked) Begin(r *Route, q *Request, where Inquiry) (body bool, f proxy.Fault) {
-	a.dialect, a.measures = inference.DialectOf(q.Path), q.Estimates
+	a.measures = q.Estimates
+	a.dialect, a.byway = q.dialect()
 	switch where {
 	case InQuery:
 		a.place = inQuery

@@ -34,7 +34,7 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 		a.name = name
 	}
 	switch {
-	case r.table == nil || a.dialect == inference.Other:
+	case r.table == nil || a.byway || a.dialect == inference.Other:
 		return r.allowed(a, q)
 	case stated:
 		a.found = r.table.Resolve(name)
@@ -68,7 +68,7 @@ func (r *Route) allowed(a *Asked, q *Request) (e inference.Error, allowed bool) 
 	}
 	name, stated := a.model()
 	switch {
-	case !stated && (a.dialect == inference.Other && !q.mayChoose() || a.dialect == inference.Tokenize):
+	case !stated && (a.dialect == inference.Other || a.dialect == inference.Tokenize):
 		return e, true
 	case !stated: // the upstream would choose one
 		return inference.ModelUnstated, false

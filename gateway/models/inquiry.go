@@ -13,7 +13,7 @@ import (
 type Request struct {
 	Head      *wire.RequestHead
 	Path      []byte // of its target
-	Forwarded []byte // the path as upstreams get it, where a route writes another one and Key may not ask all models; nil: the same
+	Forwarded []byte // the path as upstreams get it, where a route writes another one and that matters; nil: the same
 	Key       *keys.Key
 	Tenant    []byte // of Key
 	Counts    bool   // its tokens are limited
@@ -36,15 +36,24 @@ const (
 	InPrompt // it does not matter, but how the prompt begins, which upstreams go by
 )
 
+// dialect is what is spoken at the request's path. Where upstreams get another path, by which it is one of the API, it is on a byway: it
+// stays with the route's pool, whichever model it names.
+func (q *Request) dialect() (d inference.Dialect, byway bool) {
+	if d = inference.DialectOf(q.Path); d == inference.Other && q.Forwarded != nil {
+		return inference.DialectOf(q.Forwarded), true
+	}
+	return d, false
+}
+
 // Inquire says where the request names its model.
 func (r *Route) Inquire(q *Request) Inquiry {
 	limited := q.Key.Limited()
-	switch d := inference.DialectOf(q.Path); {
+	switch d, byway := q.dialect(); {
 	case (r.table != nil || limited || q.Counts) && q.disguised(d):
 		return InDisguise
-	case d == inference.Models && r.lists():
+	case d == inference.Models && r.lists() && !byway:
 		return ForList
-	case !r.decides() && !limited && !q.Counts:
+	case (byway || !r.decides()) && !limited && !q.Counts:
 		if r.prompts && q.hasPrompt(d) {
 			return InPrompt
 		}
@@ -71,10 +80,14 @@ func (q *Request) disguised(d inference.Dialect) bool {
 		return false
 	}
 	speaks := func(reading []byte) bool { return dialectOf(reading) == d }
-	if q.Head.Plain {
-		return !speaks(q.Path)
+	path := q.Path
+	if q.Forwarded != nil && inference.DialectOf(path) == inference.Other {
+		path = q.Forwarded
 	}
-	return !routing.AllReadings(q.Path, speaks)
+	if q.Head.Plain {
+		return !speaks(path)
+	}
+	return !routing.AllReadings(path, speaks)
 }
 
 // dialectOf is the dialect of a path to those who take any case, and a slash at the end, too.
@@ -87,14 +100,6 @@ func dialectOf(reading []byte) inference.Dialect {
 		}
 	}
 	return inference.DialectOf(lower)
-}
-
-// mayChoose tells whether an upstream may choose a model for a request that names none, by how it gets the path.
-func (q *Request) mayChoose() bool {
-	return q.Forwarded != nil && !routing.AllReadings(q.Forwarded, func(reading []byte) bool {
-		d := dialectOf(reading)
-		return !d.NamesModel() || d == inference.Tokenize
-	})
 }
 
 // hasPrompt tells whether the request has a prompt in a body that can be read as it lies.

@@ -100,7 +100,7 @@ type Options struct {
 	Pool   *proxy.Pool // the route's own; nil: none
 	Counts bool        // what requests ask for is read where tokens are limited, whether or not the model decides
 	Clock  bool        // it matters whether a stream is asked for
-	Limits bool        // keys have models of their own
+	Limits bool        // keys may have models of their own, or limits of tokens
 }
 
 // RouteOf is what a route does with models; nil if it does not look for them.

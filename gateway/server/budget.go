@@ -27,7 +27,7 @@ func (g *Gateway) reserve(x *exchange) (done bool) {
 	if x.plan.charging == nil || len(x.route.targets) == 0 && x.route.models == nil {
 		return false
 	}
-	if !x.route.openAI && x.account == nil {
+	if !x.route.openAI && x.account == nil && x.asked.Dialect() == inference.Other {
 		return false
 	}
 	x.charge = x.beginCharge()
@@ -53,6 +53,7 @@ func (x *exchange) beginCharge() *charging.Charge {
 		r.Dialect = inference.DialectOf(routing.PathOf(x.head.Target))
 	}
 	if a := x.asked; a.Dialect() != inference.Other {
+		r.Dialect = a.Dialect()
 		r.Model, r.Name, r.Said = a.Model(), x.modelName(), a.Said()
 		r.Scan, r.Size = a.Scan(), a.Size(x.head.ContentLength)
 	}

@@ -83,13 +83,11 @@ func (x *exchange) upstreamTime() time.Duration {
 func (x *exchange) reset() {
 	x.cached.Forward.Reset()
 	x.conn, x.line, x.plan, x.route = nil, wire.RequestLine{}, nil, nil
-	x.extra, x.status = x.extra[:0], 0
+	x.extra, x.rateLimit, x.status = x.extra[:0], x.rateLimit[:0], 0
 	x.traceStates, x.id, x.trace = nil, x.id[:0], x.trace[:0]
 	x.head.Reset()
-	x.rateLimit = x.rateLimit[:0]
 	x.cached.Reset()
-	x.worked = 0
-	x.account, x.charge = nil, nil
+	x.worked, x.account, x.charge = 0, nil, nil
 	x.observed.reset()
 	x.asked.Reset()
 	x.openAI, x.page, x.fault = false, nil, proxy.None

@@ -17,7 +17,7 @@ func (g *Gateway) ask(x *exchange) (done bool) {
 		Head: &x.head, Path: routing.PathOf(x.head.Target), Key: x.tenant.Key, Tenant: x.tenant.ID, Pool: len(x.route.targets) > 0,
 		Counts: x.plan.charging.CountsTokens(x.account), Estimates: x.plan.charging.Estimates(x.account),
 	}
-	if x.route.Rewrite != "" && q.Key.Limited() {
+	if x.route.Rewrite != "" && (q.Key.Limited() || q.Counts) {
 		x.target = x.route.AppendTarget(x.target[:0], x.head.Target)
 		q.Forwarded = routing.PathOf(x.target)
 	}

@@ -49,16 +49,17 @@ func (g *Gateway) newRoute(p *plan, c config.Route) *route {
 	return r
 }
 
-// guardModels has a route of its own to engines look for the models that a key may not ask: by the name that the engines will read, because
-// none is found by another one there.
+// guardModels has a route of its own to engines look for the models that a key may not ask, by the name that the engines will read, because
+// none is found by another one there; and for the tokens that requests may need.
 func (r *route) guardModels(p *plan) {
-	if !p.keys.Limits() || len(r.targets) == 0 {
+	if !p.keys.Limits() && !p.settings.CountsTokens() || len(r.targets) == 0 {
 		return
 	}
 	own := r.targets[0].Pool
 	if own.Discovers() || slices.ContainsFunc(p.models.Pools(), func(t proxy.Target) bool { return t.Pool == own }) {
 		var none *models.Plan
 		r.models = none.RouteOf(models.Options{Pool: own, Limits: true})
+		r.room += charging.RoomToInject
 	}
 }
 

@@ -7,13 +7,13 @@ import (
 	"aigateway/gateway/wire"
 )
 
-// An throttledWarning is a warning that is worth a line now and then, with how often it was due.
+// A throttledWarning is a warning that is worth a line now and then, with how often it was due.
 type throttledWarning struct {
 	n    atomic.Int64
 	last atomic.Int64 // as wire.Now; 0: never
 }
 
-// outcryEvery is how often an throttledWarning has a line.
+// outcryEvery is how often a throttledWarning has a line.
 const outcryEvery = 10 * time.Second
 
 // due counts n more, and tells how many there are to be told of; 0: not now.
