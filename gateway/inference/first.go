@@ -30,7 +30,8 @@ func (c *FirstContent) Pass(d Dialect, piece []byte, now time.Duration) {
 			c.line = append(c.line, line...)
 			line = c.line
 		}
-		if data, ok := bytes.CutPrefix(bytes.TrimSuffix(line, []byte{'\r'}), []byte("data:")); ok && d.Content(bytes.TrimPrefix(data, []byte{' '})) {
+		line = bytes.TrimPrefix(bytes.TrimSuffix(line, []byte{'\r'}), byteOrderMark)
+		if data, ok := bytes.CutPrefix(line, dataField); ok && d.Content(bytes.TrimPrefix(data, []byte{' '})) {
 			c.At, c.Over = now, true
 		}
 		c.line, piece = c.line[:0], piece[end+1:]

@@ -247,6 +247,7 @@ func (r *Reading) readUsage(usage []byte) {
 
 // readEvents reads a stream, event by event.
 func (r *Reading) readEvents(stream []byte) {
+	stream = bytes.TrimPrefix(stream, byteOrderMark)
 	data := false // the event has some already
 	for len(stream) > 0 {
 		var line []byte
@@ -254,7 +255,7 @@ func (r *Reading) readEvents(stream []byte) {
 		switch {
 		case len(line) == 0:
 			data = false
-		case bytes.HasPrefix(line, errorEvent):
+		case bytes.HasPrefix(line, eventField) && bytes.HasPrefix(bytes.TrimPrefix(line[len(eventField):], oneSpace), errorName):
 			r.doubt(Failing)
 		case !bytes.HasPrefix(line, dataField): // a comment, the event's name
 		case data: // nobody writes these; what it says can only be told of all lines together
@@ -272,7 +273,10 @@ func (r *Reading) readEvents(stream []byte) {
 	}
 }
 
-var dataField, oneSpace, errorEvent = []byte("data:"), []byte(" "), []byte("event: error")
+// byteOrderMark may stand before the first line of a stream (HTML Standard §9.2.6).
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+var dataField, eventField, oneSpace, errorName = []byte("data:"), []byte("event:"), []byte(" "), []byte("error")
 
 // cutLine cuts a stream behind its first line, which ends as the lines of event streams may: by CRLF, LF or CR.
 func cutLine(stream []byte) (line, rest []byte) {

@@ -115,6 +115,10 @@ func TestReadEvents(t *testing.T) {
 	f(Chat, words+second+stop+done, Unfinished, 0, 0)
 	f(Chat, words+second+stop+"data: {\"choices\":[{\"index\":1,\"finish_reason\":\"stop\"}]}\n\n"+words+done, NoDoubt, 0, 0)
 	f(Chat, words+"event: error\ndata: {\"message\":\"x\"}\n\n"+stop+done, Failing, 0, 0)
+	f(Chat, words+"event:error\ndata: {\"message\":\"x\"}\n\n"+stop+done, Failing, 0, 0)
+	f(Chat, "\ufeff"+words+stop+use+done, NoDoubt, 3, 5)
+	f(Chat, "\ufeffdata: {\"error\":{\"message\":\"x\"}}\n\n"+words+stop+done, Failing, 0, 0)
+	f(Chat, words+"\ufeff"+stop+done, Unfinished, 0, 0) // in the middle it is a part of the name, as for clients
 	f(Chat, "", NotWhole, 0, 0)
 	const begin, delta, last, end = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":1}}}\n\n", "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n",
 		"data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"},\"usage\":{\"output_tokens\":9}}\n\n", "data: {\"type\":\"message_stop\"}\n\n"

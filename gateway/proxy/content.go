@@ -165,7 +165,7 @@ func cutEvent(b []byte) (event, rest []byte, ok bool) {
 
 // dataOf is the data of an event: of one line as it lies, of several joined in scratch, which it returns.
 func dataOf(scratch, event []byte) (_, data []byte) {
-	scratch = scratch[:0]
+	scratch, event = scratch[:0], bytes.TrimPrefix(event, byteOrderMark) // before the first one
 	for lines := 0; len(event) > 0; {
 		line, rest, _ := bytes.Cut(event, newline)
 		event = rest
@@ -188,7 +188,7 @@ func dataOf(scratch, event []byte) (_, data []byte) {
 	return scratch, data
 }
 
-var newline, carriage, dataName, blank = []byte("\n"), []byte("\r"), []byte("data:"), []byte(" ")
+var newline, carriage, dataName, blank, byteOrderMark = []byte("\n"), []byte("\r"), []byte("data:"), []byte(" "), []byte("\xef\xbb\xbf")
 
 // A Tail is how what has passed of an event stream ends. The zero Tail is of one of which nothing has.
 type Tail uint32

@@ -35,7 +35,7 @@ func TestCutEvent(t *testing.T) {
 func TestDataOf(t *testing.T) {
 	for event, want := range map[string]string{
 		"data: a\n": "a", "data:a\n": "a", "data:  a\r\n": " a", ": a\n": "", "event: data: a\n": "", "data: a\ndata: b\n": "a\nb",
-		"data: a\nid: 1\ndata:b\r\ndata: c\n": "a\nb\nc", "data\n": "", "datax: a\n": "",
+		"data: a\nid: 1\ndata:b\r\ndata: c\n": "a\nb\nc", "data\n": "", "datax: a\n": "", "\ufeffdata: a\n": "a",
 	} {
 		if _, got := dataOf(nil, []byte(event)); string(got) != want {
 			t.Errorf("%q: got %q, want %q", event, got, want)
