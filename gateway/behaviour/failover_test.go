@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"aigateway/gateway/server"
 	"aigateway/gateway/testkit"
 )
 
@@ -99,6 +100,32 @@ func TestFailoverByPolicy(t *testing.T) {
 					t.Error("not counted as " + c.reason)
 				}
 			})
+		}
+	}
+}
+
+// A 429 says nothing to others where clients show who they are to the upstream, which has a limit for each; where the gateway's keys stand
+// for that it does, and the upstream rests.
+func TestWhoRestsAfter429(t *testing.T) {
+	t.Parallel()
+	first, seen := say(t, "HTTP/1.1 429 No\r\nRetry-After: 25\r\nContent-Length: 0\r\n\r\n")
+	second, _ := say(t, testkit.Answer("served"))
+	file := fmt.Sprintf("pools: {p: {upstreams: [{url: %q}, {url: %q}], balance: round_robin, discover: false}}\nroutes: [{path: \"/v1/*\", pool: p}]\n", first.URL, second.URL)
+	for name, mostly := range map[string]bool{"keys": false, "none": true} {
+		s := testkit.Settings(t, file, nil)
+		if name == "keys" {
+			s = keyed(t, keyFile("sk-a"), file, "RATE_LIMIT_ENABLED=false")
+		}
+		g := serve(t, s, server.Options{})
+		testkit.Eventually(t, "both are well", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= 2 })
+		for range 10 {
+			ask := testkit.AskAt("/v1/chat/completions", "POST", name)
+			if r := g.Do(strings.Replace(ask, "\r\n", "\r\n"+withKey("sk-a")+"\r\n", 1)); r.Status() != 200 {
+				t.Errorf("%s: %s", name, r.First)
+			}
+		}
+		if n := seen.Of(name); n == 0 || (n > 1) != mostly {
+			t.Errorf("%s: asked %d times of 10", name, n)
 		}
 	}
 }

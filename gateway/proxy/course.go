@@ -117,7 +117,7 @@ func (p *Proxy) consult(x *Exchange, what finding) step {
 	s.larger = what == tooLong && x.largerTarget() >= 0
 	if what == refused {
 		s.after = statedWait(&x.response, time.Now)
-		if x.response.Status != 429 || pool.credential != nil { // a client's own limit says nothing to others
+		if x.response.Status != 429 || pool.credential != nil || x.Anonymous { // a client's own limit says nothing to others
 			x.upstream.rest(x.began, s.after)
 		}
 	}
