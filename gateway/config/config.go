@@ -534,7 +534,7 @@ func declarations() []setting {
 			meaning: "PEM file of its private key; read again when it changes",
 			read:    into(func(s *Settings) *string { return &s.TLS.KeyFile }, anything)},
 		{name: "ADMIN_ADDR", restart: true,
-			meaning: "address of a listener of its own for `/metrics`, `/dashboard`, `/cachez` and the debug pages, as `127.0.0.1:9090`",
+			meaning: "address of a listener of its own for `/metrics`, `/dashboard`, `/cachez`, `/usagez` and the debug pages, as `127.0.0.1:9090`",
 			read:    into(func(s *Settings) *string { return &s.Admin.Addr }, listenAddr)},
 		{name: "ADMIN_TOKEN", secret: true,
 			meaning: "who shows it as `Authorization: Bearer`, or as the password of Basic, may purge the cache, and with `KEYS_FILE` see the operations pages",
