@@ -63,8 +63,10 @@ func (d Dialect) NamesModel() bool { return d != Other && d != Models }
 
 // DialectOf is what is spoken at a path, which is borrowed and has no query. A route may put something before the /v1.
 func DialectOf(path []byte) Dialect {
-	if at := bytes.Index(path, []byte("/v1/")); at > 0 {
-		path = path[at:]
+	if !bytes.HasPrefix(path, version) { // as nearly all have it
+		if at := bytes.Index(path, version); at > 0 {
+			path = path[at:]
+		}
 	}
 	switch string(path) {
 	case "/v1/chat/completions":
@@ -98,6 +100,8 @@ func DialectOf(path []byte) Dialect {
 	}
 	return Other
 }
+
+var version = []byte("/v1/")
 
 // An Error is what a client is told in its dialect. Its texts are the gateway's own.
 type Error struct {

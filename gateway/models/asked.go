@@ -129,7 +129,7 @@ func (a *Asked) Begin(r *Route, q *Request, where Inquiry) (body bool, f proxy.F
 		a.prompt = a.prompt.beginAlone()
 		return true, proxy.None
 	}
-	kind, _ := q.Head.Field("content-type")
+	kind := q.Head.ContentType
 	if a.place = inJSON; (a.dialect.Forms() || a.dialect == inference.Other) && inference.IsForm(kind) {
 		a.place = inForm
 		f = a.judge(a.form.Reset(kind))

@@ -107,16 +107,12 @@ func (q *Request) hasPrompt(d inference.Dialect) bool {
 	if !d.NamesModel() || d == inference.Realtime || string(q.Head.Method) != "POST" || !q.Head.HasBody() {
 		return false
 	}
-	if _, coded := q.Head.Field("content-encoding"); coded {
-		return false
-	}
-	kind, _ := q.Head.Field("content-type")
-	return !d.Forms() || !inference.IsForm(kind)
+	return !q.Head.Encoded && (!d.Forms() || !inference.IsForm(q.Head.ContentType))
 }
 
 // isCoded tells whether the body has a coding, by one of the fields that say so.
 func isCoded(h *wire.RequestHead) bool {
-	if _, ok := h.Field("content-encoding"); !ok { // as hardly any has
+	if !h.Encoded { // as hardly any is
 		return false
 	}
 	for name, value := range h.Lines() {

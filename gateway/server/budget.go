@@ -49,13 +49,11 @@ func (x *exchange) beginCharge() *charging.Charge {
 		Account: x.account, Tenant: x.tenant.ID, Label: x.tenant.label(), Tunnel: x.head.WebSocket,
 		Size: inference.Size{Text: max(x.head.ContentLength, 0)},
 	}
-	if x.route.openAI {
-		r.Dialect = inference.DialectOf(routing.PathOf(x.head.Target))
-	}
 	if a := x.asked; a.Dialect() != inference.Other {
-		r.Dialect = a.Dialect()
-		r.Model, r.Name, r.Said = a.Model(), x.modelName(), a.Said()
+		r.Dialect, r.Model, r.Name, r.Said = a.Dialect(), a.Model(), x.modelName(), a.Said()
 		r.Scan, r.Size = a.Scan(), a.Size(x.head.ContentLength)
+	} else if x.route.openAI {
+		r.Dialect = inference.DialectOf(routing.PathOf(x.head.Target))
 	}
 	return x.plan.charging.Begin(&r)
 }

@@ -21,6 +21,16 @@ func (h *RequestHead) dropNoted() {
 	h.Noted = kept
 }
 
+// dropContent forgets what is told of the content where Connection names the lines that tell it.
+func (h *RequestHead) dropContent() {
+	if h.isNominated(contentType) {
+		h.ContentType = nil
+	}
+	h.Encoded = h.Encoded && !h.isNominated(contentEncoding)
+}
+
+var contentType, contentEncoding = []byte("content-type"), []byte("content-encoding")
+
 // Indifferent tells whether a field cannot matter to a cache, whatever the method. Content-Type is among these, although for a POST
 // it does.
 func Indifferent(name []byte) bool { return indifferent(name) }

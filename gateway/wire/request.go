@@ -24,6 +24,8 @@ type RequestHead struct {
 	Expect               bool   // Expect: 100-continue
 	Close                bool   // the client will not send another request
 	Noted                []Line // of a GET or HEAD: the lines that travel on and may matter to a cache, in order
+	Encoded              bool   // a Content-Encoding travels on
+	ContentType          []byte // nil: none travels on
 	WebSocket            bool   // the client asks to go on with WebSocket, and with nothing else: RFC 6455 §4.1
 
 	ForwardedFor           [][]byte // values of all X-Forwarded-For lines, in order
@@ -85,6 +87,7 @@ func (h *RequestHead) Scan(method, target, proto, block []byte) Violation {
 	if len(h.nominated) > 0 {
 		h.dropNominated()
 		h.dropNoted()
+		h.dropContent()
 	}
 	return None
 }
@@ -383,8 +386,10 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			h.RequestID = value
 			return false, false, None
 		}
-		if is(name, "content-type") && !once(&seen.contentType) {
-			return false, false, DuplicateField
+		if is(name, "content-type") {
+			if h.ContentType = value; !once(&seen.contentType) {
+				return false, false, DuplicateField
+			}
 		}
 	case 13:
 		if is(name, "authorization") && !once(&seen.authorization) {
@@ -410,6 +415,7 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			h.ForwardedHost = value
 			return false, false, None
 		}
+		h.Encoded = h.Encoded || is(name, "content-encoding")
 		return !is(name, "proxy-connection"), false, None
 	case 17:
 		if is(name, "x-forwarded-proto") {

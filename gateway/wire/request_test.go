@@ -233,7 +233,9 @@ func TestRequestFields(t *testing.T) {
 		}
 	}
 	scan("PUT /a?b HTTP/1.1\r\nHost: h:1\r\nX-Forwarded-For: 1\r\nx-forwarded-for: 2, 3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: fh\r\n" +
-		"X-Request-ID: id\r\nTraceparent: tp\r\nTracestate: ts\r\nExpect: 100-continue\r\nContent-Length: 12\r\nConnection: close\r\n\r\n")
+		"X-Request-ID: id\r\nTraceparent: tp\r\nTracestate: ts\r\nExpect: 100-continue\r\nContent-Length: 12\r\nConnection: close\r\n" +
+		"content-Type: t\r\nContent-encoding: br\r\n\r\n")
+	eq("type", string(h.ContentType), "t")
 	eq("method", string(h.Method), "PUT")
 	eq("target", string(h.Target), "/a?b")
 	eq("host", string(h.Host), "h:1")
@@ -246,13 +248,13 @@ func TestRequestFields(t *testing.T) {
 	eq("id", string(h.RequestID), "id")
 	eq("traceparent", string(h.TraceParent), "tp")
 	eq("tracestate", string(bytes.Join(h.TraceStates, []byte(","))), "ts")
-	if !h.Expect || !h.Close || h.ContentLength != 12 || h.Minor != 1 || !h.HasBody() {
+	if !h.Expect || !h.Close || !h.Encoded || h.ContentLength != 12 || h.Minor != 1 || !h.HasBody() {
 		t.Errorf("%+v", h)
 	}
 
 	// Nothing of an earlier request is left.
 	scan("GET / HTTP/1.1\r\nHost: b\r\n\r\n")
-	if h.Expect || h.Close || h.ContentLength != 0 || h.HasBody() || len(h.ForwardedFor) != 0 || h.ForwardedProto != nil || h.ForwardedHost != nil ||
+	if h.Expect || h.Close || h.Encoded || h.ContentType != nil || h.ContentLength != 0 || h.HasBody() || len(h.ForwardedFor) != 0 || h.ForwardedProto != nil || h.ForwardedHost != nil ||
 		h.RequestID != nil || h.TraceParent != nil || len(h.TraceStates) != 0 || len(h.AppendKept(nil)) != 0 || string(h.Host) != "b" {
 		t.Errorf("%+v", h)
 	}
@@ -331,6 +333,8 @@ func FuzzRequestHead(f *testing.F) {
 		"Host: a\r\nA:\x00\r\nB:\x7f\r\n\r\n",
 		"Host: a\r\nX-Forwarded-For: 1\r\nX-Forwarded-For: 2\r\nX-Request-ID: 3\r\ntraceparent: 4\r\n\r\n",
 		"Host: a\r\nContent-Length: 999999999999999999\r\n\r\n",
+		"Host: a\r\nContent-Type: t\r\nContent-Encoding: br\r\n\r\n",
+		"Host: a\r\nContent-Type: t\r\nContent-Encoding: br\r\nConnection: content-type, Content-Encoding\r\n\r\n",
 	} {
 		f.Add("POST", "/v1/x?y=z", "HTTP/1.1", []byte(block))
 	}
@@ -342,6 +346,12 @@ func FuzzRequestHead(f *testing.F) {
 		var h RequestHead
 		if h.Scan([]byte(method), []byte(target), []byte(proto), block) != None {
 			return
+		}
+		if kind, _ := h.Field("content-type"); !bytes.Equal(kind, h.ContentType) {
+			t.Fatalf("Content-Type %q, want %q", h.ContentType, kind)
+		}
+		if _, encoded := h.Field("content-encoding"); encoded != h.Encoded {
+			t.Fatalf("encoded is %v", h.Encoded)
 		}
 		never := append([]string{"host", "expect", "proxy-authorization", "http2-settings"}, neverKept...)
 		kept := checkKept(t, &h.fields, never)
