@@ -15,6 +15,7 @@ type entry struct {
 	config.Model
 	written  [writings][]byte // its name upstream
 	fallback []*config.Model
+	place    int // in the table
 }
 
 // NewTable makes a table of models that were checked; nil of none.
@@ -25,7 +26,7 @@ func NewTable(models []config.Model) *Table {
 	t := &Table{models: make([]entry, len(models)), byName: make(map[string]*entry), upstream: make(map[string]bool)}
 	for i, m := range models {
 		e := &t.models[i]
-		e.Model = m
+		e.Model, e.place = m, i
 		name := e.Asked()
 		e.written = [writings][]byte{Quoted: appendString(nil, name), Plain: []byte(name), Escaped: appendEscaped(nil, name)}
 		t.upstream[name] = true
@@ -88,6 +89,9 @@ type Result struct {
 	Model   *config.Model // nil if Unknown or Unstated
 	entry   *entry
 }
+
+// Place is where the model stands among those of the table, which has to have found one.
+func (r Result) Place() int { return r.entry.place }
 
 // Resolve finds a model by a name or an alias. The name is borrowed.
 func (t *Table) Resolve(name []byte) Result {

@@ -48,7 +48,7 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 		if !q.Key.Allows(a.found.Model.Name) {
 			return inference.NotAllowed, false
 		}
-		a.ways = r.ways[a.found.Model]
+		a.ways = r.ways[a.found.Place()]
 		return e, true
 	case inference.Unstated:
 		return inference.ModelUnstated, false

@@ -16,8 +16,8 @@ import (
 // A Plan is what the settings say of models. A nil Plan is that of settings without any.
 type Plan struct {
 	table   *inference.Table
-	ways    map[*config.Model][]way
-	prompts bool // a pool goes by how prompts begin
+	ways    [][]way // by the places of models in the table
+	prompts bool    // a pool goes by how prompts begin
 }
 
 // A way is where a request for a model may go, and what it is to say there.
@@ -35,7 +35,7 @@ func PlanOf(s *config.Settings, pools func(name string) []proxy.Target) *Plan {
 	if table == nil {
 		return nil
 	}
-	p := &Plan{table: table, ways: make(map[*config.Model][]way)}
+	p := &Plan{table: table}
 	for _, model := range table.Models() {
 		r := table.Of(model)
 		ways := waysOf(r, pools(r.Model.Pool))
@@ -43,7 +43,7 @@ func PlanOf(s *config.Settings, pools func(name string) []proxy.Target) *Plan {
 			next := table.Of(other)
 			ways = append(ways, waysOf(next, pools(next.Model.Pool))...)
 		}
-		p.ways[model] = ways
+		p.ways = append(p.ways, ways)
 		for _, w := range ways {
 			p.prompts = p.prompts || w.pool.ByPrefix()
 		}
@@ -88,8 +88,8 @@ func (p *Plan) Pools() (pools []proxy.Target) {
 // A Route is what a route does with the models that requests name. A nil Route does nothing.
 type Route struct {
 	table *inference.Table // nil: there are none in the settings
-	ways  map[*config.Model][]way
-	pool  *proxy.Pool // the route's own; nil: none
+	ways  [][]way          // by the places of models in the table
+	pool  *proxy.Pool      // the route's own; nil: none
 
 	prompts bool // a pool goes by how prompts begin
 	clock   bool // it matters whether a stream is asked for
