@@ -36,12 +36,10 @@ type Charge struct {
 	open     atomic.Bool  // between these
 
 	tenant []byte // whose answers it is to be judged by; no longer than the plan's keys
-	label  string // of metrics
 	accounts
 	bound   bool   // there is a limit
 	limits  bool   // of tokens
 	guesses bool   // what it will need is estimated beforehand, and learned from what it needed
-	name    string // of the model, if the settings have it
 	learnt  []byte // by which name its tokens are learned
 	context int64  // tokens of the model's context; 0: not known
 	dialect inference.Dialect
@@ -63,8 +61,9 @@ type Charge struct {
 	with     []byte
 	injected bool
 
-	used            telemetry.Used // of tokens: written by Settle
-	requests, saved int64          // written by End
+	line            telemetry.LedgerLine // of the tenant and the model; it outlives the charge
+	used            telemetry.Used       // of tokens: written by Settle
+	requests, saved int64                // written by End
 }
 
 // Begin readies the charge of a request whose body has been read as far as is needed.
@@ -73,7 +72,8 @@ func (p *Plan) Begin(r *Request) *Charge {
 	c.charging, c.plan = p.charging, p
 	c.accounts = accounts{key: r.Account, all: p.all}
 	c.users.Store(1)
-	c.tenant, c.label, c.name, c.dialect = r.Tenant, r.Label, r.Name, r.Dialect
+	c.tenant, c.dialect = r.Tenant, r.Dialect
+	c.line.Name(r.Label, r.Name)
 	c.injected, c.context, c.limits, c.guesses = false, 0, false, p.Estimates(r.Account)
 	c.scan, c.size, c.stated, c.refusal = r.Scan, r.Size, -1, ratelimit.Refusal{}
 	c.learnt = append(c.learnt[:0], r.Said...)
@@ -236,7 +236,11 @@ func (c *Charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	if !c.open.CompareAndSwap(true, false) {
 		return // a panic came before
 	}
-	defer c.put()
+	defer func() {
+		if c.leave() {
+			c.put(wire.Now())
+		}
+	}()
 	if c.session != nil && c.session.begun {
 		c.endSession()
 		return
@@ -267,7 +271,7 @@ func (c *Charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	if c.bound {
 		c.reservation.Settle(wire.Now(), c.weigh(input, output, cached))
 	}
-	c.used.Add(telemetry.Used{In: input, Out: output, Cached: cached})
+	c.used.Add(&telemetry.Used{In: input, Out: output, Cached: cached})
 }
 
 // Abandon gives back what is reserved for a request that panicked, whoever still reads for it; the charge is not used again then.
@@ -288,13 +292,13 @@ func (c *Charge) learn(input, output int64) {
 	}
 }
 
-// put counts what was used and gives the charge back, when nobody needs it any more.
-func (c *Charge) put() {
-	if c.users.Add(-1) > 0 {
-		return
-	}
+// leave tells whether nobody needs the charge any more.
+func (c *Charge) leave() (last bool) { return c.users.Add(-1) == 0 }
+
+// put counts what was used, at a time as wire.Now, and gives the charge back.
+func (c *Charge) put(now time.Duration) {
 	c.used.Requests, c.used.Saved = c.requests, c.saved
-	c.charging.ledger.Count(c.label, c.name, c.used)
+	c.charging.ledger.Count(&c.line, now, &c.used)
 	c.scan, c.accounts, c.plan, c.session = nil, accounts{}, nil, nil
 	if cap(c.with) > maxKept {
 		c.with = nil
@@ -302,15 +306,18 @@ func (c *Charge) put() {
 	c.charging.charges.Put(c)
 }
 
-// End counts the request, whose charge may be nil, with the tokens that the cache has saved, and gives the charge back.
-func (c *Charge) End(saved int64) {
+// End counts the request, whose charge may be nil and which has ended then (as wire.Now), with the tokens that the cache has saved, and gives the
+// charge back.
+func (c *Charge) End(now time.Duration, saved int64) {
 	if c == nil {
 		return
 	}
 	if c.dialect.Counts() {
 		c.requests, c.saved = 1, saved
 	}
-	c.put()
+	if c.leave() {
+		c.put(now)
+	}
 }
 
 // statedBy is the field that says how many tokens a request wants.

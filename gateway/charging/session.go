@@ -78,7 +78,7 @@ func (c *Charge) pay(u *inference.Usage) {
 	} else {
 		ratelimit.Charge(now, tokens, c.key, c.model, c.all)
 	}
-	c.charging.ledger.Count(c.label, c.name, telemetry.Used{In: u.Input, Out: u.Output, Cached: u.Cached})
+	c.charging.ledger.Count(&c.line, now, &telemetry.Used{In: u.Input, Out: u.Output, Cached: u.Cached})
 }
 
 // endSession settles what is left at the end of the tunnel. Who leaves in the middle of an answer pays for what has passed.

@@ -7,6 +7,7 @@ import (
 	"aigateway/gateway/config"
 	"aigateway/gateway/ratelimit"
 	"aigateway/gateway/telemetry"
+	"aigateway/gateway/wire"
 )
 
 // A usageKeeper tells Redis what this replica counts, where limits are of all replicas together.
@@ -84,5 +85,5 @@ func (c *Charging) Usage(now time.Time) (rows []telemetry.Usage, all bool) {
 			return rows, true
 		}
 	}
-	return c.ledger.Usage(now), false
+	return c.ledger.Usage(wire.Now()), false
 }

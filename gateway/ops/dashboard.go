@@ -75,7 +75,7 @@ func (o *Ops) readFigures() []byte {
 	urls := o.view.Load().URLs
 	f := o.figuresOf(time.Now(), o.options.Metrics.Snapshot(slices.Sorted(maps.Keys(urls)), urls))
 	f.Version = o.options.Version
-	f.Tenants, f.More = o.tenants(time.Now())
+	f.Tenants, f.More = o.tenants()
 	body, err := json.Marshal(f)
 	if err != nil {
 		panic("BUG: cannot marshal the figures: " + err.Error())

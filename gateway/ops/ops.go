@@ -43,7 +43,7 @@ type Options struct {
 	Store    *cache.Store // nil: there is no cache
 	Metrics  *telemetry.Metrics
 	Usage    func(now time.Time) (rows []telemetry.Usage, all bool) // what tenants use of models; all: of all replicas. nil: nothing is kept
-	Tenants  func(now time.Time) []Tenant                           // who asks; nil: nobody needs a key
+	Tenants  func() []Tenant                                        // who asks; nil: nobody needs a key
 	Log      *slog.Logger
 	HeadSize int         // the longest head that the admin listener takes, in bytes
 	MakeRoom func() bool // has an idle connection give up its descriptor

@@ -3,7 +3,6 @@ package ops
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"aigateway/gateway/telemetry"
 )
@@ -28,11 +27,11 @@ type Left struct {
 const mostTenants = 50
 
 // tenants are those that the dashboard shows: the busiest come first, then as the file of keys has them. more is how many there are beside them.
-func (o *Ops) tenants(now time.Time) (list []Tenant, more int) {
+func (o *Ops) tenants() (list []Tenant, more int) {
 	if o.options.Tenants == nil {
 		return nil, 0
 	}
-	list = o.options.Tenants(now)
+	list = o.options.Tenants()
 	slices.SortStableFunc(list, func(a, b Tenant) int {
 		return cmp.Or(cmp.Compare(b.Minute.In+b.Minute.Out, a.Minute.In+a.Minute.Out), cmp.Compare(b.Total.Requests, a.Total.Requests))
 	})

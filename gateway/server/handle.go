@@ -323,7 +323,6 @@ func (g *Gateway) end(x *exchange, panicked any) (ended bool) {
 		}
 	}
 	g.record(x)
-	x.charge.End(x.cached.SavedTokens)
 	if x.tenant.Key != nil {
 		x.conn.Hold(nil)
 	}

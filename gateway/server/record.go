@@ -164,6 +164,7 @@ func (g *Gateway) record(x *exchange) {
 		g.metrics.Cancel(x.leftIn())
 	}
 	g.observeEnd(x, total, own)
+	x.charge.End(x.began+total, x.cached.SavedTokens)
 }
 
 // leftIn tells when the request's client has left.

@@ -1,15 +1,14 @@
 package server
 
 import (
-	"time"
-
 	"aigateway/gateway/keys"
 	"aigateway/gateway/ops"
+	"aigateway/gateway/wire"
 )
 
 // tenants are those that have series of their own, in the order of the file of keys, and all others as one, if they have asked; nil, where
 // nobody needs a key.
-func (g *Gateway) tenants(now time.Time) (list []ops.Tenant) {
+func (g *Gateway) tenants() (list []ops.Tenant) {
 	p := g.plan.Load()
 	if p == nil || p.keys == nil {
 		return nil
@@ -22,7 +21,7 @@ func (g *Gateway) tenants(now time.Time) (list []ops.Tenant) {
 		at[k.Label] = len(list)
 		list = append(list, ops.Tenant{ID: k.Label, Refused: g.ledger.Refused(k.Label), Left: p.left(k)})
 	}
-	for _, u := range g.ledger.Usage(now) {
+	for _, u := range g.ledger.Usage(wire.Now()) {
 		i, known := at[u.Tenant]
 		if !known { // or it has no key any more
 			if i, known = at[keys.Others]; !known {
@@ -30,8 +29,8 @@ func (g *Gateway) tenants(now time.Time) (list []ops.Tenant) {
 				list = append(list, ops.Tenant{ID: keys.Others, Refused: g.ledger.Refused(keys.Others)})
 			}
 		}
-		list[i].Total.Add(u.Total)
-		list[i].Minute.Add(u.Minute)
+		list[i].Total.Add(&u.Total)
+		list[i].Minute.Add(&u.Minute)
 	}
 	return list
 }

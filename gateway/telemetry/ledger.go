@@ -18,7 +18,7 @@ type Used struct {
 }
 
 // Add adds what was used in another time.
-func (u *Used) Add(v Used) {
+func (u *Used) Add(v *Used) {
 	u.Requests += v.Requests
 	u.In += v.In
 	u.Out += v.Out
@@ -50,9 +50,25 @@ type ledgerKey struct{ tenant, model string }
 // maxLedger bounds the series. What comes later is counted as others'.
 const maxLedger = 2048
 
-// ledgerSeries are the counts of one tenant and one model.
+// A LedgerLine is where a ledger counts what a tenant uses of a model. It is for one ledger, and remembers its series there.
+type LedgerLine struct {
+	key    ledgerKey
+	series *ledgerSeries // nil: not known yet
+}
+
+// Name makes it the line of a tenant and a model.
+func (l *LedgerLine) Name(tenant, model string) {
+	if l.key.tenant != tenant || l.key.model != model {
+		*l = LedgerLine{key: ledgerKey{tenant, model}}
+	}
+}
+
+// ledgerSeries are the counts of one tenant and one model. What is new is in one place until its step is over, because a request has little
+// time for it.
 type ledgerSeries struct {
 	mu     sync.Mutex
+	at     int64 // the step, of minuteStep, in which recent was used
+	recent Used  // it is not in what follows
 	total  Used
 	told   Used // by Drain
 	minute [13]ledgerSlot
@@ -60,7 +76,7 @@ type ledgerSeries struct {
 	day    [25]ledgerSlot
 }
 
-// A ledgerSlot is what was used in one step of time.
+// A ledgerSlot is what was used in one step of time since the process began.
 type ledgerSlot struct {
 	at   int64
 	used Used
@@ -82,29 +98,43 @@ func NewLedger(m *Metrics) *Ledger {
 	return l
 }
 
-// Count counts what a tenant has used of a model.
-func (l *Ledger) Count(tenant, model string, u Used) {
-	if l == nil || u == (Used{}) {
+// Count counts what was used in a line, at a time as wire.Now.
+func (l *Ledger) Count(in *LedgerLine, now time.Duration, u *Used) {
+	if l == nil || *u == (Used{}) {
 		return
 	}
-	l.addAt(time.Now(), ledgerKey{tenant, model}, u)
-}
-
-func (l *Ledger) addAt(now time.Time, key ledgerKey, u Used) {
-	s := (*l.series.Load())[key]
+	s := in.series
 	if s == nil {
-		s = l.enter(key)
+		if s = (*l.series.Load())[in.key]; s == nil {
+			s = l.enter(in.key)
+		}
+		in.series = s
 	}
+	at := int64(now / minuteStep)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total.Add(u)
-	count(s.minute[:], now, minuteStep, u)
-	count(s.hour[:], now, hourStep, u)
-	count(s.day[:], now, dayStep, u)
+	if s.at != at {
+		s.settle()
+		s.at = at
+	}
+	s.recent.Add(u)
+	s.mu.Unlock()
 }
 
-func count(slots []ledgerSlot, now time.Time, step time.Duration, u Used) {
-	at := now.UnixNano() / int64(step)
+// settle puts what is recent where it belongs.
+func (s *ledgerSeries) settle() {
+	if s.recent == (Used{}) {
+		return
+	}
+	now := time.Duration(s.at) * minuteStep
+	s.total.Add(&s.recent)
+	count(s.minute[:], now, minuteStep, &s.recent)
+	count(s.hour[:], now, hourStep, &s.recent)
+	count(s.day[:], now, dayStep, &s.recent)
+	s.recent = Used{}
+}
+
+func count(slots []ledgerSlot, now, step time.Duration, u *Used) {
+	at := int64(now / step)
 	s := &slots[at%int64(len(slots))]
 	if s.at != at {
 		*s = ledgerSlot{at: at}
@@ -113,11 +143,11 @@ func count(slots []ledgerSlot, now time.Time, step time.Duration, u Used) {
 }
 
 // sum is what was used in all steps but the oldest, which is over.
-func sum(slots []ledgerSlot, now time.Time, step time.Duration) (u Used) {
-	at := now.UnixNano() / int64(step)
+func sum(slots []ledgerSlot, now, step time.Duration) (u Used) {
+	at := int64(now / step)
 	for i := range slots {
 		if s := &slots[i]; s.at <= at && s.at > at-int64(len(slots))+1 {
-			u.Add(s.used)
+			u.Add(&s.used)
 		}
 	}
 	return u
@@ -164,19 +194,21 @@ func (l *Ledger) show(key ledgerKey, s *ledgerSeries) {
 		l.tokens.gauge(label("key", key.tenant)+","+label("model", model)+","+label("kind", kind), func() float64 {
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			s.settle()
 			return float64(read(&s.total))
 		})
 	}
 }
 
-// Usage is all that was used, sorted by tenant and model.
-func (l *Ledger) Usage(now time.Time) []Usage {
+// Usage is all that was used until now, a time as wire.Now, sorted by tenant and model.
+func (l *Ledger) Usage(now time.Duration) []Usage {
 	if l == nil {
 		return nil
 	}
 	var list []Usage
 	for key, s := range *l.series.Load() {
 		s.mu.Lock()
+		s.settle()
 		list = append(list, Usage{
 			Tenant: key.tenant, Model: key.model, Total: s.total,
 			Minute: sum(s.minute[:], now, minuteStep), Hour: sum(s.hour[:], now, hourStep), Day: sum(s.day[:], now, dayStep),
@@ -204,10 +236,11 @@ func (l *Ledger) Drain(tell func(tenant, model string, u Used)) {
 	}
 	for key, s := range *l.series.Load() {
 		s.mu.Lock()
+		s.settle()
 		u, t := s.total, s.told
 		s.told = u
 		s.mu.Unlock()
-		u.Add(Used{-t.Requests, -t.In, -t.Out, -t.Cached, -t.Saved})
+		u.Add(&Used{-t.Requests, -t.In, -t.Out, -t.Cached, -t.Saved})
 		if u != (Used{}) {
 			tell(key.tenant, key.model, u)
 		}

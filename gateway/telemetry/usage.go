@@ -252,7 +252,10 @@ func (r *answerReader) scan(b []byte) {
 
 // open looks for the beginning of the object.
 func (r *answerReader) open(b []byte) []byte {
-	if b = bytes.TrimLeft(b, " \t\r\n"); len(b) == 0 {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+	}
+	if len(b) == 0 {
 		return b
 	}
 	if r.over = b[0] != '{'; r.over {
