@@ -61,8 +61,9 @@ func TestDirect(t *testing.T) {
 	if n, _, err := d.read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d, %v", n, err)
 	}
-	_ = a.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-	n, _, err := d.write(append(large, large...)) // nobody reads
+	twice := append(large, large...)
+	_ = a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	n, _, err := d.write(twice) // nobody reads
 	if n == 0 || n == 2*len(large) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d, %v", n, err)
 	}
