@@ -59,6 +59,9 @@ func (r *remote) hear(name string) {
 			r.pushes.Add(1)
 		}
 	case "purge":
+		if len(what) > mostSaid { // nobody says that
+			what = ""
+		}
 		r.memory.generation.Add(1)
 		if !r.alone.Load() { // who keeps something after this sees the generation
 			return

@@ -87,6 +87,7 @@ func ReadLoad(engine string, page []byte) (l Load, ok bool) {
 		if l.Hits, l.Asked = hits.sum, asked.sum; of.computed {
 			l.Asked += l.Hits
 		}
+		l.Hits = min(l.Hits, l.Asked) // it may have read on between the two
 	}
 	return l, true
 }

@@ -74,6 +74,9 @@ sglang:token_usage{engine_type="unified",model_name="m",pp_rank="0",tp_rank="0"}
 		"vllm:num_requests_waiting{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 1\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.5",
 		Load{Engine: "vllm", Running: 3, Waiting: 4, KV: 0.75, Hits: -1, Asked: -1})
 
+	f("auto", "vllm:num_requests_running 0\nvllm:num_requests_waiting 0\nvllm:prefix_cache_queries_total 5e-324\nvllm:prefix_cache_hits_total 1e18\n",
+		Load{Engine: "vllm", KV: -1, Hits: 5e-324, Asked: 5e-324})
+
 	good := func(running, waiting, kv string) string {
 		return "vllm:num_requests_running " + running + "\nvllm:num_requests_waiting " + waiting + "\nvllm:kv_cache_usage_perc " + kv + "\n"
 	}
@@ -97,7 +100,7 @@ func FuzzReadLoad(f *testing.F) {
 	f.Add([]byte("llamacpp:requests_processing 1\nllamacpp:requests_deferred 0\nllamacpp:prompt_tokens_total 1e18\nllamacpp:prompt_tokens_cached_total 3"))
 	f.Fuzz(func(t *testing.T, page []byte) {
 		l, ok := ReadLoad("auto", page)
-		if ok && (l.Running < 0 || l.Running > maxRequests || l.Waiting < 0 || l.Waiting > maxRequests || l.KV > 1 || l.Engine == "") {
+		if ok && (l.Running < 0 || l.Running > maxRequests || l.Waiting < 0 || l.Waiting > maxRequests || l.KV > 1 || l.Hits > l.Asked || l.Engine == "") {
 			t.Errorf("%+v", l)
 		}
 	})

@@ -23,7 +23,7 @@ func soundKinds() map[string]string {
 }
 
 const (
-	maxSpoken   = 4096   // characters; OpenAI's limit
+	maxSpoken   = 4096   // characters, OpenAI's limit, and tokens: 4 MB of noise
 	soundRate   = 24_000 // samples a second, of 16 bits, one channel
 	tokenRepeat = 30     // times 32 bytes: 20 ms of noise a token
 )
@@ -34,7 +34,7 @@ func (s *Simulator) readAloud(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tokens, _ := question{echo: q.input}.speak(g.tokens)
+	tokens, _ := question{echo: q.input, limit: maxSpoken}.speak(g.tokens)
 	if q.stream {
 		used, n := len(tokenize(q.input)), len(tokens)
 		return g.stream(w, r, play{
