@@ -14,8 +14,9 @@ import (
 
 // A direct reads from and writes to a TCP connection without telling the scheduler that a system call begins. On a socket
 // that does not block there is nothing to tell, and telling has a price: where the process has just been idle, it wakes the runtime's
-// monitor, whose thread then takes its turns beside each of the few requests (runtime.entersyscall). Waiting, deadlines and
-// Close are the connection's own (net.RawConn). Not under the race detector, which learns from reads and writes who comes after whom.
+// monitor, whose thread then takes its turns beside each of the few requests (runtime.entersyscall). And it asks the socket itself, by
+// recvfrom(2) and sendto(2), where read(2) and write(2) go through the layer of files. Waiting, deadlines and Close are the connection's
+// own (net.RawConn). Not under the race detector, which learns from reads and writes who comes after whom.
 type direct struct {
 	raw     syscall.RawConn
 	in, out transfer
@@ -89,7 +90,7 @@ func failed(op string, errno syscall.Errno) error {
 // read is one attempt; false waits until there is something to read.
 func (t *transfer) read(fd uintptr) bool {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&t.p[0])), uintptr(len(t.p)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&t.p[0])), uintptr(len(t.p)), 0, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
@@ -105,7 +106,7 @@ func (t *transfer) read(fd uintptr) bool {
 func (t *transfer) write(fd uintptr) bool {
 	for t.errno = 0; t.n < len(t.p); {
 		rest := t.p[t.n:min(len(t.p), t.n+directMost)]
-		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_NOSIGNAL, 0, 0)
 		switch errno {
 		case 0:
 			t.n += int(n)
