@@ -173,17 +173,14 @@ func (r *Request) store() step {
 	r.status.Stored = !r.posts && r.caching.store.Keeps(time.Now().UnixMilli()) // of a model's answer the end decides
 	l.response.Body = l.flight.memory.begin(l.response.Length)
 	if r.Forward.Arrived() {
-		if !l.receiveArrived() {
+		if !l.receiveArrived() { // what the panic has left is not used again
 			r.fill = nil
+			r.leaveForward()
 		}
 	} else {
 		r.flight.Fill(l.response)
-		// The body has a goroutine of its own: this client's pace is not that of the others.
-		r.handOver()
-		r.fill = nil
-		l.flight.Hold()
-		r.caching.behind.Add(1)
-		go l.start()
+		r.reads, l.reader = true, r
+		r.caching.proxy.Attach(r.Forward)
 	}
 	return r.readFill()
 }
@@ -191,13 +188,55 @@ func (r *Request) store() step {
 // readFill gives the reader what the flight has.
 func (r *Request) readFill() step {
 	defer r.flight.Leave(r.waiter)
+	defer r.stopReading()
 	r.reader.readFlight(r.flight)
 	return nil
 }
 
-// handOver leaves the proxy's exchange to the fill, and takes another one.
+// stopReading leaves what the reader did not want of the body to others, if there are any.
+func (r *Request) stopReading() {
+	if r.reads {
+		r.handOver()
+	}
+}
+
+// receive receives the response for all who wait, by sink. It returns when the body has ended, or has a goroutine of its own from now on.
+func (r *Request) receive(sink func([]byte) error) {
+	more, ok := r.fill.receive(sink)
+	switch {
+	case !ok: // what the panic has left is not used again
+		r.reads, r.fill = false, nil
+		r.leaveForward()
+	case more:
+		r.fallBehind()
+	default:
+		r.reads = false
+		if r.Forward.Gone() {
+			r.waiter.Interrupt()
+		}
+	}
+}
+
+// handOver gives what is still to come of the body a goroutine of its own: this client's pace is not that of the others.
 func (r *Request) handOver() {
+	l := r.fill
+	r.reads, r.fill, l.reader = false, nil, nil
+	r.leaveForward()
+	l.flight.Hold()
+	r.caching.behind.Add(1)
+	go l.start()
+}
+
+// fallBehind is handOver for a client that goes on reading at a pace of its own.
+func (r *Request) fallBehind() {
+	r.handOver()
+	r.caching.proxy.Watch(&r.watched, r.Conn, r.waiter)
+}
+
+// leaveForward leaves the proxy's exchange to the fill, and takes another one.
+func (r *Request) leaveForward() {
 	from, to := r.Forward, r.caching.exchanges.Get().(*proxy.Exchange)
+	r.caching.proxy.Detach(from)
 	to.Result = from.Result
 	to.UpstreamTime = from.HeadAt - r.Began - from.ClientTime // so far; what the gateway did before it is microseconds
 	from.Client, from.Tap = nil, nil
@@ -206,7 +245,12 @@ func (r *Request) handOver() {
 
 // refuseBody ends a response of which nobody wants the body.
 func (r *Request) refuseBody() {
-	_ = r.caching.proxy.Receive(r.Forward, func([]byte) error { return ErrNobody })
+	_ = r.caching.proxy.Receive(r.Forward, func(piece []byte) error {
+		if len(piece) == 0 {
+			return nil
+		}
+		return ErrNobody
+	})
 }
 
 // private lets those who wait for a response that is the client's own fetch for themselves. One that is its own because

@@ -19,7 +19,7 @@ func (c *Caching) newFill(r *Request) *fill {
 
 // put readies l for another response.
 func (l *fill) put() {
-	*l = fill{caching: l.caching, start: l.start, sink: l.sink, gathers: l.gathers, answer: answer{note: kept(l.answer.note)}}
+	*l = fill{caching: l.caching, start: l.start, sink: l.sink, gathers: l.gathers, relays: l.relays, answer: answer{note: kept(l.answer.note)}}
 	l.caching.fills.Put(l)
 }
 
@@ -46,8 +46,11 @@ func (l *fill) keep(r *Request) {
 func (l *fill) receiveApart() {
 	c := l.caching
 	defer c.behind.Done()
-	if !l.receive() {
-		return
+	for more := true; more; {
+		var ok bool
+		if more, ok = l.receive(l.sink); !ok {
+			return
+		}
 	}
 	l.flight.fetch.end(l.forward)
 	l.flight.Release()
@@ -56,8 +59,9 @@ func (l *fill) receiveApart() {
 	l.put()
 }
 
-// receive passes the body to those who wait, and stores it if it is whole. It tells whether there was no panic.
-func (l *fill) receive() (ok bool) {
+// receive passes the body to those who wait, by sink, and stores it if it is whole; more tells that sink wants the rest later. ok tells that
+// there was no panic.
+func (l *fill) receive(sink func([]byte) error) (more, ok bool) {
 	defer func() {
 		if ok {
 			return
@@ -66,8 +70,11 @@ func (l *fill) receive() (ok bool) {
 		l.flight.Hold() // for good
 		l.flight.Break()
 	}()
-	l.receiveAll()
-	return true
+	o := l.caching.proxy.Receive(l.forward, sink)
+	if o != proxy.Taken {
+		l.end(o.Fault())
+	}
+	return o == proxy.Taken, true
 }
 
 // receiveArrived is receive of a body that has come with its head: those who wait learn of the response when it is whole.
@@ -81,7 +88,7 @@ func (l *fill) receiveArrived() (ok bool) {
 		l.flight.Fill(l.response)
 		l.flight.Break()
 	}()
-	if l.caching.proxy.Receive(l.forward, l.gathers) != proxy.None {
+	if l.caching.proxy.Receive(l.forward, l.gathers) != proxy.Relayed {
 		l.flight.Fill(l.response)
 		l.flight.Break()
 		return true
@@ -108,17 +115,47 @@ func (l *fill) share() {
 
 // take passes a piece of the body on.
 func (l *fill) take(piece []byte) error {
-	l.note(piece)
-	err := l.flight.Write(piece)
-	if !l.marked && l.flight.TooLarge() {
-		l.marked = true
-		l.caching.flights.MarkHitForMiss(l.primary, wire.Now()) // the next ones go alone, each at its own pace
-	}
+	wrote, err := l.write(piece, nil)
+	l.flight.nudgeOthers(wrote.next)
 	return err
 }
 
-func (l *fill) receiveAll() {
-	if f := l.caching.proxy.Receive(l.forward, l.sink); f != proxy.None {
+// relay is take by who reads the response for its own client as well, who gets the piece at once. It does so as long as nobody waits for it:
+// where the client is slow or gone, or there are many others, the rest is left to a goroutine of its own.
+func (l *fill) relay(piece []byte) error {
+	r := l.reader
+	wrote, err := l.write(piece, r.waiter)
+	if err != nil {
+		return err
+	}
+	if !wrote.by {
+		piece = nil
+	}
+	on := !r.waiter.Gone() && r.offer(piece)
+	l.flight.nudgeOthers(wrote.next)
+	if !on || wrote.next > 0 {
+		return proxy.Later
+	}
+	return nil
+}
+
+// write notes a piece of the body and appends it to what the flight has.
+func (l *fill) write(piece []byte, w *Waiter) (written, error) {
+	if len(piece) == 0 {
+		return written{}, nil
+	}
+	l.note(piece)
+	wrote, err := l.flight.write(piece, w)
+	if wrote.large && !l.marked {
+		l.marked = true
+		l.caching.flights.MarkHitForMiss(l.primary, wire.Now()) // the next ones go alone, each at its own pace
+	}
+	return wrote, err
+}
+
+// end ends the flight of a body that has ended so.
+func (l *fill) end(f proxy.Fault) {
+	if f != proxy.None {
 		l.tell(f)
 		l.flight.Break()
 		return

@@ -68,6 +68,7 @@ type flown struct {
 
 	stage    stage
 	first    *Waiter     // who led first
+	awake    *Waiter     // who reads the response from the upstream, if that is one of those who wait
 	led      bool        // somebody is fetching
 	fault    proxy.Fault // why it failed; None: whoever led panicked
 	failures int
@@ -409,6 +410,9 @@ const (
 
 // nudge wakes some of those who wait, from that one on, and returns who is next; 0: nobody. The lock is held.
 func (f *Flight) nudge(from int) (next int) {
+	if from == 0 && len(f.waiting) == 1 && f.waiting[0] == f.awake {
+		return 0
+	}
 	to := from + nudgedAtOnce*runtime.GOMAXPROCS(0)
 	for _, w := range f.waiting[min(from, len(f.waiting)):min(to, len(f.waiting))] {
 		w.nudge()
@@ -491,11 +495,26 @@ var ErrNobody = errors.New("caching: nobody reads the response any more")
 
 // Write appends to the body. It blocks while a response that is too large to be kept has readers behind.
 func (f *Flight) Write(p []byte) error {
+	wrote, err := f.write(p, nil)
+	f.nudgeOthers(wrote.next)
+	return err
+}
+
+// A written is what has become of a piece of a body.
+type written struct {
+	by    bool // who wrote it gives it to its client
+	large bool // the response is too large to be kept
+	next  int  // of those who wait, for nudgeOthers
+}
+
+// write is Write by a waiter that gives its client the piece itself, nil: by none. The piece that completes a body of known length is for nobody's
+// client yet, see Next.
+func (f *Flight) write(p []byte, w *Waiter) (wrote written, err error) {
 	for {
 		f.mu.Lock()
 		if len(f.waiting) == 0 {
 			f.mu.Unlock()
-			return ErrNobody
+			return written{}, ErrNobody
 		}
 		if !f.tooLarge {
 			switch limit := f.table.maxBody; {
@@ -510,10 +529,13 @@ func (f *Flight) Write(p []byte) error {
 				f.response.Body = f.memory.widen(body, len(p))
 			}
 			f.response.Body = append(f.response.Body, p...)
-			told := f.nudge(0)
+			if end := f.base + int64(len(f.response.Body)); w != nil && end != f.response.Length {
+				w.read, wrote.by = end, true
+			}
+			f.awake = w
+			wrote.large, wrote.next = f.tooLarge, f.nudge(0)
 			f.mu.Unlock()
-			f.nudgeOthers(told)
-			return nil
+			return wrote, nil
 		}
 		room := f.room
 		f.mu.Unlock()
@@ -571,13 +593,6 @@ func (f *Flight) leaveBehind() {
 	}
 	clear(f.waiting[len(kept):])
 	f.waiting = kept
-}
-
-// TooLarge tells whether the response has grown beyond what is kept.
-func (f *Flight) TooLarge() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.tooLarge
 }
 
 // trim forgets what all readers have, and tells whether there is room for more.

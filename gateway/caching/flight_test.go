@@ -415,11 +415,11 @@ func TestFlightMemory(t *testing.T) {
 		return f, w
 	}
 	a, reads := fill("a", 8)
-	if table.Taken() != wire.LargeBuffer || a.TooLarge() {
+	if _, kept := a.Kept(); table.Taken() != wire.LargeBuffer || !kept {
 		t.Errorf("%d bytes are taken", table.Taken())
 	}
 	b, _ := fill("b", 4)
-	if !b.TooLarge() || table.Under(flightKey("b")) || table.Taken() != wire.LargeBuffer+20<<10 {
+	if _, kept := b.Kept(); kept || table.Under(flightKey("b")) || table.Taken() != wire.LargeBuffer+20<<10 {
 		t.Errorf("there was room for the second: %d bytes are taken", table.Taken())
 	}
 	a.End(nil)

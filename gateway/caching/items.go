@@ -383,7 +383,7 @@ func (t *batchTaker) Take(h *wire.ResponseHead, length int64) bool {
 // receiveItems reads the answer, unless it is too long to be held.
 func (r *Request) receiveItems() (long bool, fault proxy.Fault) {
 	b := r.post.batch
-	fault = r.caching.proxy.Receive(&b.exchange, func(piece []byte) error {
+	outcome := r.caching.proxy.Receive(&b.exchange, func(piece []byte) error {
 		if long = len(b.answer)+len(piece) > longestBatch || !r.caching.flights.reserve(int64(len(piece))); long {
 			return ErrNobody
 		}
@@ -391,7 +391,7 @@ func (r *Request) receiveItems() (long bool, fault proxy.Fault) {
 		b.answer = append(b.answer, piece...)
 		return nil
 	})
-	return long, fault
+	return long, outcome.Fault()
 }
 
 // settleItems takes an answer of 200 apart, for this request and for those who wait for parts of it.

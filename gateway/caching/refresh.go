@@ -100,8 +100,14 @@ func (y *refresh) prepare(f *proxy.Exchange) {
 	f.Targets = targets
 }
 
-func (y *refresh) owns() bool           { return false }
-func (y *refresh) readRecord(int64)     {}
-func (y *refresh) readFlight(f *Flight) { _ = f.Drain(y.waiter) }
+func (y *refresh) owns() bool       { return false }
+func (y *refresh) readRecord(int64) {}
+
+func (y *refresh) readFlight(f *Flight) {
+	if y.reads {
+		y.receive(y.fill.sink)
+	}
+	_ = f.Drain(y.waiter)
+}
 
 var _, _ reader = (*client)(nil), (*refresh)(nil)

@@ -24,10 +24,10 @@ func (c *client) readFlight(f *Flight) {
 		return
 	}
 	a := f.Response()
-	if !a.Whole {
-		p := c.caching.proxy
+	p := c.caching.proxy
+	defer p.Unwatch(&c.watched)
+	if !a.Whole && !c.reads { // else the proxy watches
 		p.Watch(&c.watched, c.Conn, c.waiter)
-		defer p.Unwatch(&c.watched)
 	}
 	(*Request)(c).replyArriving(f, &a)
 }
@@ -136,20 +136,24 @@ func (r *Request) sendRecord(status int, message []byte) {
 }
 
 // replyArriving is replyFlight for a response of which not everything may be there yet: what it takes then is the
-// upstream's part, as with a response that is passed on without a cache.
+// upstream's part, as with a response that is passed on without a cache. Of what this goroutine receives itself the proxy says so.
 func (r *Request) replyArriving(f *Flight, a *Response) {
 	if a.Whole {
 		r.replyFlight(f, a)
 		return
 	}
 	began := wire.Now()
-	r.replyFlight(f, a)
-	r.Waited += wire.Now() - began
+	if r.replyFlight(f, a); r.fill == nil {
+		r.Waited += wire.Now() - began
+	}
 }
 
 // replyFlight replies with what a flight has found, as it arrives; a short body of known length when it is whole.
 func (r *Request) replyFlight(f *Flight, a *Response) {
 	if !a.Whole && !a.Live && a.Length >= 0 && a.Length <= proxy.MaxWhole {
+		if r.reads {
+			r.receive(r.fill.sink)
+		}
 		if err := f.Drain(r.waiter); err != nil {
 			r.cut(err)
 			return
@@ -190,21 +194,20 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 	case a.Length < 0:
 		length = wire.ChunkedBody
 	}
-	if r.buffer == nil {
-		r.buffer = wire.GetBuffer(wire.SmallBuffer)
-	}
 	h := r.appendOwn(append(r.statusLine(a.Meta.Status), a.Lines...), &a.Meta, now)
 	if a.Meta.Status != fasthttp.StatusNoContent {
 		h = wire.AppendLength(h, length)
 	}
 	r.scratch = append(h, "\r\n"...)
-	r.Status = a.Meta.Status
-	if r.Conn.Send(r.scratch) != nil {
-		r.Fault = proxy.ClientGone
-		return
-	}
+	r.Status, r.length = a.Meta.Status, length
 	if length == wire.UntilClose {
 		r.Conn.Reset() // until the end is there, a close must not look like it
+	}
+	if !r.begin() {
+		return
+	}
+	if r.buffer == nil {
+		r.buffer = wire.GetBuffer(wire.SmallBuffer)
 	}
 	for more := true; more; {
 		var piece []byte
@@ -233,6 +236,48 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 	if length == wire.UntilClose {
 		r.Conn.Complete()
 	}
+}
+
+// begin sends the head in the scratch memory, and tells whether to go on. If the response is still to be received, it does that, and the client
+// gets what comes as long as it takes that at once.
+func (r *Request) begin() (goOn bool) {
+	unsent := r.scratch
+	if r.reads {
+		r.pending = r.scratch
+		r.receive(r.fill.relays)
+		if r.pending != nil { // nothing has come, and nothing will
+			r.Status = 0
+			return true
+		}
+		unsent = r.owed
+	}
+	if len(unsent) > 0 && r.Conn.Send(unsent) != nil {
+		r.Fault = proxy.ClientGone
+	}
+	return r.Fault == proxy.None
+}
+
+// offer sends the piece that the fill has, if it is one, behind the head if that has not gone, as far as the client takes it at once. It tells whether
+// that is all; the rest is owed.
+func (r *Request) offer(piece []byte) (all bool) {
+	message := r.pending
+	r.pending = nil
+	if len(piece) > 0 {
+		r.pass(piece)
+		message = r.Forward.Message(message, r.length)
+	}
+	if len(message) == 0 {
+		return true
+	}
+	n, err := r.Conn.Offer(message)
+	if err == nil && n == len(message) {
+		return true
+	}
+	if r.buffer == nil {
+		r.buffer = wire.GetBuffer(wire.SmallBuffer)
+	}
+	r.owed = append(r.buffer.B[:0], message[n:]...)
+	return false
 }
 
 // cutTaken is how long a client may take to get the event that tells of a cut.

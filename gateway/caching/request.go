@@ -68,6 +68,10 @@ type Request struct {
 	sent    int64       // when the request was, in Unix milliseconds
 	ready   bool        // Forward is prepared
 	fill    *fill       // the response that was taken
+	reads   bool        // and its body is still to come, to this goroutine
+	pending []byte      // the head of the reply, which goes out with the first piece
+	length  int64       // of the body as the client gets it
+	owed    []byte      // what the client did not take at once, in buffer
 }
 
 // A phase is how far a request that leads a flight has come. Steps follow this order; a wrong one is a bug.
@@ -120,6 +124,7 @@ func (r *Request) Reset() {
 	r.reader, r.outcome, r.status = nil, "", cache.CacheStatus{}
 	r.names, r.full, r.stored = r.names[:0], nil, cache.Entry{}
 	r.unsuitable, r.listed, r.ready = false, false, false
+	r.reads, r.pending, r.owed = false, nil, nil
 	if r.post != nil {
 		r.post.reset(r.caching.flights)
 	}
@@ -218,6 +223,8 @@ type fill struct {
 	start    func()             // receiveApart, bound once
 	sink     func([]byte) error // take, likewise
 	gathers  func([]byte) error // gather
+	relays   func([]byte) error // relay
+	reader   *Request           // who receives the response for its client as well; nil: nobody
 	forward  *proxy.Exchange
 	flight   *Flight
 	next     step // what is done with it

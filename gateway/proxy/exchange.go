@@ -26,6 +26,7 @@ type Exchange struct {
 	tapped    bool   // Tap sees the body of the response
 	course           // of its attempts
 	flow      stream // the response's body
+	piece     framed // of it, that a sink has
 	watched   wire.Watched
 	head      []byte       // scratch: a head being written
 	hold      hold         // the request's body, or the first part of it
@@ -41,7 +42,7 @@ type Outcome uint8
 
 // The good outcomes. The numbers of all others are those of their faults.
 const (
-	Relayed Outcome = Outcome(None) // the client has the whole response
+	Relayed Outcome = Outcome(None) // the client, or who receives it, has the whole response
 	Taken   Outcome = 255           // the Taker has taken the response, whose body is to be read by [Proxy.Receive]
 )
 

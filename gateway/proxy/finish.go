@@ -8,6 +8,7 @@ func (p *Proxy) observe(x *Exchange, f Fault) { x.UpstreamTime += p.report(&x.at
 func (p *Proxy) finish(x *Exchange) {
 	x.stopPump()
 	p.watch.Remove(&x.watched)
+	_ = x.conn.Woken() // too late
 	if x.dirty || x.response.Close || x.Gone() {
 		_ = x.conn.Close()
 	} else {

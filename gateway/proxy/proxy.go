@@ -138,6 +138,16 @@ func (p *Proxy) Close() {
 // goroutine as long as the exchange is not reused.
 func (p *Proxy) Cancel(x *Exchange) { p.watch.Interrupt(&x.watched) }
 
+// Attach has the client watched again for whom a response was taken, until Detach or the end of [Proxy.Receive].
+func (p *Proxy) Attach(x *Exchange) {
+	if x.Client != nil {
+		p.watch.Attach(&x.watched, x.Client, stayer(x.Taker))
+	}
+}
+
+// Detach has the client no longer watched: whoever receives the response does so for others as well.
+func (p *Proxy) Detach(x *Exchange) { p.watch.Detach(&x.watched) }
+
 // Watch calls work.Interrupt when the client leaves, until Unwatch: for a client that waits for an exchange that is
 // not its own.
 func (p *Proxy) Watch(e *wire.Watched, client *wire.ClientConn, work wire.Interrupter) {

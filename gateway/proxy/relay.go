@@ -35,7 +35,7 @@ func (p *Proxy) relay(x *Exchange) Fault {
 	if x.Taker != nil && x.Taker.Take(&x.response, length) {
 		p.watch.Detach(&x.watched)
 		x.attempted(None) // as far as the request goes; its body has a way of its own
-		x.taken, x.length = true, length
+		x.taken, x.length, x.flow.received = true, length, false
 		return None
 	}
 	x.tapResponse()

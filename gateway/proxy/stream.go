@@ -6,16 +6,17 @@ import (
 
 // A stream is a response on its way through: read by read, each passed on at once.
 type stream struct {
-	left    int64 // bytes of a body with a length
-	length  int64 // or ChunkedBody, UntilClose
-	rechunk bool  // the client gets chunks
-	in      wire.Chunked
-	ended   bool
-	events  bool // server-sent
-	telling bool // and the client can be told in one of them why it ends
-	ahead   bool // some of it has been read before the client gets a byte
-	held    int  // bytes of the body that have, decoded
-	tail    Tail
+	left     int64 // bytes of a body with a length
+	length   int64 // or ChunkedBody, UntilClose
+	rechunk  bool  // the client gets chunks
+	in       wire.Chunked
+	ended    bool
+	events   bool // server-sent
+	telling  bool // and the client can be told in one of them why it ends
+	ahead    bool // some of it has been read before the client gets a byte
+	held     int  // bytes of the body that have, decoded
+	received bool // by Receive, which has begun
+	tail     Tail
 }
 
 // take decodes what arrived in a.down.B[from:to], moves the body's bytes to from and returns how many.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ClientOptions bound what a client's connection may take. Durations are all rolling except HeadTimeout.
@@ -140,6 +142,32 @@ func (c *ClientConn) Send(p []byte) error {
 	}
 	return err
 }
+
+// Offer is Send of as much as the client takes at once, and returns how much that is: where Send would wait, Offer does not.
+func (c *ClientConn) Offer(p []byte) (n int, err error) {
+	c.replied = true
+	n, err = c.offer(p)
+	c.sent += int64(n)
+	return n, err
+}
+
+func (c *ClientConn) offer(p []byte) (int, error) {
+	if c.tls == nil {
+		if n, ok, err := c.writes.offer(&c.socket, p, c.listener.idleTime()); ok {
+			return n, err
+		}
+	}
+	if len(p) > mostOffered || !c.ready(unix.POLLOUT) {
+		return 0, nil
+	}
+	if err := c.write(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// mostOffered is how many bytes a socket takes for sure that says it can be written to: what Linux hands on in one piece.
+const mostOffered = 20 << 10
 
 // SendInterim writes a 1xx response, which is no reply yet: RFC 9110 §15.2.
 func (c *ClientConn) SendInterim(p []byte) error { return c.write(p) }

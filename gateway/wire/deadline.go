@@ -23,6 +23,20 @@ func (d *rollingDeadline) extend(now, by time.Duration, set func(time.Time) erro
 	return set(began.Add(d.at))
 }
 
+// offer sends what the kernel takes of p without waiting, and tells whether it can do so.
+func (d *rollingDeadline) offer(s *socket, p []byte, idle time.Duration) (sent int, ok bool, err error) {
+	if s.direct == nil {
+		return 0, false, nil
+	}
+	if err := d.extend(Now(), idle/8, s.kernel().SetWriteDeadline); err != nil {
+		return 0, true, err
+	}
+	if s.interrupted.Load() {
+		return 0, true, net.ErrClosed
+	}
+	return s.direct.offer(p)
+}
+
 // write sends p and returns how much of it the kernel took. Its time rolls with what the peer takes: the
 // kernel wakes a writer only when a good part of its buffer is free, so a slow reader may hold up a single
 // write for long, and only one whose buffer does not drain for the idle time is silent. It gives up when

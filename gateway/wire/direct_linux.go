@@ -28,6 +28,7 @@ type transfer struct {
 	n       int
 	errno   syscall.Errno
 	attempt func(fd uintptr) bool // made once: a closure a call would be an allocation a call
+	once    func(fd uintptr) bool // attempt of a write that does not wait
 }
 
 // directMost is what is moved in one call: the collector of garbage waits for its end.
@@ -44,7 +45,7 @@ func newDirect(conn net.Conn) *direct {
 		return nil
 	}
 	d := &direct{raw: raw}
-	d.in.attempt, d.out.attempt = d.in.read, d.out.write
+	d.in.attempt, d.out.attempt, d.out.once = d.in.read, d.out.write, d.out.offer
 	return d
 }
 
@@ -73,9 +74,16 @@ func (d *direct) write(p []byte) (n int, ok bool, err error) {
 	if d == nil || len(p) == 0 {
 		return 0, false, nil
 	}
+	return d.put(p, d.out.attempt)
+}
+
+// offer writes what is taken of p at once.
+func (d *direct) offer(p []byte) (n int, ok bool, err error) { return d.put(p, d.out.once) }
+
+func (d *direct) put(p []byte, attempt func(fd uintptr) bool) (n int, ok bool, err error) {
 	t := &d.out
 	t.p, t.n = p, 0
-	err = d.raw.Write(t.attempt)
+	err = d.raw.Write(attempt)
 	t.p = nil
 	if err == nil && t.errno != 0 {
 		err = failed("write", t.errno)
@@ -100,6 +108,12 @@ func (t *transfer) read(fd uintptr) bool {
 		t.n, t.errno = int(n), errno
 		return true
 	}
+}
+
+// offer writes what is taken at once.
+func (t *transfer) offer(fd uintptr) bool {
+	t.write(fd)
+	return true
 }
 
 // write writes until all is taken; false waits until there is room for more.

@@ -12,3 +12,5 @@ func newDirect(net.Conn) *direct { return nil }
 func (*direct) read([]byte) (int, bool, error) { return 0, false, nil }
 
 func (*direct) write([]byte) (int, bool, error) { return 0, false, nil }
+
+func (*direct) offer([]byte) (int, bool, error) { return 0, false, nil }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,6 +21,8 @@ type socket struct {
 	poll        [1]unix.PollFd
 	peek        [1]byte
 	interrupted atomic.Bool
+	woken       atomic.Bool // see Wake
+	waking      sync.Mutex
 	reads       rollingDeadline
 	writes      rollingDeadline
 	sealed      bool // Conn is TLS itself, for which a write that has timed out is the last one
@@ -58,6 +61,28 @@ func (s *socket) Interrupt() {
 	_ = s.Conn.SetDeadline(longAgo)
 }
 
+// Wake has a receive that waits, or else the next one, return ErrWoken, once. It may be called by any goroutine. Nothing that was sent is lost.
+func (s *socket) Wake() {
+	s.waking.Lock()
+	defer s.waking.Unlock()
+	s.woken.Store(true)
+	_ = s.Conn.SetReadDeadline(longAgo)
+}
+
+// ErrWoken tells that a receive has ended because of Wake.
+var ErrWoken = errors.New("wire: woken")
+
+// Woken tells whether Wake was called, and takes that back.
+func (s *socket) Woken() bool {
+	if !s.woken.Load() {
+		return false
+	}
+	s.waking.Lock() // Wake has done its part
+	defer s.waking.Unlock()
+	s.reads = rollingDeadline{}
+	return s.woken.Swap(false)
+}
+
 // receive reads into p, waiting at most the given time.
 func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
 	for {
@@ -69,8 +94,17 @@ func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
 		if s.interrupted.Load() {
 			return 0, net.ErrClosed
 		}
+		if s.Woken() {
+			return 0, ErrWoken
+		}
 		n, err := s.read(p)
-		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !StoodStill(now) {
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if s.Woken() {
+			return 0, ErrWoken
+		}
+		if !StoodStill(now) {
 			return n, err
 		}
 	}

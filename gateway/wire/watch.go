@@ -32,6 +32,7 @@ type Watched struct {
 	work     Interrupter
 	stayer   Stayer
 	orphaned bool // the client has left, and stayer lets the work go on
+	wakes    bool // whoever does it is woken then
 	at       atomic.Pointer[watchShard]
 	index    int
 	gone     atomic.Bool
@@ -65,7 +66,7 @@ func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stayer Sta
 	if client != nil {
 		fd = client.fd
 	}
-	e.client, e.work, e.stayer, e.orphaned = client, work, stayer, false
+	e.client, e.work, e.stayer, e.orphaned, e.wakes = client, work, stayer, false, false
 	s := &w.shards[w.next.Add(1)%uint32(len(w.shards))]
 	s.mu.Lock()
 	e.index = len(s.entries)
@@ -82,8 +83,21 @@ func (w *Watch) Detach(e *Watched) {
 		return
 	}
 	s.mu.Lock()
-	e.client, e.stayer = nil, nil
+	e.client, e.stayer, e.wakes = nil, nil, false
 	s.polls[e.index].Fd = -1
+	s.mu.Unlock()
+}
+
+// Attach takes Detach back: the work is for that client again. One that has left meanwhile is found at the next look. If it goes on for others
+// then, the work is told by Wake, if it has that.
+func (w *Watch) Attach(e *Watched, client *ClientConn, stayer Stayer) {
+	s := e.at.Load()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	e.client, e.stayer, e.wakes = client, stayer, true
+	s.polls[e.index].Fd = int32(client.fd)
 	s.mu.Unlock()
 }
 
@@ -162,6 +176,9 @@ func (e *Watched) clientLeft() {
 	}
 	if e.stayer != nil && e.stayer.ClientLeft() {
 		e.orphaned = true
+		if w, ok := e.work.(interface{ Wake() }); ok && e.wakes {
+			w.Wake()
+		}
 		return
 	}
 	e.interrupt()
