@@ -284,14 +284,5 @@ func measureMemory(b *bench, r *running, f *figure) error {
 
 // settled is the memory of a peer once it has stopped to change, in bytes.
 func settled(r *running) int64 {
-	last := process.Memory(r.process.PID)
-	for range 10 {
-		time.Sleep(300 * time.Millisecond)
-		now := process.Memory(r.process.PID)
-		if now-last < 64<<10 && last-now < 64<<10 {
-			return now
-		}
-		last = now
-	}
-	return last
+	return r.process.Settled(10, 300*time.Millisecond)
 }

@@ -10,11 +10,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"aigateway/bench/internal/process"
@@ -119,18 +117,7 @@ func unknown(wanted, known []string) string {
 // runUntil measures and writes the report, unless a signal or the limit comes first: then all that runs is ended.
 func (b *bench) runUntil(o *options) int {
 	b.files = process.AllowOpenFiles()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done := make(chan error, 1)
-	go func() { done <- b.run() }()
-	var err error
-	select {
-	case err = <-done:
-	case s := <-signals:
-		err = fmt.Errorf("ended by %v", s)
-	case <-time.After(o.limit):
-		err = fmt.Errorf("not done after %v", o.limit)
-	}
+	err := process.Until(o.limit, b.run)
 	b.alive.Close()
 	if err == nil {
 		err = b.write(b.reportOf(o.install), o.out)

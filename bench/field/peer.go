@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/json"
@@ -133,9 +132,7 @@ func (p *peer) tell(installed string) string {
 	if err != nil {
 		return ""
 	}
-	out, _ := exec.Command(file, p.version...).CombinedOutput()
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return line
+	return local.FirstLine(file, p.version...)
 }
 
 // A running peer.
@@ -188,7 +185,7 @@ func (b *bench) startOnce(p *peer, v variant) (*running, error) {
 		return nil, err
 	}
 	if err := r.process.Await(r.addr, slowStart); err != nil {
-		said := r.said()
+		said := local.Said(r.log.Name())
 		b.stop(r)
 		return nil, fmt.Errorf("%w; it said: %s", err, said)
 	}
@@ -209,14 +206,7 @@ func (b *bench) site(v variant) (*site, error) {
 		s.Key, s.KeyHash = token, fmt.Sprintf("%x", sha256.Sum256([]byte(token)))
 	}
 	var err error
-	if s.Dir, err = b.alive.Directory(""); err != nil {
-		return nil, err
-	}
-	memory := "/dev/shm"
-	if _, err := os.Stat(memory); err != nil {
-		memory = ""
-	}
-	if s.Memory, err = b.alive.Directory(memory); err != nil {
+	if s.Dir, s.Memory, err = b.alive.Directories(); err != nil {
 		return nil, err
 	}
 	if v.tls != "" {
@@ -239,13 +229,6 @@ func (s *site) render(name string) error {
 	return local.Templates{Files: configurations, Mode: 0o600}.Render(name, s.Dir, s)
 }
 
-// said is the end of what a peer printed.
-func (r *running) said() string {
-	text, _ := os.ReadFile(r.log.Name())
-	text = bytes.TrimSpace(text)
-	return strconv.Quote(string(text[max(len(text)-200, 0):]))
-}
-
 // stop ends a peer and removes what it left.
 func (b *bench) stop(r *running) {
 	b.alive.End(r.process)
@@ -259,7 +242,7 @@ func (r *running) proves() (err error) {
 	for deadline := time.Now().Add(slowStart); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-r.process.Gone:
-			return fmt.Errorf("ends; it said: %s", r.said())
+			return fmt.Errorf("ends; it said: %s", local.Said(r.log.Name()))
 		default:
 		}
 		if err = r.asks(); err == nil {

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"aigateway/bench/internal/chart"
+	"aigateway/bench/internal/local"
 )
 
 // A report is what the raw data says, all of it.
@@ -34,7 +30,7 @@ type report struct {
 }
 
 func (b *bench) reportOf(installed string) *report {
-	r := &report{Time: b.began.UTC().Format(time.RFC3339), Command: b.command, Machine: machine(), Files: b.files, Load: b.load,
+	r := &report{Time: b.began.UTC().Format(time.RFC3339), Command: b.command, Machine: local.Machine(), Files: b.files, Load: b.load,
 		Versions: make(map[string]string), Rounds: b.rounds, Duration: b.time.String(), Cannot: b.cannot, Figures: b.figures,
 		peers: b.peers, cells: b.cells}
 	for _, p := range b.peers {
@@ -51,9 +47,6 @@ func (b *bench) write(r *report, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
 	text := r.markdown()
 	fmt.Fprintf(b.out, "\n%s", text)
 	files := map[string]string{"field.json": string(raw) + "\n", "field.md": text}
@@ -62,22 +55,11 @@ func (b *bench) write(r *report, dir string) error {
 			files[r.cells[i].name+".svg"] = picture
 		}
 	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
-			return err
-		}
+	if err := local.Write(dir, files); err != nil {
+		return err
 	}
 	b.say("written: field.md, field.json and %d charts in %s", len(files)-2, dir)
 	return nil
-}
-
-func machine() string {
-	kernel, _ := exec.Command("uname", "-r").Output()
-	cpu, _ := os.ReadFile("/proc/cpuinfo")
-	_, model, _ := strings.Cut(string(cpu), "model name\t: ")
-	model, _, _ = strings.Cut(model, "\n")
-	return fmt.Sprintf("%s, %d cores, Linux %s, %s", cmp.Or(model, runtime.GOARCH), max(bytes.Count(cpu, []byte("\nprocessor\t:"))+1, 1),
-		strings.TrimSpace(string(kernel)), runtime.Version())
 }
 
 // value is the median of a value over the rounds without a fault.

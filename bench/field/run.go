@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
-	"aigateway/bench/internal/local"
 	"aigateway/bench/internal/process"
 )
 
@@ -87,22 +85,9 @@ func (b *bench) run() error {
 
 // serve starts the upstream on the core of the load.
 func (b *bench) serve() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	port, err := local.FreePort()
-	if err != nil {
-		return err
-	}
-	b.upstream = fmt.Sprintf("127.0.0.1:%d", port)
-	cmd := exec.Command(self, "-upstream", "-listen", b.upstream)
-	cmd.Stderr = os.Stderr
-	p, err := b.alive.Launch(cmd, b.loadCore)
-	if err != nil {
-		return err
-	}
-	return p.Await(b.upstream, patience)
+	addr, _, err := b.alive.Self(b.loadCore, patience, "-upstream")
+	b.upstream = addr
+	return err
 }
 
 // introduce starts a peer and asks it for a chat completion.

@@ -7,15 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"aigateway/bench/internal/local"
 	"aigateway/bench/internal/process"
 )
 
@@ -82,18 +78,7 @@ func command(args []string) int {
 // command measures and writes the report, unless a signal or the limit comes first: then all that runs is ended.
 func (b *bench) command(o *options) int {
 	process.AllowOpenFiles()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done := make(chan error, 1)
-	go func() { done <- b.run() }()
-	var err error
-	select {
-	case err = <-done:
-	case s := <-signals:
-		err = fmt.Errorf("ended by %v", s)
-	case <-time.After(o.limit):
-		err = fmt.Errorf("not done after %v", o.limit)
-	}
+	err := process.Until(o.limit, b.run)
 	b.alive.Close()
 	if err == nil {
 		err = b.report(o.out)
@@ -213,23 +198,9 @@ func (b *bench) run() error {
 
 // serve starts the upstream on the core of the load.
 func (b *bench) serve() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	port, err := local.FreePort()
-	if err != nil {
-		return err
-	}
-	b.upstream = fmt.Sprintf("127.0.0.1:%d", port)
-	cmd := exec.Command(self, "-role", "upstream", "-listen", b.upstream)
-	cmd.Stderr = os.Stderr
-	p, err := b.alive.Launch(cmd, b.loadCore)
-	if err != nil {
-		return err
-	}
-	b.service = p
-	return p.Await(b.upstream, patience)
+	addr, p, err := b.alive.Self(b.loadCore, patience, "-role", "upstream")
+	b.upstream, b.service = addr, p
+	return err
 }
 
 // try starts a peer, checks each work and finds out how much it can do. It tells whether the peer is there.

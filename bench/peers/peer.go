@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"embed"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"aigateway/bench/internal/local"
@@ -94,9 +91,7 @@ func (p *peer) tell() string {
 	if err != nil || p.version == nil {
 		return ""
 	}
-	out, _ := exec.Command(file, p.version...).CombinedOutput()
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return line
+	return local.FirstLine(file, p.version...)
 }
 
 // A running peer.
@@ -135,7 +130,7 @@ func (b *bench) start(p *peer) (*running, error) {
 		return nil, err
 	}
 	if err := r.process.Await(r.addr, 20*time.Second); err != nil {
-		said := r.said()
+		said := local.Said(r.log.Name())
 		b.stop(r)
 		return nil, fmt.Errorf("%w; it said: %s", err, said)
 	}
@@ -147,14 +142,7 @@ func (b *bench) site() (*site, error) {
 	s := &site{Upstream: b.upstream}
 	s.Host, s.UpstreamPort, _ = net.SplitHostPort(b.upstream)
 	var err error
-	if s.Dir, err = b.alive.Directory(""); err != nil {
-		return nil, err
-	}
-	memory := "/dev/shm"
-	if _, err := os.Stat(memory); err != nil {
-		memory = ""
-	}
-	if s.Memory, err = b.alive.Directory(memory); err != nil {
+	if s.Dir, s.Memory, err = b.alive.Directories(); err != nil {
 		return nil, err
 	}
 	s.Port, err = local.FreePort()
@@ -164,16 +152,6 @@ func (b *bench) site() (*site, error) {
 // render writes a peer's configuration into its directory.
 func (s *site) render(name string) error {
 	return local.Templates{Files: configurations, Mode: 0o644}.Render(name, s.Dir, s)
-}
-
-// said is the end of what a peer printed.
-func (r *running) said() string {
-	text, _ := os.ReadFile(r.log.Name())
-	text = bytes.TrimSpace(text)
-	if more := len(text) - 500; more > 0 {
-		text = text[more:]
-	}
-	return strconv.Quote(string(text))
 }
 
 // stop ends a peer and removes what it left.

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"aigateway/bench/internal/chart"
+	"aigateway/bench/internal/local"
 )
 
 // A report is what the raw data says, all of it.
@@ -31,7 +26,7 @@ type report struct {
 }
 
 func (b *bench) report(dir string) error {
-	r := &report{Time: time.Now().UTC().Format(time.RFC3339), Machine: machine(), Rounds: b.rounds, Duration: b.time.String(),
+	r := &report{Time: time.Now().UTC().Format(time.RFC3339), Machine: local.Machine(), Rounds: b.rounds, Duration: b.time.String(),
 		Versions: make(map[string]string), Cannot: b.cannot, Figures: b.figures, peers: names(b.peers)}
 	for _, w := range b.works {
 		r.works = append(r.works, w.name)
@@ -45,27 +40,13 @@ func (b *bench) report(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
 	table := r.markdown()
 	fmt.Printf("\n%s", table)
-	for name, text := range map[string]string{"peers.json": string(raw) + "\n", "peers.md": table, "peers.svg": r.chart()} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
-			return err
-		}
+	if err := local.Write(dir, map[string]string{"peers.json": string(raw) + "\n", "peers.md": table, "peers.svg": r.chart()}); err != nil {
+		return err
 	}
 	say("written: peers.md, peers.json, peers.svg in %s", dir)
 	return nil
-}
-
-func machine() string {
-	kernel, _ := exec.Command("uname", "-r").Output()
-	cpu, _ := os.ReadFile("/proc/cpuinfo")
-	_, model, _ := strings.Cut(string(cpu), "model name\t: ")
-	model, _, _ = strings.Cut(model, "\n")
-	return fmt.Sprintf("%s, %d cores, Linux %s, %s", cmp.Or(model, runtime.GOARCH), max(bytes.Count(cpu, []byte("\nprocessor\t:"))+1, 1),
-		strings.TrimSpace(string(kernel)), runtime.Version())
 }
 
 // median is the median of a figure over the rounds without a fault, and in how many rounds there was one.

@@ -153,31 +153,20 @@ func measureIdle(b *bench, r *running, f *figures) error {
 	if err != nil {
 		return err
 	}
-	before := b.settled(r)
+	before := settled(r)
 	more, err := hold(r.addr, idleConns)
 	conns = append(conns, more...)
 	if err != nil {
 		return err
 	}
-	after := b.settled(r)
+	after := settled(r)
 	f.Requests, f.Memory = idleConns, float64(before)/(1<<20)
 	f.PerConn = float64(after-before) / idleConns / 1024
 	return nil
 }
 
 // settled is the memory of a peer once it has stopped to change.
-func (b *bench) settled(r *running) int64 {
-	last := process.Memory(r.process.PID)
-	for range 5 {
-		time.Sleep(150 * time.Millisecond)
-		now := process.Memory(r.process.PID)
-		if now-last < 64<<10 && last-now < 64<<10 {
-			return now
-		}
-		last = now
-	}
-	return last
-}
+func settled(r *running) int64 { return r.process.Settled(5, 150*time.Millisecond) }
 
 // hold opens connections and has one request answered on each.
 func hold(addr string, n int) (conns []net.Conn, err error) {
