@@ -26,8 +26,24 @@ type Asked struct {
 	name  []byte           // as the client says it; nil: it says none
 	found inference.Result // zero, or Unknown, if the settings have no such model
 	ways  []way            // in the order in which they may be asked; nil: the route's own
+	last  resolved
 
 	prompt *prompt // how the prompt begins; nil: it was never asked for
+}
+
+// resolved is what a name has led to the last time: most requests are for the same model as the one before.
+type resolved struct {
+	table *inference.Table
+	name  []byte
+	found inference.Result
+}
+
+// resolve finds the model of a name in a table.
+func (l *resolved) resolve(t *inference.Table, name []byte) inference.Result {
+	if l.table != t || !bytes.Equal(l.name, name) {
+		l.table, l.name, l.found = t, append(l.name[:0], name...), t.Resolve(name)
+	}
+	return l.found
 }
 
 // A place is where a request names its model.

@@ -37,7 +37,7 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 	case r.table == nil || a.byway || a.dialect == inference.Other:
 		return r.allowed(a, q)
 	case stated:
-		a.found = r.table.Resolve(name)
+		a.found = a.last.resolve(r.table, name)
 	case a.dialect == inference.Tokenize && q.Pool: // engines need none for that
 		return e, true
 	default:

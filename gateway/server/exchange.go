@@ -111,7 +111,8 @@ type observation struct {
 
 // reset readies o for another request; it keeps its memory.
 func (o *observation) reset() {
-	content := o.content
+	content, generation := o.content, o.generation
 	content.Reset()
-	*o = observation{content: content}
+	generation.Reset()
+	*o = observation{content: content, generation: generation}
 }

@@ -186,13 +186,24 @@ func (m *Metrics) GenAI() *GenAI {
 	return m.genAI
 }
 
-// A Generation is one request for one, and its answer as it passes. The zero value is none.
+// A Generation is one request for one, and its answer as it passes. The zero value is none; it may be used again.
 type Generation struct {
 	operation Operation
 	began     time.Duration
 	model     string // by which it is counted; "": the one that the answer says
 	reader    *answerReader
+	last      lastSeries
 }
+
+// lastSeries are those that were found the last time: most requests are for the same model as the one before.
+type lastSeries struct {
+	known  *map[string]*modelSeries
+	model  string
+	series *modelSeries
+}
+
+// Reset makes t the zero value, but for what it remembers.
+func (t *Generation) Reset() { *t = Generation{last: t.last} }
 
 // Begin readies t for the answer to a request for a model that began then. With NoOperation nothing will be counted.
 func (g *GenAI) Begin(t *Generation, o Operation, began time.Duration, model string) {
@@ -248,7 +259,7 @@ func (g *GenAI) End(t *Generation, e *Ended) {
 	g.active.Add(-1)
 	of := g.other
 	if t.model != "" {
-		of = g.seriesOf([]byte(t.model))
+		of = g.seriesBy(t)
 	}
 	if r := t.reader; r != nil {
 		e.Input, e.Output, e.told = r.usage.tokens()
@@ -258,7 +269,16 @@ func (g *GenAI) End(t *Generation, e *Ended) {
 		g.readers.Put(r)
 	}
 	of.by[t.operation].count(t, e)
-	*t = Generation{}
+	t.Reset()
+}
+
+// seriesBy are those of t's model.
+func (g *GenAI) seriesBy(t *Generation) *modelSeries {
+	l := &t.last
+	if known := g.models.Load(); l.known != known || l.model != t.model {
+		*l = lastSeries{known, t.model, g.seriesOf([]byte(t.model))}
+	}
+	return l.series
 }
 
 // count counts a generation that has ended.
