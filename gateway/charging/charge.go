@@ -49,21 +49,21 @@ type Charge struct {
 	input   int64 // estimated
 	output  int64
 
-	session     *session // nil: it is no tunnel whose messages are read
-	reservation ratelimit.Reservation
-	refusal     ratelimit.Refusal
-
+	session  *session // nil: it is no tunnel whose messages are read
+	refusal  ratelimit.Refusal
 	status   int
 	stream   bool
-	events   telemetry.Events
-	answer   telemetry.Answer
-	filter   inference.UsageFilter
-	with     []byte
 	injected bool
+	events   telemetry.Events
 
 	line            telemetry.LedgerLine // of the tenant and the model; it outlives the charge
 	used            telemetry.Used       // of tokens: written by Settle
 	requests, saved int64                // written by End
+
+	answer      telemetry.Answer
+	reservation ratelimit.Reservation
+	filter      inference.UsageFilter
+	with        []byte
 }
 
 // Begin readies the charge of a request whose body has been read as far as is needed.

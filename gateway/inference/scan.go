@@ -25,17 +25,16 @@ type Scanner struct {
 	member  Member // whose value is open, NoMember for one that does not matter
 	escaped bool   // in a string: the next byte is, by a backslash at the end of the piece before
 
-	depth int             // open containers; the body's own object is the first
-	kinds [maxDepth]uint8 // of each open container, whether it is an object: 1
-
-	values [members]Value
-
+	depth   int     // open containers; the body's own object is the first
 	decoder decoder // of the name or the model that does not lie in one piece, or has escapes
-	name    [maxMemberText]byte
-	model   [MaxName]byte
 	modelN  int
-	bare    [maxBare]byte // a number or a word of a member, from the pieces before
 	bareN   int
+
+	model  [MaxName]byte
+	values [members]Value
+	kinds  [maxDepth]uint8 // of each open container, whether it is an object: 1
+	name   [maxMemberText]byte
+	bare   [maxBare]byte // a number or a word of a member, from the pieces before
 }
 
 const (
@@ -200,7 +199,9 @@ func (s *Scanner) top(p []byte, i int) int {
 	case s.phase == atValue:
 		return s.beginValue(p, i)
 	case c == ',' && s.phase == atComma:
-		s.phase = atName
+		if s.phase = atName; i+1 < len(p) && p[i+1] == '"' {
+			return s.beginName(p, i+2)
+		}
 	case c == '}' && (s.phase == atComma || s.phase == atFirstName):
 		s.phase, s.depth = atEnd, 0
 	case s.phase == atStart:
