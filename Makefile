@@ -36,6 +36,9 @@ lint: ## staticcheck, and go.mod is tidy
 test-go: ## Go tests with the race detector
 	@scripts/test.sh $@
 
+test-direct: ## tests of connections without the race detector, as the sockets are in the binary
+	@scripts/test.sh $@
+
 test-alloc: ## allocation tests (every Go test with Alloc in its name), without the race detector, which allocates itself
 	@scripts/test.sh $@
 
@@ -227,7 +230,7 @@ help:
 	@mkdir -p .bin
 	@go version | cmp -s - $@ || go version > $@
 
-.PHONY: always help run build quick soak test test-format test-vet lint test-go test-alloc test-fuzz-smoke test-python test-node \
+.PHONY: always help run build quick soak test test-format test-vet lint test-go test-direct test-alloc test-fuzz-smoke test-python test-node \
         test-scripts test-k6 test-stack test-integration test-browser browser-soak pictures bench bench-stat bench-compare bench-baseline peers peers-install field field-install load failover \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \

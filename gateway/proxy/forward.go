@@ -123,8 +123,8 @@ func (p *Proxy) send(x *Exchange) (ok bool) {
 	case f != None:
 		return p.fail(x, f, x.findingOf(f))
 	}
-	if !x.hold.whole || len(x.hold.more) > 0 {
-		p.startPump(x)
+	if ahead := x.sendAhead(); !x.hold.whole || ahead < x.hold.size-x.hold.short {
+		p.startPump(x, ahead)
 	} else if !x.kept {
 		x.hold.release() // a generation may take a minute
 	}

@@ -77,7 +77,7 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 	h.first = wire.GetBuffer(h.room + 1 + wire.ChunkTail) // what the client announces costs nothing before it is there
 	for h.short < want && !c.BodyDone() {
 		space := h.first.B[h.room+h.short : min(len(h.first.B)-wire.ChunkTail, h.room+want)]
-		if len(space) == 0 {
+		if len(space) == 0 || len(space) < min(want-h.short, tooLittle) {
 			if !h.grow(want, limit) {
 				return BodiesFull
 			}
@@ -95,6 +95,9 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 	}
 	return h.collectMore(c)
 }
+
+// tooLittle is room in a buffer that is not worth a system call of its own: a body that has filled the rest of it gets a larger one.
+const tooLittle = wire.SmallBuffer / 4
 
 // see shows the reader what was read.
 func (h *hold) see(piece []byte, err error) Fault {

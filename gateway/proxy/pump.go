@@ -17,6 +17,7 @@ type pump struct {
 	conn    *wire.UpstreamConn
 	up      *Upstream
 	hold    *hold // the pump's until it has ended
+	ahead   int   // bytes of what is held behind its first part that are sent already
 	chunked bool
 	again   bool // what is held may be sent again
 	reader  BodyReader
@@ -73,16 +74,17 @@ func (m *pump) run() {
 	}
 }
 
-// sendHeld sends what is held of the body but its first part, which has been sent, and gives it back.
+// sendHeld sends what is held of the body but its beginning, which has been sent, and gives it back.
 func (m *pump) sendHeld() bool {
 	h := m.hold
-	at, left := int64(h.short), h.size-h.short
+	at, left, ahead := int64(h.short), h.size-h.short, m.ahead
 	for _, b := range h.more {
 		n := min(left, morePart)
 		if left -= n; left == 0 && m.chunked && !h.whole {
 			n += copy(b.B[n:], "\r\n")
 		}
-		if !m.sendPart(b.B[:n], at) {
+		from := min(ahead, n)
+		if ahead -= from; from < n && !m.sendPart(b.B[from:n], at+int64(from)) {
 			return false
 		}
 		at += int64(morePart)

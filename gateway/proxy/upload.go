@@ -51,9 +51,28 @@ func (x *Exchange) message() []byte {
 	return h.first.B[from:to]
 }
 
-// startPump begins to send what follows the first part.
-func (p *Proxy) startPump(x *Exchange) {
+// sendAhead sends as much of what is held behind the first part as the upstream takes at once, which for most bodies is all: nobody
+// needs to stand by while it takes the rest. It returns how many bytes that were.
+func (x *Exchange) sendAhead() (ahead int) {
+	h := &x.hold
+	if !h.whole || h.with != nil {
+		return 0
+	}
+	for _, b := range h.more {
+		part := b.B[:min(morePart, h.size-h.short-ahead)]
+		n := x.conn.Offer(part, x.upstream.timeouts.Idle)
+		if ahead += n; n < len(part) {
+			break
+		}
+	}
+	x.attempt.sent += ahead
+	return ahead
+}
+
+// startPump begins to send what follows the first part, and so much behind that.
+func (p *Proxy) startPump(x *Exchange, ahead int) {
 	m := pumps.Get().(*pump)
+	m.ahead = ahead
 	m.client, m.conn, m.up, m.hold = x.Client, x.conn, x.upstream, &x.hold
 	m.chunked = x.Head.ContentLength == wire.ChunkedBody
 	m.again, m.reader = x.kept, x.Reader

@@ -32,7 +32,7 @@ type transfer struct {
 }
 
 // directMost is what is moved in one call: the collector of garbage waits for its end.
-const directMost = 64 << 10
+const directMost = 128 << 10
 
 // newDirect returns nil for what is no TCP connection.
 func newDirect(conn net.Conn) *direct {

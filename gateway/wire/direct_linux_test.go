@@ -115,3 +115,27 @@ func TestDirectIsForTCP(t *testing.T) {
 		t.Error("a pipe is direct")
 	}
 }
+
+// What the kernel takes at once is what it is said to be: nothing is lost between that and the write that follows.
+func TestDirectOffer(t *testing.T) {
+	a, b := directPair(t)
+	c := NewUpstream(a)
+	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // more than the kernel has room for
+	n := c.Offer(large, time.Minute)
+	if n <= 0 || n == len(large) || c.Offer(nil, time.Minute) != 0 {
+		t.Fatalf("%d of %d bytes", n, len(large))
+	}
+	got := make(chan []byte)
+	go func() { p := make([]byte, len(large)); _, _ = io.ReadFull(b, p); got <- p }()
+	if m, err := c.Send(large[n:], time.Minute); n+m != len(large) || err != nil || !bytes.Equal(<-got, large) {
+		t.Errorf("%d and %d of %d bytes, %v", n, m, len(large), err)
+	}
+	c.Interrupt()
+	if n := c.Offer(large, time.Minute); n != 0 {
+		t.Errorf("interrupted: %d bytes", n)
+	}
+	_ = a.Close()
+	if n := c.Offer(large, time.Minute); n != 0 {
+		t.Errorf("after the end: %d bytes", n)
+	}
+}

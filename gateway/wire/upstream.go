@@ -64,6 +64,13 @@ func (c *UpstreamConn) Send(p []byte, idle time.Duration) (int, error) {
 	return c.writes.write(&c.socket, p, idle)
 }
 
+// Offer is Send of as much as the upstream takes at once, and returns how much that is: perhaps nothing, as under TLS. Why it is not more,
+// Send will tell.
+func (c *UpstreamConn) Offer(p []byte, idle time.Duration) int {
+	n, _, _ := c.writes.offer(&c.socket, p, idle)
+	return n
+}
+
 // Receive reads into p, waiting at most the given time.
 func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	return c.receive(p, wait)
