@@ -177,6 +177,65 @@ func TestUsageIsInjected(t *testing.T) {
 	}
 }
 
+// A coded answer cannot be read: it costs what was estimated, and not the events that seem to be in it, whether it is whole or cut.
+func TestCodedAnswersCostTheEstimate(t *testing.T) {
+	cut := false
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+			c.Send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")
+			if cut {
+				return
+			}
+			c.Send("0\r\n\r\n")
+		}
+	})
+	g := budgeted(t, &counter{Upstream: up}, keyFile("sk-a , limits: {tpm: 3000}", "sk-b , limits: {tpm: 3000}"), "")
+	for _, key := range []string{"sk-a", "sk-b"} {
+		cut = key == "sk-b"
+		g.Do(chatWith(key, `{"stream":true,"stream_options":{"include_usage":true},"max_tokens":400}`))
+		testkit.Eventually(t, "nothing is under way", g.idle)
+		r := g.Do("GET /v1/models HTTP/1.1\r\nHost: a\r\n" + withKey(key) + "\r\n\r\n")
+		if n := left(r, "tokens"); n < "2500" || n > "2620" {
+			t.Errorf("%s: %s of 3000 are left after about 420", key, n)
+		}
+	}
+}
+
+// What a stream for several is read by, and what is taken out of it, is settled by its head, which is gone when more has come: also for who
+// reads on in another's place, and for the end of a stream without an empty line.
+func TestUsageIsTakenOutToTheEnd(t *testing.T) {
+	const usage = `data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}` + "\n\n"
+	more := make(chan struct{})
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		c.ReadRequest()
+		c.Send("%s", sseHead+chunk(word("a")))
+		for range 3 {
+			<-more
+			c.Send("%s", chunk(word("b")+usage))
+		}
+		<-more
+		c.Send("%s", chunk("data: [DONE]")+"0\r\n\r\n")
+	})
+	file := "pools: {p: {upstreams: [{url: \"" + up.URL + "\"}]}}\nroutes: [{path: \"/v1/*\", pool: p, cache: {post: true, ttl: 60s}}]\n"
+	g := budgeted(t, &counter{Upstream: up}, keyFile("sk-a , limits: {tpm: 10000}"), file)
+	var all []*testkit.Peer
+	for range 2 {
+		c := g.client(false)
+		c.Send("%s", chatWith("sk-a", `{"model":"m","messages":[],"stream":true,"temperature":0}`))
+		c.ReadHead()
+		all = append(all, c)
+	}
+	for range 4 {
+		more <- struct{}{}
+	}
+	want := word("a") + strings.Repeat(word("b"), 3) + "data: [DONE]"
+	for i, c := range all {
+		if text, err := c.ReadChunks(); err != nil || string(text) != want {
+			t.Errorf("client %d: %q, %v", i, text, err)
+		}
+	}
+}
+
 // Where a route writes a path of the API, or leads all paths to engines, tokens are counted as there.
 func TestTokensAreCountedOnByways(t *testing.T) {
 	up := startCounter(t, usageOf(100, 400))

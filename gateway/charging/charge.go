@@ -53,6 +53,7 @@ type Charge struct {
 	refusal  ratelimit.Refusal
 	status   int
 	stream   bool
+	coded    bool // nobody here can read it
 	injected bool
 	events   telemetry.Events
 
@@ -157,7 +158,7 @@ func (c *Charge) Admit(x *proxy.Exchange) proxy.Fault {
 	if c.guesses {
 		c.estimate()
 	}
-	c.status, c.stream, c.events = 0, false, telemetry.Events{}
+	c.status, c.stream, c.coded, c.events = 0, false, false, telemetry.Events{}
 	c.answer.Reset()
 	if x.Cost = 0; c.guesses {
 		x.Cost = c.weigh(c.input, c.output, 0)
@@ -209,11 +210,13 @@ func (c *Charge) inject(x *proxy.Exchange) {
 }
 
 // Response implements [proxy.Meter].
-func (c *Charge) Response(h *wire.ResponseHead) { c.status, c.stream = h.Status, h.EventStream() }
+func (c *Charge) Response(h *wire.ResponseHead) {
+	c.status, c.stream, c.coded = h.Status, h.EventStream(), h.Coded
+}
 
 // Body implements [proxy.Meter].
 func (c *Charge) Body(piece []byte) {
-	if c.status >= 400 || !c.dialect.Counts() {
+	if c.status >= 400 || c.coded || !c.dialect.Counts() {
 		return
 	}
 	if c.stream {
@@ -246,13 +249,13 @@ func (c *Charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 		return
 	}
 	input, output, cached, told := c.answer.Tokens()
-	cut := f == proxy.ClientGone || f == proxy.Truncated || c.events.N > 0 && f != proxy.None // of a stream that is read for several
+	cut := f == proxy.ClientGone || f == proxy.Truncated || (c.events.N > 0 || c.coded) && f != proxy.None // of a stream that is read for several
 	switch {
 	case !c.dialect.Counts():
 		input, output, cached = 0, 0, 0
 	case c.status >= 400, c.status == 0 && (f != proxy.ClientGone || x.Upstream == nil), f != proxy.None && !cut:
 		input, output, cached = 0, 0, 0 // failed, or never sent
-	case cut: // what has passed
+	case cut && !c.coded: // what has passed
 		if input == 0 {
 			c.estimate()
 			input = c.input
@@ -261,7 +264,7 @@ func (c *Charge) Settle(x *proxy.Exchange, f proxy.Fault) {
 	case !told:
 		c.estimate()
 		input, output = c.input, c.output
-		if c.stream {
+		if c.stream && !c.coded {
 			output = int64(c.events.N)
 		}
 		c.charging.options.Metrics.UsageUnknown()

@@ -22,6 +22,7 @@ type Exchange struct {
 	attempt          // the one under way, or the last one
 	collected bool   // Collect has read the body
 	taken     bool   // Taker has the response, and Receive is still to come
+	filtering bool   // Filter takes something out of it
 	length    int64  // of the response's body, if it is taken
 	tapped    bool   // Tap sees the body of the response
 	course           // of its attempts

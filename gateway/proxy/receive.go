@@ -34,12 +34,15 @@ func (p *Proxy) Receive(x *Exchange, sink func(piece []byte) error) Outcome {
 
 // receiveTaken is Receive of a response that nobody meters.
 func (p *Proxy) receiveTaken(x *Exchange, sink func(piece []byte) error) Outcome {
+	if !x.flow.received {
+		x.filtering = x.filters() // now: the head is gone when more has come
+	}
 	o := p.receiveAll(x, x.filtered(sink))
 	if o == Taken {
 		return o
 	}
 	f := o.Fault()
-	if f == None && x.filters() {
+	if f == None && x.filtering {
 		x.piece.set(x.Filter.End(x.piece.room()))
 		if err := sink(x.piece.bytes()); err != nil && err != Later {
 			f = ClientGone
@@ -62,7 +65,7 @@ func (p *Proxy) receiveTaken(x *Exchange, sink func(piece []byte) error) Outcome
 
 // filtered is the sink of a response out of which something is taken.
 func (x *Exchange) filtered(sink func([]byte) error) func([]byte) error {
-	if !x.filters() {
+	if !x.filtering {
 		return sink
 	}
 	return func(piece []byte) error {
