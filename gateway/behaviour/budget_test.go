@@ -233,6 +233,7 @@ func TestUsageIsTakenOutToTheEnd(t *testing.T) {
 		if text, err := c.ReadChunks(); err != nil || string(text) != want {
 			t.Errorf("client %d: %q, %v", i, text, err)
 		}
+		c.Abort()
 	}
 }
 
