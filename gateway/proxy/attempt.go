@@ -27,6 +27,7 @@ type attempt struct {
 	over       bool         // the upstream has ended the connection in order, before a head
 	heard      bool         // a byte of the response has come
 	dirty      bool         // conn must not be used again
+	unasked    bool         // the request, or a part of it, did not go out with the wait for the response
 	trial      bool         // of a breaker that is half open
 	hurried    bool         // the deadline of all attempts left this one less than an upstream's time
 	placed     bool         // it has a place at upstream
@@ -35,7 +36,7 @@ type attempt struct {
 // begin readies a for a try at an upstream that has a place for it.
 func (a *attempt) begin(u *Upstream, pool *Pool) {
 	a.upstream, a.pool, a.began, a.switchedAt = u, pool, wire.Now(), 0
-	a.contentBy, a.placed = 0, true
+	a.contentBy, a.placed, a.unasked = 0, true, false
 	a.trial = u.breaker.State() == HalfOpen
 	a.used, a.over, a.heard, a.dirty, a.hurried, a.response.Status = false, false, false, false, false, 0
 }
@@ -67,6 +68,7 @@ func (a *attempt) receive(p []byte, wait time.Duration) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
+	a.unasked = err == wire.ErrUnasked
 	return 0, err
 }
 

@@ -13,6 +13,12 @@ import (
 // await waits for the response's head: that of this attempt, or of the hedge beside it.
 func (p *Proxy) await(x *Exchange) (ok bool) {
 	f := p.readFinal(x)
+	for x.unasked && !x.Gone() {
+		if !p.sendRest(x) {
+			return false
+		}
+		f = p.readFinal(x)
+	}
 	if x.hedge != nil {
 		f = p.settle(x, f)
 	}

@@ -36,6 +36,7 @@ type Exchange struct {
 	wait      waitState
 	pump      *pump  // sends a body that is not whole; nil if none
 	hedge     *hedge // an attempt beside this one; nil if none
+	onSent    func() // sentAll, bound once
 }
 
 // An Outcome is what [Proxy.Forward] has come to: Relayed, Taken, or a [Fault].
@@ -60,7 +61,7 @@ func (x *Exchange) Reset() {
 	x.watched.Reset()
 	x.hold.release()
 	clear(x.Targets)
-	*x = Exchange{Request: Request{Targets: x.Targets[:0]}, Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}}
+	*x = Exchange{Request: Request{Targets: x.Targets[:0]}, Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}, onSent: x.onSent}
 }
 
 // Gone tells whether the client left while the request was on its way.

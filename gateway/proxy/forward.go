@@ -77,7 +77,7 @@ func (p *Proxy) acquire(x *Exchange) (ok bool) {
 // meanwhile.
 func (p *Proxy) connect(x *Exchange) (ok bool) {
 	u := x.upstream
-	if x.conn = u.takeIdle(wire.Now()); x.conn != nil {
+	if x.conn = x.takeIdle(u); x.conn != nil {
 		return true
 	}
 	ctx, cancel := context.WithCancel(p.running)
@@ -108,12 +108,43 @@ type interrupt context.CancelFunc
 // Interrupt ends the attempt.
 func (i interrupt) Interrupt() { i() }
 
-// send writes the request, or the beginning of a long one, whose rest the pump sends.
+// takeIdle takes an idle connection. It does not look at one that will be looked at when the request goes out.
+func (x *Exchange) takeIdle(u *Upstream) *wire.UpstreamConn {
+	now := wire.Now()
+	if x.inOne() {
+		conn := u.conns.take(now)
+		if conn == nil || conn.Looks() || !conn.Stale() {
+			return conn
+		}
+		_ = conn.Close()
+	}
+	return u.takeIdle(now)
+}
+
+// inOne tells whether the request is one message, which no pump follows.
+func (x *Exchange) inOne() bool { return x.hold.whole && len(x.hold.more) == 0 }
+
+// send writes the request, or the beginning of a long one, whose rest the pump sends. If it can, it leaves that to await.
 func (p *Proxy) send(x *Exchange) (ok bool) {
 	x.used = x.conn.Used()
 	p.watch.Add(&x.watched, x.Client, x.conn, stayer(x.Taker))
 	x.kept = x.resendable()
-	f, nothing := x.write(x.message())
+	message := x.message()
+	if x.onSent == nil {
+		x.onSent = x.sentAll
+	}
+	if x.inOne() && x.conn.Ask(message, x.onSent) {
+		x.sent = len(message)
+		return true
+	}
+	return p.write(x, message, 0)
+}
+
+// write sends a message, of which so many bytes have gone before.
+func (p *Proxy) write(x *Exchange, message []byte, before int) (ok bool) {
+	f, nothing := x.write(message)
+	x.sent += before
+	nothing = nothing && before == 0
 	x.wait.sent = x.wait.sent || f == None || !nothing
 	switch {
 	case x.Gone():
@@ -125,10 +156,32 @@ func (p *Proxy) send(x *Exchange) (ok bool) {
 	}
 	if ahead := x.sendAhead(); !x.hold.whole || ahead < x.hold.size-x.hold.short {
 		p.startPump(x, ahead)
-	} else if !x.kept {
-		x.hold.release() // a generation may take a minute
+	} else {
+		x.sentAll()
 	}
 	return true
+}
+
+// sentAll notes that the request is out.
+func (x *Exchange) sentAll() {
+	x.wait.sent = true
+	if !x.kept {
+		x.hold.release() // a generation may take a minute
+	}
+}
+
+// sendRest sends what await has not: all of it, on another connection, if this one had come to its end, or what the kernel did not take
+// at once.
+func (p *Proxy) sendRest(x *Exchange) (ok bool) {
+	x.unasked = false
+	rest, stale := x.conn.Unasked()
+	if !stale {
+		return p.write(x, rest, x.sent-len(rest))
+	}
+	p.watch.Remove(&x.watched)
+	_ = x.conn.Close()
+	x.conn = nil
+	return p.connect(x) && p.send(x)
 }
 
 // accept tells whether the response is the one for the client, as far as its head and the beginning of its body say.

@@ -20,6 +20,7 @@ import (
 type direct struct {
 	raw     syscall.RawConn
 	in, out transfer
+	ask     *asking // nil: nothing has been asked
 }
 
 // A transfer is one read or one write.
@@ -54,13 +55,18 @@ func (d *direct) read(p []byte) (n int, ok bool, err error) {
 	if d == nil || len(p) == 0 {
 		return 0, false, nil
 	}
-	t := &d.in
+	t, attempt := &d.in, d.in.attempt
+	if d.asks() {
+		attempt = d.ask.attempt
+	}
 	t.p = p[:min(len(p), directMost)]
-	err = d.raw.Read(t.attempt)
+	err = d.raw.Read(attempt)
 	t.p = nil
 	switch {
 	case err != nil:
 		return 0, true, err
+	case d.asks():
+		return 0, true, ErrUnasked
 	case t.errno != 0:
 		return 0, true, failed("read", t.errno)
 	case t.n == 0:
@@ -133,4 +139,59 @@ func (t *transfer) write(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// An asking is a message that goes out inside the read that waits for its answer, so that the read need not look before it waits.
+// Go's poller keeps the edges that come after a read has begun, and forgets those before. The read has begun when it is
+// seen that the socket has nothing to say, no byte, no end and no error; all that is to be read comes after that, and wakes it.
+type asking struct {
+	message transfer
+	in      *transfer
+	look    bool // nothing may be there before the message goes
+	pending bool // it has not gone, or not all of it
+	stale   bool // something was there
+	peek    [1]byte
+	sent    func() // told once it has
+	attempt func(fd uintptr) bool
+}
+
+// later readies p to be sent by the next read.
+func (d *direct) later(p []byte, look bool, sent func()) bool {
+	if d == nil {
+		return false
+	}
+	if d.ask == nil {
+		d.ask = &asking{in: &d.in}
+		d.ask.attempt = d.ask.step
+	}
+	a := d.ask
+	a.message.p, a.message.n, a.look, a.pending, a.stale, a.sent = p, 0, look, true, false, sent
+	return true
+}
+
+func (d *direct) asks() bool { return d.ask != nil && d.ask.pending }
+
+// unasked gives back what has not been sent of the message, and forgets it.
+func (d *direct) unasked() (rest []byte, stale bool) {
+	a := d.ask
+	rest, stale = a.message.p[a.message.n:], a.stale
+	a.message.p, a.sent, a.pending = nil, nil, false
+	return rest, stale
+}
+
+// step is one attempt of the read.
+func (a *asking) step(fd uintptr) bool {
+	if !a.pending {
+		return a.in.read(fd)
+	}
+	if a.stale = a.look && readable(fd, &a.peek); a.stale {
+		return true
+	}
+	if !a.message.write(fd) || a.message.errno != 0 {
+		return true // the one who asks sends the rest, or hears why it cannot be
+	}
+	sent := a.sent
+	a.message.p, a.sent, a.pending = nil, nil, false
+	sent()
+	return !a.look && a.in.read(fd)
 }

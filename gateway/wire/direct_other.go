@@ -14,3 +14,9 @@ func (*direct) read([]byte) (int, bool, error) { return 0, false, nil }
 func (*direct) write([]byte) (int, bool, error) { return 0, false, nil }
 
 func (*direct) offer([]byte) (int, bool, error) { return 0, false, nil }
+
+func (*direct) later([]byte, bool, func()) bool { return false }
+
+func (*direct) asks() bool { return false }
+
+func (*direct) unasked() ([]byte, bool) { return nil, false }

@@ -71,6 +71,27 @@ func (c *UpstreamConn) Offer(p []byte, idle time.Duration) int {
 	return n
 }
 
+// ErrUnasked is why [UpstreamConn.Receive] brings nothing when it has not sent all of what [UpstreamConn.Ask] gave it.
+var ErrUnasked = errors.New("wire: the request has not been sent, or not all of it")
+
+// Ask has the next Receive send p, which it borrows until then, before it waits, and call sent once the kernel has all of it: one system
+// call less than Send and Receive make. If Receive returns [ErrUnasked], what became of p is told by [UpstreamConn.Unasked]. It
+// returns false if there is no such way, as under TLS.
+func (c *UpstreamConn) Ask(p []byte, sent func()) bool {
+	if !c.Looks() || !c.direct.later(p, c.used, sent) {
+		return false
+	}
+	c.used = true
+	return true
+}
+
+// Looks tells whether Ask can be used. It sees for itself whether the connection is stale.
+func (c *UpstreamConn) Looks() bool { return c.direct != nil && c.below == nil }
+
+// Unasked returns what is left to be sent of what Ask was given, which is forgotten; or that nothing was sent, because the connection
+// was [UpstreamConn.Stale].
+func (c *UpstreamConn) Unasked() (rest []byte, stale bool) { return c.direct.unasked() }
+
 // Receive reads into p, waiting at most the given time.
 func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	return c.receive(p, wait)
