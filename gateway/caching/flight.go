@@ -22,6 +22,7 @@ type Flights struct {
 	shards  [64]flightShard
 	under   atomic.Int64        // how many fetches are
 	marks   [4096]atomic.Uint64 // see MarkHitForMiss
+	marked  atomic.Uint32       // until when the last mark counts, in seconds
 	ends    [4096]atomic.Uint32 // see Ended
 	pool    sync.Pool           // of flights that nobody holds
 }
@@ -271,12 +272,17 @@ const hitForMissTime = 10 * time.Second
 
 // MarkHitForMiss remembers that the responses for a key cannot be shared. now is a monotonic clock.
 func (t *Flights) MarkHitForMiss(k cache.Key, now time.Duration) {
-	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(uint32((now+hitForMissTime)/time.Second)))
+	until := uint32((now + hitForMissTime) / time.Second)
+	t.marks[markSlot(k)].Store(markTag(k)<<32 | uint64(until))
+	t.marked.Store(until)
 }
 
 // HitForMiss tells whether MarkHitForMiss was called for the key a short while ago. Another key in the same slot may have
 // made it forget.
 func (t *Flights) HitForMiss(k cache.Key, now time.Duration) bool {
+	if t.marked.Load() <= uint32(now/time.Second) { // which is nearly always so
+		return false
+	}
 	v := t.marks[markSlot(k)].Load()
 	return v>>32 == markTag(k) && uint32(v) > uint32(now/time.Second)
 }

@@ -151,12 +151,11 @@ func (r *Reading) readWhole(answer []byte) {
 		r.doubt(OtherAnswer)
 		return
 	}
-	end, _, refusal := skipValue(answer, i)
-	if refusal != Accepted || skipSpace(answer, end) != len(answer) {
+	p, end, ok := strictParts(answer, i)
+	if !ok || skipSpace(answer, end) != len(answer) {
 		r.doubt(NotWhole)
 		return
 	}
-	p := partsOf(answer[i:end])
 	if p.fails() || isString(p.object, "error") {
 		r.doubt(Failing)
 		return
@@ -193,44 +192,78 @@ func partsOf(object []byte) (p parts) {
 		if !ok {
 			return p
 		}
-		var to *[]byte
-		switch string(name) {
-		case "type":
-			to = &p.kind
-		case "error":
-			to = &p.fault
-		case "object":
-			to = &p.object
-		case "usage":
-			to = &p.usage
-		case "choices":
-			to = &p.choices
-		case "stop_reason":
-			to = &p.stopReason
-		case "content":
-			to = &p.content
-		case "status":
-			to = &p.status
-		case "output":
-			to = &p.output
-		case "data":
-			to = &p.data
-		case "results":
-			to = &p.results
-		case "delta":
-			to = &p.delta
-		case "content_block":
-			to = &p.block
-		case "item":
-			to = &p.item
-		case "response":
-			to = &p.response
-		case "message":
-			to = &p.message
+		p.note(name, v)
+	}
+}
+
+// strictParts finds them in the object at b[i], of which nothing is known, and says where it ends; ok is false if it does not, or is none as skipValue
+// sees it.
+func strictParts(b []byte, i int) (p parts, end int, ok bool) {
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
+		return p, i + 1, true
+	}
+	for i < len(b) && b[i] == '"' {
+		from := i + 1
+		if i = stringEnd(b, from); i < 0 {
+			break
 		}
-		if to != nil && *to == nil {
-			*to = v
+		name := b[from : i-1]
+		if i = skipSpace(b, i); i == len(b) || b[i] != ':' {
+			break
 		}
+		from = skipSpace(b, i+1)
+		var refusal Refusal
+		if i, _, refusal = skipValue(b, from); refusal != Accepted {
+			break
+		}
+		p.note(name, b[from:i])
+		if i = skipSpace(b, i); i == len(b) || b[i] != ',' {
+			return p, i + 1, i < len(b) && b[i] == '}'
+		}
+		i = skipSpace(b, i+1)
+	}
+	return p, 0, false
+}
+
+// note notes a member of that name.
+func (p *parts) note(name, v []byte) {
+	var to *[]byte
+	switch string(name) {
+	case "type":
+		to = &p.kind
+	case "error":
+		to = &p.fault
+	case "object":
+		to = &p.object
+	case "usage":
+		to = &p.usage
+	case "choices":
+		to = &p.choices
+	case "stop_reason":
+		to = &p.stopReason
+	case "content":
+		to = &p.content
+	case "status":
+		to = &p.status
+	case "output":
+		to = &p.output
+	case "data":
+		to = &p.data
+	case "results":
+		to = &p.results
+	case "delta":
+		to = &p.delta
+	case "content_block":
+		to = &p.block
+	case "item":
+		to = &p.item
+	case "response":
+		to = &p.response
+	case "message":
+		to = &p.message
+	}
+	if to != nil && *to == nil {
+		*to = v
 	}
 }
 

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -49,6 +50,33 @@ func TestDoubtOfRequest(t *testing.T) {
 	f(Responses, Always, `{"store":false,"conversation":{"id":"c"}}`, Stateful)
 	f(Responses, Always, `{"store":false,"background":true}`, Stateful)
 	f(Responses, Always, `{"store":false,"Background":true}`, Stateful)
+}
+
+// An answer is whole if skipValue says so, and has the parts that partsOf finds.
+func TestStrictParts(t *testing.T) {
+	f := func(answer string) {
+		t.Helper()
+		b := []byte(answer)
+		end, _, refusal := skipValue(b, 0)
+		p, at, ok := strictParts(b, 0)
+		if ok != (refusal == Accepted) || ok && at != end {
+			t.Errorf("%s: ends at %d, %v, not at %d, %v", answer, at, ok, end, refusal)
+		}
+		if ok && !reflect.DeepEqual(p, partsOf(b[:end])) {
+			t.Errorf("%s: other parts", answer)
+		}
+	}
+	whole := `{ "type" : "message","error":null , "usage":{"a":[1, {"b":2}]},"choices":[{"x":"}"},[]],"type":"other","data":-1.5e3}`
+	f("{}")
+	f("{ }")
+	f(whole + "x")
+	for i := 2; i <= len(whole); i++ { // behind the brace, which has been seen
+		f(whole[:i])
+		for _, c := range `{}[],:" x0\\` {
+			f(whole[:i-1] + string(c) + whole[i:])
+			f(whole[:i] + string(c) + whole[i:])
+		}
+	}
 }
 
 func TestReadAnswer(t *testing.T) {
