@@ -77,6 +77,9 @@ func (r *reloader) files() (list []string) {
 	}
 	if t := r.settings.Load().TLS; t.Certificate != nil {
 		list = append(list, t.CertFile, t.KeyFile)
+		if t.TicketKeysFile != "" {
+			list = append(list, t.TicketKeysFile)
+		}
 	}
 	return list
 }
@@ -114,12 +117,7 @@ func (r *reloader) reload() {
 	next, warnings, err := config.Load(r.in)
 	if err != nil {
 		r.refused(err)
-		// A certificate must not run out because of a fault elsewhere.
-		if t := r.settings.Load().TLS; t.Certificate != nil {
-			if c, err := t.ReadCertificate(r.in.ReadFile); err == nil {
-				r.gateway.UseCertificate(c)
-			}
-		}
+		r.reloadTLS()
 		return
 	}
 	for _, w := range warnings {
@@ -135,6 +133,20 @@ func (r *reloader) reload() {
 	r.settings.Store(next)
 	r.level.Set(next.LogLevel)
 	r.log.Info("reloaded")
+}
+
+// reloadTLS reads the files of TLS alone: a certificate must not run out, nor a key of tickets stay, because of a fault elsewhere.
+func (r *reloader) reloadTLS() {
+	t := r.settings.Load().TLS
+	if t.Certificate == nil {
+		return
+	}
+	if c, err := t.ReadCertificate(r.in.ReadFile); err == nil {
+		r.gateway.UseCertificate(c)
+	}
+	if keys, err := t.ReadTicketKeys(r.in.ReadFile); err == nil {
+		r.gateway.UseTicketKeys(keys)
+	}
 }
 
 func (r *reloader) refused(err error) {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -313,5 +314,58 @@ func TestTLSShutdown(t *testing.T) {
 	}
 	if b, err := io.ReadAll(idle.R); err != nil || !bytes.Equal(b, nil) {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// resumes tells whether a client whose sessions these are resumes one. It asks for something, since a ticket comes behind the handshake.
+func resumes(g *testGateway, config *tls.Config) bool {
+	g.T.Helper()
+	c := g.Dial().Over(config)
+	c.Send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+	if m := c.ReadResponse(); m.Status() != 200 {
+		g.T.Fatalf("%q, %v", m.First, m.Err)
+	}
+	return c.Conn.(*tls.Conn).ConnectionState().DidResume
+}
+
+// Gateways with the same file of ticket keys resume each other's sessions, by any of its keys; without a key, the handshake is a whole one.
+func TestTLSTicketKeys(t *testing.T) {
+	t.Parallel()
+	cert := newTestCert(t, "gateway.example")
+	path := filepath.Join(t.TempDir(), "tickets")
+	key := func(n byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{n}, 32)) }
+	keys := func(list ...string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte("# keys\n"+strings.Join(list, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys(key(1))
+	environ := append(cert.environ(), "TLS_TICKET_KEYS_FILE="+path)
+	a, b, alone := startGateway(t, environ...), startGateway(t, environ...), startGateway(t, cert.environ()...)
+	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		keys(key(1))
+		a.reload("", environ...)
+		b.reload("", environ...)
+		config := cert.client(t)
+		config.MaxVersion, config.ClientSessionCache = version, tls.NewLRUClientSessionCache(1)
+		f := func(what string, g *testGateway, want bool) {
+			t.Helper()
+			if got := resumes(g, config); got != want {
+				t.Errorf("TLS %s, %s: resumes: %v", name, what, got)
+			}
+		}
+		f("the first time", a, false)
+		f("at a replica", b, true)
+		f("at one with keys of its own", alone, false)
+		f("with a ticket of those", a, false)
+		keys(key(2), key(1))
+		b.reload("", environ...)
+		f("with an old key", b, true)
+		f("with a new key at who does not know it yet", a, false)
+		keys(key(3), key(2))
+		b.reload("", environ...)
+		f("with a key that is taken out", b, false)
+		f("with the key of today", b, true)
 	}
 }

@@ -83,7 +83,7 @@ func newKeyDraft(name string, read func(name string) ([]byte, error)) *draft {
 	d := &draft{settings: &Settings{given: given{values: map[string]value{}}}, read: read}
 	if d.read == nil {
 		d.read = os.ReadFile
-		d.warnOpen(name)
+		d.warnOpen("KEYS_FILE", name)
 	}
 	return d
 }
@@ -136,10 +136,11 @@ func (s *Settings) WithKeys(k *Keys) *Settings {
 	return &next
 }
 
-// warnOpen names a file that others on this machine may read: hashes of keys that were not drawn by keygen can be guessed.
-func (d *draft) warnOpen(name string) {
+// warnOpen names a setting's file that others on this machine may read: hashes of keys that were not drawn by keygen can be guessed,
+// and with keys of tickets, connections that were listened to can be read.
+func (d *draft) warnOpen(setting, name string) {
 	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o004 != 0 {
-		d.warnings = append(d.warnings, fmt.Sprintf("KEYS_FILE: %q can be read by everybody on this machine; chmod o-r takes that away", name))
+		d.warnings = append(d.warnings, fmt.Sprintf("%s: %q can be read by everybody on this machine; chmod o-r takes that away", setting, name))
 	}
 }
 

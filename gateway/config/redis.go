@@ -42,7 +42,7 @@ func (d *draft) readRedisCA(read func(string) ([]byte, error)) {
 	if r.CAFile == "" {
 		return
 	}
-	text, err := readPEM("REDIS_CA_FILE", r.CAFile, read)
+	text, err := readFile("REDIS_CA_FILE", r.CAFile, read)
 	if err != nil {
 		d.faults = append(d.faults, err.Error())
 		return
@@ -67,8 +67,8 @@ func (d *draft) readRedisCertificate(read func(string) ([]byte, error)) {
 		return
 	}
 	pair := func() (*tls.Certificate, error) {
-		cert, err := readPEM("REDIS_CERT_FILE", r.CertFile, read)
-		key, keyErr := readPEM("REDIS_KEY_FILE", r.KeyFile, read)
+		cert, err := readFile("REDIS_CERT_FILE", r.CertFile, read)
+		key, keyErr := readFile("REDIS_KEY_FILE", r.KeyFile, read)
 		if err := errors.Join(err, keyErr); err != nil {
 			return nil, err
 		}
@@ -78,14 +78,7 @@ func (d *draft) readRedisCertificate(read func(string) ([]byte, error)) {
 		}
 		return &pair, nil
 	}
-	if _, err := pair(); err != nil {
-		list := []error{err}
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			list = joined.Unwrap()
-		}
-		for _, one := range list {
-			d.faults = append(d.faults, one.Error())
-		}
-	}
+	_, err := pair()
+	d.joined(err)
 	r.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair() }
 }

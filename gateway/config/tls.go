@@ -12,12 +12,14 @@ import (
 type TLS struct {
 	CertFile, KeyFile string
 	Certificate       *tls.Certificate // what is in the files; nil: none
+	TicketKeysFile    string
+	TicketKeys        [][ticketKeySize]byte // what is in it, the one for new tickets first; nil: the process makes its own
 }
 
 // ReadCertificate reads the files again. Its errors are one for each fault, joined.
 func (t TLS) ReadCertificate(read func(name string) ([]byte, error)) (*tls.Certificate, error) {
-	cert, err := readPEM("TLS_CERT_FILE", t.CertFile, read)
-	key, keyErr := readPEM("TLS_KEY_FILE", t.KeyFile, read)
+	cert, err := readFile("TLS_CERT_FILE", t.CertFile, read)
+	key, keyErr := readFile("TLS_KEY_FILE", t.KeyFile, read)
 	if err := errors.Join(err, keyErr); err != nil {
 		return nil, err
 	}
@@ -28,7 +30,7 @@ func (t TLS) ReadCertificate(read func(name string) ([]byte, error)) (*tls.Certi
 	return &pair, nil
 }
 
-func readPEM(name, path string, read func(string) ([]byte, error)) ([]byte, error) {
+func readFile(name, path string, read func(string) ([]byte, error)) ([]byte, error) {
 	if read == nil {
 		read = os.ReadFile
 	}
@@ -42,9 +44,12 @@ func readPEM(name, path string, read func(string) ([]byte, error)) ([]byte, erro
 	return text, nil
 }
 
-// checkTLS reads the certificate, if one is named.
+// checkTLS reads the certificate and the keys of tickets, if they are named.
 func (d *draft) checkTLS(read func(string) ([]byte, error)) {
 	t := &d.settings.TLS
+	if t.TicketKeysFile != "" {
+		d.readTicketKeys(read)
+	}
 	switch {
 	case t.CertFile == "" && t.KeyFile == "":
 		return
@@ -55,16 +60,33 @@ func (d *draft) checkTLS(read func(string) ([]byte, error)) {
 		d.fault("TLS_CERT_FILE", "is set and TLS_KEY_FILE is not; HTTPS needs both")
 		return
 	}
-	cert, err := t.ReadCertificate(read)
-	t.Certificate = cert
-	if err == nil {
-		return
+	var err error
+	t.Certificate, err = t.ReadCertificate(read)
+	d.joined(err)
+}
+
+func (d *draft) readTicketKeys(read func(string) ([]byte, error)) {
+	t := &d.settings.TLS
+	if t.CertFile == "" {
+		d.fault("TLS_TICKET_KEYS_FILE", "is set and TLS_CERT_FILE is not; there are tickets with HTTPS only")
 	}
+	if read == nil {
+		d.warnOpen("TLS_TICKET_KEYS_FILE", t.TicketKeysFile)
+	}
+	var err error
+	t.TicketKeys, err = t.ReadTicketKeys(read)
+	d.joined(err)
+}
+
+// joined notes each of the faults that are joined in err.
+func (d *draft) joined(err error) {
 	list := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		list = joined.Unwrap()
 	}
 	for _, one := range list {
-		d.faults = append(d.faults, one.Error())
+		if one != nil {
+			d.faults = append(d.faults, one.Error())
+		}
 	}
 }

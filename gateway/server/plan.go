@@ -53,6 +53,7 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.ops.Look(g.view(s))
 	if g.settings.TLS.Certificate != nil { // else it needs a restart
 		g.UseCertificate(s.TLS.Certificate)
+		g.UseTicketKeys(s.TLS.TicketKeys)
 	}
 	g.mu.Lock()
 	if g.listener != nil {

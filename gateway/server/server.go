@@ -82,7 +82,7 @@ func New(s *config.Settings, o Options) (*Gateway, error) {
 	})
 	g.ops.Look(g.view(s))
 	g.plan.Store(g.newPlan(s, limits))
-	g.UseCertificate(s.TLS.Certificate)
+	g.secure(s.TLS)
 	// A body of a megabyte must not stay with a connection that carried it once.
 	fasthttp.SetBodySizePoolLimit(64<<10, 64<<10)
 	g.server = g.newServer()
@@ -205,7 +205,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 		PerClient:   g.connsOf,
 		OnRoom:      g.noteRoom,
 		OnRefused:   g.noteRefused,
-		TLS:         g.clientTLS(),
+		TLS:         g.tls,
 		Handle:      g.serveHead,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()

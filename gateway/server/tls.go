@@ -2,11 +2,22 @@ package server
 
 import (
 	"crypto/tls"
-	"errors"
+	"slices"
 	"strings"
 
+	"aigateway/gateway/config"
 	"aigateway/gateway/wire"
 )
+
+// secure has clients served over TLS, if the settings name a certificate. HTTP/2 is not offered: see gateway/README.md.
+func (g *Gateway) secure(t config.TLS) {
+	if t.Certificate == nil {
+		return
+	}
+	g.tls = wire.ServerTLS(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.certificate.Load(), nil })
+	g.UseCertificate(t.Certificate)
+	g.UseTicketKeys(t.TicketKeys)
+}
 
 // UseCertificate serves clients that connect from now on with this certificate. A nil one changes nothing.
 func (g *Gateway) UseCertificate(c *tls.Certificate) {
@@ -19,16 +30,14 @@ func (g *Gateway) UseCertificate(c *tls.Certificate) {
 	g.log.Info("certificate in use", "names", strings.Join(c.Leaf.DNSNames, ", "), "expires", c.Leaf.NotAfter)
 }
 
-// clientTLS is how clients are served over TLS, and nil without a certificate. HTTP/2 is not offered: see
-// gateway/README.md.
-func (g *Gateway) clientTLS() *tls.Config {
-	if g.certificate.Load() == nil {
-		return nil
+// UseTicketKeys gives clients that connect from now on tickets of the first key, and resumes sessions of tickets of any. None
+// changes nothing.
+func (g *Gateway) UseTicketKeys(keys [][32]byte) {
+	if g.tls == nil || len(keys) == 0 {
+		return
 	}
-	return wire.ServerTLS(func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if c := g.certificate.Load(); c != nil {
-			return c, nil
-		}
-		return nil, errors.New("no certificate") // not reached: it is replaced, never taken away
-	})
+	g.tls.SetSessionTicketKeys(keys)
+	if old := g.ticketKeys.Swap(&keys); old == nil || !slices.Equal(*old, keys) {
+		g.log.Info("ticket keys in use", "keys", len(keys))
+	}
 }
