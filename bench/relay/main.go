@@ -1,7 +1,7 @@
 // Command relay asks what a relay of event streams on raw epoll would save beside goroutines: the same streams through a
-// loop of one thread, through two goroutines' worth of Go's poller, and through the gateway, all on one core in front of
-// the same upstream. The two relays do the least that a proxy must: a request goes on as it came, and each chunk of the
-// response is looked at and sent on when it is there. Neither keeps deadlines, checks heads or counts anything.
+// loop of one thread, through two goroutines' worth of Go's poller, the same with the gateway's system calls and with one fewer, and through
+// the gateway, all on one core in front of the same upstream. The relays do the least that a proxy must: a request goes on as it came, and each chunk of the
+// response is looked at and sent on when it is there. None keeps deadlines, checks heads or counts anything.
 //
 //	go build -o .bin/relay ./bench/relay && .bin/relay -gateway .bin/gateway
 package main
@@ -30,7 +30,7 @@ const (
 )
 
 func main() {
-	way := flag.String("way", "", "be one of the processes: upstream, epoll, goroutines")
+	way := flag.String("way", "", "be one of the processes: upstream, epoll, goroutines, direct, held")
 	listen := flag.String("listen", "", "`address` of that process")
 	to := flag.String("to", "", "`address` of its upstream")
 	gateway := flag.String("gateway", ".bin/gateway", "the gateway's binary")
@@ -65,6 +65,9 @@ func play(way, listen, to string) error {
 	if way == "goroutines" {
 		return goroutines(ln, to)
 	}
+	if way == "direct" || way == "held" {
+		return direct(ln, to, way == "held")
+	}
 	f, err := ln.(*net.TCPListener).File()
 	if err != nil {
 		return err
@@ -89,7 +92,7 @@ func compare(alive *process.Group, gateway string, rounds int, most time.Duratio
 		return err
 	}
 	spent := make(map[string][]float64)
-	ways := []string{"epoll", "goroutines", "gateway"}
+	ways := []string{"epoll", "goroutines", "direct", "held", "gateway"}
 	for range rounds {
 		for _, way := range ways {
 			args := []string{self, "-way", way, "-listen", "ADDR", "-to", up}

@@ -49,7 +49,7 @@ func TestRelays(t *testing.T) {
 		return ""
 	}
 	up := serve("upstream", "")
-	for _, way := range []string{"epoll", "goroutines"} {
+	for _, way := range []string{"epoll", "goroutines", "direct", "held"} {
 		request := "POST /v1/events/7/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 		r, err := drive.Run(drive.Plan{Targets: []drive.Target{{Addr: serve(way, up), Request: []byte(request)}}, Conns: 4, Most: 40, Timeout: time.Minute})
 		if err != nil || r.Done != 40 || r.Events != 280 || r.Dialed != 4 {
