@@ -15,3 +15,8 @@ func quoteInBlocks(p *byte, n int) int
 //
 //go:noescape
 func numbersInBlocks(p *byte, n int) int
+
+// numbersInWideBlocks is numbersInBlocks to the very byte, in n bytes, a multiple of 64 and not 0. It needs what judge needs.
+//
+//go:noescape
+func numbersInWideBlocks(p *byte, n int) int

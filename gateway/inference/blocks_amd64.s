@@ -190,3 +190,59 @@ end:
 	VZEROUPPER
 	MOVQ DI, ret+16(FP)
 	RET
+
+// func numbersInWideBlocks(p *byte, n int) int
+//
+// The same, sixty-four bytes at a time, and to the first byte that is none of these.
+TEXT ·numbersInWideBlocks(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	XORQ DI, DI
+	XORQ R8, R8
+	XORQ R9, R9
+	MOVL $0x2C, AX
+	VPBROADCASTB AX, Z0
+	MOVL $0x20, AX
+	VPBROADCASTB AX, Z1
+	MOVL $0x30, AX
+	VPBROADCASTB AX, Z2
+	MOVL $9, AX
+	VPBROADCASTB AX, Z3
+
+wide:
+	VMOVDQU64 (SI)(DI*1), Z4
+	VPCMPEQB Z0, Z4, K1
+	VPCMPEQB Z1, Z4, K2
+	VPSUBB Z2, Z4, Z4
+	VPCMPUB $2, Z3, Z4, K3     // at most nine
+	KORQ K1, K2, K4
+	KMOVQ K1, R10              // R10: commas
+	KMOVQ K2, R11              // R11: spaces
+	KORQ K3, K4, K4
+	KMOVQ K4, R12              // all of them
+	LEAQ (R8)(R10*2), R13      // R13: what is right behind a comma
+	LEAQ (R9)(R11*2), DX       // DX: or a space
+	ORQ R13, DX
+	ANDQ R10, DX
+	ANDNQ R11, R13, R13
+	ORQ R13, DX
+	NOTQ R12
+	ORQ R12, DX                // what is not to be
+	JNZ wideEnd
+	MOVQ R10, R8
+	SHRQ $63, R8
+	MOVQ R11, R9
+	SHRQ $63, R9
+	ADDQ $64, DI
+	CMPQ DI, CX
+	JLT wide
+	VZEROUPPER
+	MOVQ DI, ret+16(FP)
+	RET
+
+wideEnd:
+	TZCNTQ DX, DX
+	ADDQ DX, DI
+	VZEROUPPER
+	MOVQ DI, ret+16(FP)
+	RET

@@ -11,8 +11,8 @@ type judged struct {
 }
 
 const (
-	beforeBlocks = 64 // bytes of a value that may as well be a short one
-	blockLength  = 64 // of judge, which takes fewer, too
+	beforeBlocks = 64  // bytes of a value that may as well be a short one
+	worthBlocks  = 384 // bytes of the body that make up for what judge takes to begin and to end
 )
 
 // What judge has come to.

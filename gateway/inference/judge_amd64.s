@@ -110,6 +110,8 @@ next:
 	JLE gathered
 	CMPQ AX, $64
 	JLT part
+
+whole:
 	MOVQ $64, LENGTH
 	VMOVDQU64 (SI)(DI*1), Z0
 
@@ -141,6 +143,34 @@ quoted:
 	TESTQ R9, R9
 	JZ structure
 	ADDQ LENGTH, DI               // all of it is inside a string
+	MOVQ n+24(FP), AX
+	SUBQ DI, AX
+	JLE gathered
+	CMPQ AX, $64
+	JLT part
+	TESTQ R8, R8
+	JNZ whole
+
+	// And so may be those behind it, which is soon seen. One that ends in a backslash is for the longer way.
+text:
+	VMOVDQU64 (SI)(DI*1), Z0
+	VPCMPEQB Z16, Z0, K1
+	VPCMPEQB Z17, Z0, K2
+	KMOVQ K2, R11
+	KMOVQ K1, R10
+	TESTQ R11, R11
+	JS whole
+	LEAQ (R11)(R11*1), R12
+	ORQ R14, R12
+	SUBQ R11, R12
+	XORQ R14, R12
+	XORQ R11, R12                 // what is escaped
+	ANDNQ R10, R12, R12
+	JNZ whole
+	ADDQ $64, DI
+	SUBQ $64, AX
+	CMPQ AX, $64
+	JGE text
 	JMP next
 
 short:                                // what follows the part is escaped
@@ -386,6 +416,8 @@ judgeTokens:
 	LEVEL
 	LEVEL
 	LEVEL
+	TESTQ R11, R11                // a conversation is no deeper
+	JZ levelled
 	LEVEL
 	LEVEL
 	LEVEL

@@ -204,18 +204,14 @@ func hexDigit(c byte) (digit byte, ok bool) {
 
 // read takes a number or a word, exactly as RFC 8259 has them.
 func (v *Value) read(text []byte) bool {
-	switch string(text) {
-	case "null":
-		v.Kind = Null
-		return true
-	case "true":
-		v.Kind = True
-		return true
-	case "false":
-		v.Kind = False
-		return true
+	if text[0] > '9' {
+		return v.readWord(text)
 	}
 	v.Kind = Number
+	if n := digits(text); n == len(text) && n <= 15 && (text[0] != '0' || n == 1) { // as most are
+		v.Number = float64(wholeNumber(text))
+		return true
+	}
 	if !isNumber(text) {
 		return false
 	}
@@ -225,13 +221,37 @@ func (v *Value) read(text []byte) bool {
 	return true
 }
 
+func (v *Value) readWord(text []byte) bool {
+	switch string(text) {
+	case "null":
+		v.Kind = Null
+	case "true":
+		v.Kind = True
+	case "false":
+		v.Kind = False
+	default:
+		return false
+	}
+	return true
+}
+
+// wholeNumber is the value of at most 18 digits.
+func wholeNumber(digits []byte) (n int64) {
+	for _, c := range digits {
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+// powers are those of ten that are exact, as far as they are needed.
+var powers = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
 // shortNumber is the value of a number of few digits, as nearly all are: both parts of the division are exact, so it is rounded once, as it
 // should be. It is negative for what it cannot do, such as negative numbers.
 func shortNumber(text []byte) float64 {
 	if len(text) > 16 {
 		return -1
 	}
-	powers := [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 	digits, point := int64(0), len(text)-1
 	for i, c := range text {
 		switch {

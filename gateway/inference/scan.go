@@ -412,7 +412,7 @@ func Printable(name []byte) bool {
 func (s *Scanner) nested(p []byte, i int) int {
 	at, object, list := s.phase, s.inObject(), true // list: the array may be one of many numbers
 	for blocks, going := i+beforeBlocks, false; ; {
-		if hasJudge && i >= blocks && len(p)-i >= blockLength {
+		if hasJudge && i >= blocks && len(p)-i >= worthBlocks {
 			if i, going = s.nestedBlocks(p, i, at); !going {
 				return i
 			}
@@ -606,7 +606,9 @@ func oddBackslashes(text []byte) bool {
 // behind them, and a space behind a comma; for everything else the way of others is fast enough.
 func skipNumbers(p []byte, i int) int {
 	end := i
-	if n := (len(p) - i) &^ 31; n > 0 && hasBlocks {
+	if n := (len(p) - i) &^ 63; n > 0 && hasJudge {
+		end += numbersInWideBlocks(&p[i], n)
+	} else if n := (len(p) - i) &^ 31; n > 0 && hasBlocks {
 		end += numbersInBlocks(&p[i], n)
 	} else {
 		end += numbersByEights(p[i:])

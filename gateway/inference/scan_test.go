@@ -408,9 +408,18 @@ func TestStringEnd(t *testing.T) {
 	}
 }
 
-// TestNumbersInBlocks holds both ways to go over numbers against each other.
+// TestNumbersInBlocks holds the ways to go over numbers against each other.
 func TestNumbersInBlocks(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
+	plain := func(text []byte) int {
+		for i, c := range text {
+			comma, space := i > 0 && text[i-1] == ',', i > 0 && text[i-1] == ' '
+			if ok := '0' <= c && c <= '9' || c == ',' && !comma && !space || c == ' ' && comma; !ok {
+				return i
+			}
+		}
+		return len(text)
+	}
 	for range 20_000 {
 		text := []byte("7")
 		for range r.IntN(60) {
@@ -425,6 +434,11 @@ func TestNumbersInBlocks(t *testing.T) {
 		if n := len(text) &^ 31; n > 0 && hasBlocks {
 			if blocks, eights := numbersInBlocks(&text[0], n), numbersByEights(text); blocks != eights&^31 {
 				t.Fatalf("%q: %d in blocks, %d by eights", text, blocks, eights)
+			}
+		}
+		if n := len(text) &^ 63; n > 0 && hasJudge {
+			if wide, want := numbersInWideBlocks(&text[0], n), plain(text[:n]); wide != want {
+				t.Fatalf("%q: %d in wide blocks, want %d", text, wide, want)
 			}
 		}
 	}
