@@ -24,25 +24,25 @@ type told struct {
 func startTold(t *testing.T, events []string) *told {
 	u := &told{events: events, next: make(chan int), left: make(chan struct{}, 8)}
 	u.Upstream = testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
-		for c.ReadRequest().Err == nil {
-			u.asked.Add(1)
-			c.Send("HTTP/1.1 200 OK\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n", eventStream)
-			gone := make(chan struct{})
-			go func() { c.Closed(); close(gone) }()
-			for sent := 0; sent < len(u.events); sent++ {
-				select {
-				case i := <-u.next:
-					c.Send("%x\r\n%s\r\n", len(u.events[i]), u.events[i])
-				case <-gone:
-					u.left <- struct{}{}
-					return
-				case <-time.After(testkit.Patience):
-					return
-				}
-			}
-			c.Send("0\r\n\r\n")
+		if c.ReadRequest().Err != nil {
 			return
 		}
+		u.asked.Add(1)
+		c.Send("HTTP/1.1 200 OK\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n", eventStream)
+		gone := make(chan struct{})
+		go func() { c.Closed(); close(gone) }()
+		for sent := 0; sent < len(u.events); sent++ {
+			select {
+			case i := <-u.next:
+				c.Send("%x\r\n%s\r\n", len(u.events[i]), u.events[i])
+			case <-gone:
+				u.left <- struct{}{}
+				return
+			case <-time.After(testkit.Patience):
+				return
+			}
+		}
+		c.Send("0\r\n\r\n")
 	})
 	return u
 }

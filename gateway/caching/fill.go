@@ -134,7 +134,7 @@ func (l *fill) relay(piece []byte) error {
 	on := !r.waiter.Gone() && r.offer(piece)
 	l.flight.nudgeOthers(wrote.next)
 	if !on || wrote.next > 0 {
-		return proxy.Later
+		return proxy.ErrLater
 	}
 	return nil
 }

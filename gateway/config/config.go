@@ -534,7 +534,7 @@ func declarations() []setting {
 			meaning: "PEM file of its private key; read again when it changes",
 			read:    into(func(s *Settings) *string { return &s.TLS.KeyFile }, anything)},
 		{name: "TLS_TICKET_KEYS_FILE",
-			meaning: "file of [keys](../wire/README.md#tls) that replicas share, so that clients resume sessions at each; read again when it changes",
+			meaning: "file of [keys](../wire/README.md#tls) that replicas share: clients resume sessions at each; read again when it changes",
 			read:    into(func(s *Settings) *string { return &s.TLS.TicketKeysFile }, anything)},
 		{name: "ADMIN_ADDR", restart: true,
 			meaning: "address of a listener of its own for `/metrics`, `/dashboard`, `/cachez`, `/usagez` and the debug pages, as `127.0.0.1:9090`",

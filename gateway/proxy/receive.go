@@ -11,8 +11,8 @@ import (
 // Arrived tells whether all of a held response's body has come with its head.
 func (x *Exchange) Arrived() bool { return x.length >= 0 && int64(x.end-x.body) >= x.length }
 
-// Later is what a sink returns to have [Proxy.Receive] return. The piece that it was given is taken.
-var Later = errors.New("proxy: the rest is received later")
+// ErrLater is what a sink returns to have [Proxy.Receive] return. The piece that it was given is taken.
+var ErrLater = errors.New("proxy: the rest is received later")
 
 // Receive reads the body of a response that was taken and gives it to sink, in pieces that are borrowed until it
 // returns. The first one is what has come with the head; a piece may be empty. Relayed means that the body is whole, Taken that the rest
@@ -44,7 +44,7 @@ func (p *Proxy) receiveTaken(x *Exchange, sink func(piece []byte) error) Outcome
 	f := o.Fault()
 	if f == None && x.filtering {
 		x.piece.set(x.Filter.End(x.piece.room()))
-		if err := sink(x.piece.bytes()); err != nil && err != Later {
+		if err := sink(x.piece.bytes()); err != nil && err != ErrLater {
 			f = ClientGone
 		}
 	}
@@ -126,7 +126,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func([]byte) error) Outcome {
 			x.metered(piece)
 			x.piece.b, x.piece.from, x.piece.to = x.down.B, from, from+data
 			switch err := sink(piece); {
-			case err == Later:
+			case err == ErrLater:
 				return Taken
 			case err != nil:
 				return Outcome(ClientGone)

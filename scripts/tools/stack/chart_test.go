@@ -242,7 +242,7 @@ func TestChartSchemaKnowsTheSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := []string{"PORT", "SHUTDOWN_GRACE", "ADMIN_ADDR", "KEYS_FILE", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "ADMIN_TOKEN",
-		"OTEL_EXPORTER_OTLP_HEADERS", "HANDOVER_SOCKET", "TLS_CERT_FILE", "TLS_KEY_FILE", "REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"}
+		"OTEL_EXPORTER_OTLP_HEADERS", "HANDOVER_SOCKET", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_TICKET_KEYS_FILE", "REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"}
 	known := schema.Properties.Settings.Properties
 	for _, name := range settings(t) {
 		if _, ok := known[name]; ok == slices.Contains(own, name) {
