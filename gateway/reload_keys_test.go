@@ -17,6 +17,23 @@ import (
 	"aigateway/gateway/testkit"
 )
 
+// startReloading starts a gateway with the settings of in, and what reads them again.
+func startReloading(t *testing.T, in config.Input) (*reloader, *testkit.Running, *testkit.Log) {
+	t.Helper()
+	s, _, err := config.Load(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &testkit.Log{}
+	g, err := server.New(s, server.Options{Log: log.Logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reloader{in: in, gateway: g, log: log.Logger(), level: new(slog.LevelVar), notify: process.NewNotifier(nil)}
+	r.settings.Store(s)
+	return r, testkit.Serve(t, g, log), log
+}
+
 // KEYS_FILE is read again by itself when it changes; with faults or gone, it is reported and the keys in force stay.
 func TestReloadKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.yaml")
@@ -44,18 +61,7 @@ func TestReloadKeys(t *testing.T) {
 	}
 	in := config.Input{File: gateway, Keys: new(config.KeyReader), Environ: []string{"KEYS_FILE=" + path, "RATE_LIMIT_ENABLED=false", "CACHE_ENABLED=false",
 		"PY_SERVICE_URL=http://127.0.0.1:1", "NODE_SERVICE_URL=http://127.0.0.1:1"}}
-	s, _, err := config.Load(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := &testkit.Log{}
-	g, err := server.New(s, server.Options{Log: log.Logger()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	running := testkit.Serve(t, g, log)
-	r := &reloader{in: in, gateway: g, log: log.Logger(), level: new(slog.LevelVar), notify: process.NewNotifier(nil)}
-	r.settings.Store(s)
+	r, running, log := startReloading(t, in)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -3,46 +3,14 @@
 package integration
 
 import (
-	"aigateway/gateway/testkit"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
-)
 
-// writeCertificate writes a new certificate for that name, and its key, into dir.
-func writeCertificate(t *testing.T, dir, name string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{"tls.crt": {Type: "CERTIFICATE", Bytes: der}, "tls.key": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+	"aigateway/gateway/testkit"
+)
 
 // A certificate that is swapped as Kubernetes swaps a secret, by a symbolic link, is in use soon after, though the
 // settings have a fault by then.
@@ -53,7 +21,7 @@ func TestCertificateSwap(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		writeCertificate(t, filepath.Join(dir, name), name+".example")
+		testkit.WriteCertificate(t, name+".example", filepath.Join(dir, name, "tls.crt"), filepath.Join(dir, name, "tls.key"))
 	}
 	point := func(to string) {
 		t.Helper()
