@@ -5,9 +5,18 @@ import (
 	"net"
 )
 
-// goroutines relays with a goroutine for each connection, as Go programs do. Connections to the upstream are kept by
-// those of clients.
+// goroutines relays with a goroutine for each connection, as Go programs do.
 func goroutines(ln net.Listener, to string) error {
+	return inPairs(ln, to, func(client, up net.Conn) {
+		buf := make([]byte, 4<<10)
+		for exchange(client, up, buf) == nil {
+		}
+	})
+}
+
+// inPairs accepts clients, and has each relayed by a goroutine of its own over a connection to the upstream, which is kept as long as
+// the client's.
+func inPairs(ln net.Listener, to string, relay func(client, up net.Conn)) error {
 	for {
 		client, err := ln.Accept()
 		if err != nil {
@@ -20,9 +29,7 @@ func goroutines(ln net.Listener, to string) error {
 				return
 			}
 			defer up.Close()
-			buf := make([]byte, 4<<10)
-			for exchange(client, up, buf) == nil {
-			}
+			relay(client, up)
 		}()
 	}
 }

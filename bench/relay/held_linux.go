@@ -14,33 +14,22 @@ import (
 // stream is relayed inside one call of RawConn.Read, which is told by TCP_INQ that there is nothing left, and no end: it need not look
 // before it waits.
 func direct(ln net.Listener, to string, held bool) error {
-	for {
-		client, err := ln.Accept()
-		if err != nil {
-			return err
+	return inPairs(ln, to, func(client, up net.Conn) {
+		r := &relayed{buf: make([]byte, 4<<10), held: held}
+		var err error
+		if r.client, err = client.(*net.TCPConn).SyscallConn(); err != nil {
+			return
 		}
-		go func() {
-			defer client.Close()
-			up, err := net.Dial("tcp", to)
-			if err != nil {
-				return
-			}
-			defer up.Close()
-			r := &relayed{buf: make([]byte, 4<<10), held: held}
-			if r.client, err = client.(*net.TCPConn).SyscallConn(); err != nil {
-				return
-			}
-			if r.up, err = up.(*net.TCPConn).SyscallConn(); err != nil {
-				return
-			}
-			if held {
-				_ = r.up.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INQ, 1) })
-			}
-			r.fromClient, r.fromUpstream, r.toClient = r.readClient, r.readUpstream, r.write
-			for r.exchange(up) == nil {
-			}
-		}()
-	}
+		if r.up, err = up.(*net.TCPConn).SyscallConn(); err != nil {
+			return
+		}
+		if held {
+			_ = r.up.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INQ, 1) })
+		}
+		r.fromClient, r.fromUpstream, r.toClient = r.readClient, r.readUpstream, r.write
+		for r.exchange(up) == nil {
+		}
+	})
 }
 
 type relayed struct {
