@@ -149,8 +149,9 @@ func (d *draft) warnMisspelled(env map[string]string) {
 		names = append(names, s.name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		const short, slip = 8, 2                                                                             // letters: shorter names are like each other by chance
-		if env[name] == "" || len(name) < short || name == "SSL_CERT_FILE" || slices.Contains(names, name) { // that one is of crypto/x509
+		const short, slip = 8, 2      // letters: shorter names are like each other by chance
+		const other = "SSL_CERT_FILE" // of crypto/x509
+		if env[name] == "" || len(name) < short || name == other || slices.Contains(names, name) {
 			continue
 		}
 		if near := nearest(name, names); near != "" && env[near] == "" && slips(name, near) <= slip {

@@ -77,7 +77,7 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 	h.first = wire.GetBuffer(h.room + 1 + wire.ChunkTail) // what the client announces costs nothing before it is there
 	for h.short < want && !c.BodyDone() {
 		space := h.first.B[h.room+h.short : min(len(h.first.B)-wire.ChunkTail, h.room+want)]
-		if len(space) == 0 || len(space) < min(want-h.short, tooLittle) {
+		if len(space) < min(want-h.short, tooLittle) {
 			if !h.grow(want, limit) {
 				return BodiesFull
 			}
