@@ -31,7 +31,7 @@ var goals = []goal{
 	{row: "stream event, 1,000 streams", cell: "events", key: "cpu", rivals: []string{"nginx"}, most: .7, why: whyEvents},
 	{row: "stream event, 1,000 streams", cell: "events", key: "cpu", rivals: []string{"haproxy"}, most: .8, why: whyEvents},
 	{row: "streams held with every frame", cell: "held", key: "streams", most: 10_000, atLeast: true, why: "two open files a stream: the run says how many a process may have"},
-	{row: "streams held with every frame", cell: "held", key: "kb", most: 24, why: "a stream has buffers of both its connections, and two goroutines"},
+	{row: "streams held with every frame", cell: "held", key: "kb", most: 24, why: "a stream has buffers of both its connections, and a stack of 8 KB"},
 	{row: "POST 1 KB at saturation", cell: "cpu", key: "64", rivals: []string{"nginx"}, most: .9, why: whyCalls},
 	{row: "POST 1 KB at saturation", cell: "cpu", key: "64", rivals: []string{"haproxy"}, most: .8, why: whyCalls},
 	{row: "hit 2 KB", cell: "hit", key: "cpu", rivals: []string{"nginx"}, most: .7, why: whyCalls},
