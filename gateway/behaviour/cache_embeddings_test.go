@@ -184,15 +184,16 @@ func TestEmbeddingsByItem(t *testing.T) {
 	}
 }
 
-// What the engine refuses, or says in another shape, reaches the client as it is, and is not kept.
+// What the engine refuses, or says in another shape, reaches the client as it is, is not kept, and costs one request, unless the client has
+// asked for something twice: then the engine is asked once more, as the client did.
 func TestEmbeddingsRefused(t *testing.T) {
 	t.Parallel()
-	f := func(answer, body string, status, asked int) {
+	ask := func(inputs, answer, body string, status, asked int) {
 		t.Helper()
 		o := startOrigin(t, func(testkit.Message, int) string { return answer })
 		g := startKeeping(t, o.URL, "")
 		for range 2 {
-			m := g.Do(askModel("embeddings", `{"input":["a","b"],"model":"m"}`))
+			m := g.Do(askModel("embeddings", `{"input":`+inputs+`,"model":"m"}`))
 			if m.Status() != status || m.Body != body || m.Err != nil {
 				t.Errorf("%s %q %v, want %d %q", m.First, m.Body, m.Err, status, body)
 			}
@@ -201,13 +202,75 @@ func TestEmbeddingsRefused(t *testing.T) {
 			t.Errorf("%s: asked %d times", answer, n)
 		}
 	}
-	f("HTTP/1.1 400 Bad\r\nContent-Length: 5\r\nX-A: b\r\n\r\nnever", "never", 400, 1)
-	f("HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}", "{}", 429, 1)
-	f(with(`{"data":[{"index":0,"embedding":[1]}]}`), `{"data":[{"index":0,"embedding":[1]}]}`, 200, 2)
-	f(with(`{"error":{}}`), `{"error":{}}`, 200, 2)
-	f(chunkedOf([]string{"oo", "ps"}), "oops", 200, 2)
+	f := func(answer, body string, status int) { t.Helper(); ask(`["a","b"]`, answer, body, status, 1) }
+	same := func(body string) { t.Helper(); f(with(body, "X-A: b"), body, 200) }
+	f("HTTP/1.1 400 Bad\r\nContent-Length: 5\r\nX-A: b\r\n\r\nnever", "never", 400)
+	f("HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}", "{}", 429)
+	same(`{"data":[{"index":0,"embedding":[1]}]}`)
+	same(`{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}],"model":"m"}`)
+	same(`{"data":[{"index":1,"embedding":[1]},{"index":2,"embedding":[2]}],"model":"m"}`)
+	same(`{"data":[{"embedding":[1]},{"embedding":[2]}],"model":"m"}`)
+	same(`{"data":[{"index":0,"embedding":[1]},{"index":-1,"embedding":[2]}]}`)
+	same(`{"error":{}}`)
+	f(chunkedOf([]string{"oo", "ps"}), "oops", 200)
 	f(with(`{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}]}`, "Cache-Control: no-store"),
-		`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1]},{"object":"embedding","index":1,"embedding":[2]}],"usage":{"prompt_tokens":0,"total_tokens":0}}`, 200, 1)
+		`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1]},{"object":"embedding","index":1,"embedding":[2]}],"usage":{"prompt_tokens":0,"total_tokens":0}}`, 200)
+	ask(`["a","a"]`, with(`{"data":[{"index":7,"embedding":[1]}]}`), `{"data":[{"index":7,"embedding":[1]}]}`, 200, 2)
+}
+
+// What was to be shared and cannot be taken apart is the client's with all that the engine says of it; those who wait for a part of it ask
+// for themselves, at once and once.
+func TestEmbeddingsWithWrongIndexes(t *testing.T) {
+	t.Parallel()
+	const answer = `{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}],"model":"m","usage":{"prompt_tokens":9}}`
+	const others = 20
+	begun, answered := make(chan struct{}, 1+others), make(chan struct{})
+	o := startOrigin(t, func(_ testkit.Message, n int) string {
+		begun <- struct{}{}
+		<-answered
+		return with(answer, "X-A: b", fmt.Sprint("X-N: ", n))
+	})
+	g := startKeeping(t, o.URL, "")
+	clients := g.crowd(1+others, same(askModel("embeddings", `{"input":["a","b"],"model":"m"}`)))
+	<-begun
+	answered <- struct{}{}
+	for range others { // all of them are under way before the first one has its answer
+		<-begun
+	}
+	close(answered)
+	all(clients, func(i int, m testkit.Message) {
+		if m.Status() != 200 || m.Body != answer || m.Field("X-A") != "b" || m.Field("X-Cache") != "MISS" || !strings.Contains(m.Field("Cache-Status"), "detail=shape") {
+			t.Errorf("%d: %s\n%s %v", i, m.Head, m.Body, m.Err)
+		}
+	})
+	if n := len(o.asked()); n != 1+others {
+		t.Errorf("the engine was asked %d times", n)
+	}
+}
+
+// An answer that is longer than what is held goes to the client as it comes, from one request.
+func TestEmbeddingsTooLongToHold(t *testing.T) {
+	t.Parallel()
+	for _, framing := range []string{"length", "chunks"} {
+		t.Run(framing, func(t *testing.T) {
+			t.Parallel()
+			long := `{"data":[{"index":0,"embedding":"` + strings.Repeat("A", 17<<20) + `"}],"model":"m"}`
+			o := startOrigin(t, func(testkit.Message, int) string {
+				if framing == "length" {
+					return with(long)
+				}
+				return chunkedOf([]string{long[:9<<20], long[9<<20:]})
+			})
+			g := startKeeping(t, o.URL, "")
+			m := g.Do(askModel("embeddings", `{"input":"a","model":"m"}`))
+			if m.Status() != 200 || m.Body != long || m.Err != nil || !strings.Contains(m.Field("Cache-Status"), "detail=too_large") {
+				t.Errorf("%s: %d bytes, %v", m.Head, len(m.Body), m.Err)
+			}
+			if n := len(o.asked()); n != 1 {
+				t.Errorf("the engine was asked %d times", n)
+			}
+		})
+	}
 }
 
 // Requests for the same texts at once make one request for each; when who fetches leaves, the others get theirs.

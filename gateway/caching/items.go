@@ -26,7 +26,8 @@ type batch struct {
 	out      []byte
 	exchange proxy.Exchange
 	status   int
-	lines    []byte // of an answer that is no embeddings
+	length   int64  // of the answer's body, which may not be known
+	lines    []byte // of an answer that goes to the client as it came
 	answer   []byte
 	meta     cache.Meta
 	why      cache.Reason
@@ -326,6 +327,8 @@ func (r *Request) sendItems() batchEnding {
 	long := false
 	if r.Fault = outcome.Fault(); outcome == proxy.Taken {
 		long, r.Fault = r.receiveItems()
+	} else if r.Fault == proxy.None {
+		r.Status = f.Status
 	}
 	before := r.Forward.Result
 	r.Forward.Result = f.Result
@@ -333,11 +336,12 @@ func (r *Request) sendItems() batchEnding {
 	r.Forward.ClientTime += before.ClientTime
 	switch {
 	case long:
+		r.keepItemsPrivate()
 		return batchOdd
-	case r.Fault != proxy.None:
+	case r.Status != 0, r.Fault != proxy.None:
 		return batchDone
 	case b.status != 200:
-		r.replyRefusal()
+		r.replyAsItCame(b.why)
 		return batchDone
 	}
 	return r.settleItems()
@@ -358,10 +362,17 @@ func (t *batchTaker) ClientLeft() (goOn bool) {
 	return false
 }
 
-// Take implements [proxy.Taker]. It takes all answers.
+// Take implements [proxy.Taker]. It takes all answers but those that are too long to be held and may go to the client as they come.
 func (t *batchTaker) Take(h *wire.ResponseHead, length int64) bool {
 	r := (*Request)(t)
 	b := r.post.batch
+	if length > longestBatch && (b.asksAll() || h.Status != 200) {
+		r.keepItemsPrivate()
+		r.status.Status, r.status.Detail = h.Status, cache.ForTooLarge
+		b.exchange.Fields = r.AppendOutcome(b.exchange.Fields)
+		return false
+	}
+	b.length = length
 	r.response.Read(h, cache.Times{Request: r.sent, Response: time.Now().UnixMilli()})
 	b.status = h.Status
 	b.meta, b.why = r.Rule.Post.Policy.StorePost(&r.request, &r.response, r.Rule.Fields)
@@ -380,18 +391,75 @@ func (t *batchTaker) Take(h *wire.ResponseHead, length int64) bool {
 	return true
 }
 
-// receiveItems reads the answer, unless it is too long to be held.
+// receiveItems reads the answer. What cannot be held goes to the client as it comes if it is the client's alone; else it is too long.
 func (r *Request) receiveItems() (long bool, fault proxy.Fault) {
 	b := r.post.batch
 	outcome := r.caching.proxy.Receive(&b.exchange, func(piece []byte) error {
-		if long = len(b.answer)+len(piece) > longestBatch || !r.caching.flights.reserve(int64(len(piece))); long {
-			return ErrNobody
+		switch {
+		case r.Status != 0:
+			return r.passLong(piece)
+		case len(b.answer)+len(piece) <= longestBatch && r.caching.flights.reserve(int64(len(piece))):
+			b.taken += int64(len(piece))
+			b.answer = append(b.answer, piece...)
+			return nil
+		case b.asksAll() || b.status != 200:
+			return r.beginLong(piece)
 		}
-		b.taken += int64(len(piece))
-		b.answer = append(b.answer, piece...)
-		return nil
+		long = true
+		return ErrNobody
 	})
-	return long, outcome.Fault()
+	if fault = outcome.Fault(); r.Status != 0 {
+		fault = r.endLong(fault)
+	}
+	return long, fault
+}
+
+// beginLong begins a reply with what is held of the answer and this piece of it.
+func (r *Request) beginLong(piece []byte) error {
+	b := r.post.batch
+	r.keepItemsPrivate()
+	r.status.Status, r.status.Detail = b.status, cache.ForTooLarge
+	r.length = r.lengthOf(b.length)
+	now := time.Now().UnixMilli()
+	h := append(append(r.statusLine(b.status), b.lines...), r.targetLines()...)
+	h = wire.AppendLength(r.appendOwn(h, &cache.Meta{ResponseTime: now}, now), r.length)
+	if r.send(b.status, append(h, "\r\n"...)); r.Fault != proxy.None {
+		return ErrNobody
+	}
+	if r.buffer == nil {
+		r.buffer = wire.GetBuffer(wire.SmallBuffer)
+	}
+	held := b.answer
+	b.answer = nil
+	if err := r.passLong(held); err != nil {
+		return err
+	}
+	r.caching.flights.taken.Add(-b.taken)
+	b.taken = 0
+	return r.passLong(piece)
+}
+
+// passLong goes on with a reply that has begun.
+func (r *Request) passLong(piece []byte) error {
+	r.pass(piece)
+	if r.length == wire.ChunkedBody {
+		return r.passChunks(piece)
+	}
+	return r.Conn.Send(piece)
+}
+
+// endLong ends such a reply, of an answer that has ended so.
+func (r *Request) endLong(f proxy.Fault) proxy.Fault {
+	switch {
+	case f == proxy.ClientGone:
+	case f != proxy.None:
+		f = proxy.Truncated
+	case r.length == wire.UntilClose:
+		r.Conn.Complete()
+	case r.length == wire.ChunkedBody && r.Conn.Send(lastChunk) != nil:
+		f = proxy.ClientGone
+	}
+	return f
 }
 
 // settleItems takes an answer of 200 apart, for this request and for those who wait for parts of it.
@@ -400,7 +468,7 @@ func (r *Request) settleItems() batchEnding {
 	r.pass(b.answer)
 	v, ok := inference.ReadVectors(b.answer, len(b.lead))
 	if !ok {
-		return batchOdd
+		return r.settleOdd()
 	}
 	r.noteModel(v.Model)
 	b.fetched += v.Usage.Input
@@ -421,6 +489,31 @@ func (r *Request) settleItems() batchEnding {
 		}
 	}
 	return batchWhole
+}
+
+// settleOdd is settleItems of an answer that cannot be taken apart. If it is to everything that the client has asked for, it is the client's
+// as it came: what it says twice or not at all is between those two, and a second request would cost the engine the same work.
+func (r *Request) settleOdd() batchEnding {
+	r.keepItemsPrivate()
+	if !r.post.batch.asksAll() {
+		return batchOdd
+	}
+	r.replyAsItCame(cache.ForShape)
+	return batchDone
+}
+
+// asksAll tells whether the request that is sent for the batch asks for the same as the client's: each of its inputs, in its order.
+func (b *batch) asksAll() bool { return len(b.lead) == len(b.which) }
+
+// keepItemsPrivate tells those who wait for a part of the answer that it is not for them: each asks for itself then, and at once.
+func (r *Request) keepItemsPrivate() {
+	b := r.post.batch
+	for _, i := range b.lead {
+		if it := &b.items[i]; it.flight != nil {
+			r.caching.items.end(it.flight, itemPrivate, itemVector{})
+			it.flight = nil
+		}
+	}
 }
 
 // storeItem stores what was fetched for an item.
@@ -556,11 +649,11 @@ func (r *Request) targetLines() []byte {
 	return nil
 }
 
-// replyRefusal replies with an answer that is no embeddings, and is for nobody else.
-func (r *Request) replyRefusal() {
+// replyAsItCame replies with an answer that is for nobody else: no embeddings, or none that can be taken apart.
+func (r *Request) replyAsItCame(why cache.Reason) {
 	b := r.post.batch
-	r.status.Status, r.status.Detail = b.status, b.why
-	h := append(r.statusLine(b.status), b.lines...)
+	r.status.Status, r.status.Detail = b.status, why
+	h := append(append(r.statusLine(b.status), b.lines...), r.targetLines()...)
 	h = wire.AppendLength(r.appendOwn(h, &cache.Meta{ResponseTime: time.Now().UnixMilli()}, time.Now().UnixMilli()), int64(len(b.answer)))
 	r.scratch = append(append(h, "\r\n"...), b.answer...)
 	r.sendRecord(b.status, r.scratch)

@@ -186,23 +186,13 @@ func (r *Request) replyFlight(f *Flight, a *Response) {
 
 // stream passes the body of a flight on, piece by piece.
 func (r *Request) stream(f *Flight, a *Response, now int64) {
-	length := a.Length
-	switch {
-	case a.Length < 0 && r.Head.Minor == 0: // for a client that knows no chunks
-		length = wire.UntilClose
-		r.Conn.EndAfter()
-	case a.Length < 0:
-		length = wire.ChunkedBody
-	}
+	length := r.lengthOf(a.Length)
 	h := r.appendOwn(append(r.statusLine(a.Meta.Status), a.Lines...), &a.Meta, now)
 	if a.Meta.Status != fasthttp.StatusNoContent {
 		h = wire.AppendLength(h, length)
 	}
 	r.scratch = append(h, "\r\n"...)
 	r.Status, r.length = a.Meta.Status, length
-	if length == wire.UntilClose {
-		r.Conn.Reset() // until the end is there, a close must not look like it
-	}
 	if !r.begin() {
 		return
 	}
@@ -236,6 +226,20 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 	if length == wire.UntilClose {
 		r.Conn.Complete()
 	}
+}
+
+// lengthOf is the length of the reply that passes on a body of this length, or of one that is not known: less than 0. Until the end of a reply
+// is there, a close must not look like it.
+func (r *Request) lengthOf(length int64) int64 {
+	switch {
+	case length >= 0:
+		return length
+	case r.Head.Minor == 0: // a client that knows no chunks
+		r.Conn.EndAfter()
+		r.Conn.Reset()
+		return wire.UntilClose
+	}
+	return wire.ChunkedBody
 }
 
 // begin sends the head in the scratch memory, and tells whether to go on. If the response is still to be received, it does that, and the client
