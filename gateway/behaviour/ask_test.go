@@ -209,19 +209,20 @@ func TestModelsAreListed(t *testing.T) {
 func TestModelsOfDifferentEngines(t *testing.T) {
 	t.Parallel()
 	a, b := startEngine(t, "A", "one", "both", "tagged:latest"), startEngine(t, "B", "two", "both", "org/name")
+	b.list = testkit.Answer(strings.Replace(listOf("two", "both", "org/name"), `"two"`, `"two","aliases":["two","deux"],"tags":[]`, 1)) // as llama.cpp does
 	g := startGatewayFile(t, discovering, "LLM_SERVICE_URL="+a.URL+","+b.URL+",http://127.0.0.1:1") // who is away is not waited for
 	g.Gateway.AwaitModels(testkit.Patience)
-	if m := g.get("/v1/models"); strings.Count(m.Body, `"id"`) != 5 {
+	if m := g.get("/v1/models"); strings.Count(m.Body, `"id"`) != 6 {
 		t.Fatalf("not all have told their models at the start: %s", m.Body)
 	}
 	to := make(map[string]int)
 	for range 40 {
-		for _, model := range []string{"one", "two", "both", "tagged", "org/name", "nobody"} {
+		for _, model := range []string{"one", "two", "deux", "both", "tagged", "org/name", "nobody"} {
 			m := g.post("/v1/chat/completions", "application/json", `{"messages":[],"model":"`+model+`"}`)
 			to[model+" "+m.Body[:1]]++
 		}
 	}
-	for _, want := range []string{"one A", "two B", "tagged A", "org/name B"} {
+	for _, want := range []string{"one A", "two B", "deux B", "tagged A", "org/name B"} {
 		if to[want] != 40 {
 			t.Errorf("%s: %d of 40: %v", want, to[want], to)
 		}

@@ -21,8 +21,9 @@ type Listed struct {
 	Created int64 // seconds since 1970
 }
 
-// ParseCatalogue reads the names of the models from an upstream's answer to GET /v1/models: OpenAI's {"data":[{"id"}]}. They are
-// copied, sorted, each once. It takes all or nothing: what is too long, not whole, or names a model that no request could, is no list.
+// ParseCatalogue reads the names of the models from an upstream's answer to GET /v1/models: OpenAI's {"data":[{"id"}]}, and what llama.cpp
+// says its models answer to as well, "aliases" beside "id". They are copied, sorted, each once. It takes all or nothing: what is too long, not
+// whole, or names a model that no request could, is no list; such an alias is none.
 func ParseCatalogue(answer []byte) (names []string, ok bool) {
 	if len(answer) > MaxCatalogue || !json.Valid(answer) {
 		return nil, false
@@ -31,20 +32,48 @@ func ParseCatalogue(answer []byte) (names []string, ok bool) {
 	if len(data) == 0 || data[0] != '[' {
 		return nil, false
 	}
-	var name [MaxName + 1]byte
 	for w := walkOf(data); ; {
 		_, model, more := w.next()
 		if !more {
 			break
 		}
-		id := decodeString(name[:0], member(model, "id"))
-		if len(id) == 0 || len(id) > MaxName || !Printable(id) || len(names) == MaxCatalogueModels {
+		id, ok := nameOf(member(model, "id"))
+		if !ok {
 			return nil, false
 		}
-		names = append(names, string(id))
+		names = appendAliases(append(names, id), member(model, "aliases"))
+		if len(names) > MaxCatalogueModels {
+			return nil, false
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), true
+}
+
+// appendAliases appends the names in a list of them, if it is one.
+func appendAliases(names []string, list []byte) []string {
+	if len(list) == 0 || list[0] != '[' {
+		return names
+	}
+	for w := walkOf(list); ; {
+		_, v, more := w.next()
+		if !more {
+			return names
+		}
+		if alias, ok := nameOf(v); ok {
+			names = append(names, alias)
+		}
+	}
+}
+
+// nameOf is a JSON string as the name of a model, if a request could name one so.
+func nameOf(v []byte) (name string, ok bool) {
+	var b [MaxName + 1]byte
+	text := decodeString(b[:0], v)
+	if len(text) == 0 || len(text) > MaxName || !Printable(text) {
+		return "", false
+	}
+	return string(text), true
 }
 
 // decodeString appends the text of a JSON string to dst, as far as there is room; nil if v is no string.

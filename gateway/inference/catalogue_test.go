@@ -24,6 +24,8 @@ func TestParseCatalogue(t *testing.T) {
 	f(`{"object":"list","data":[]}`)
 	f(`{"models":[{"name":"x","id":"y"}],"object":"list","data":[{"id":"tiny","aliases":["tiny"],"meta":{"id":1}}]}`, "tiny")
 	f(` {"data":[{"object":"model","id":"b\/c:latest"},{"id":"a"},{"id":"a"}]} `, "a", "b/c:latest")
+	f(`{"data":[{"id":"b","aliases":["b","a\/c"],"tags":["x"]},{"aliases":[],"id":"d"},{"id":"e","aliases":"f"},{"id":"g","aliases":null}]}`, "a/c", "b", "d", "e", "g")
+	f(`{"data":[{"id":"b","aliases":["","a\r\nX-Evil: 1",1,null,["c"],{"id":"d"},"`+strings.Repeat("a", 257)+`","z"]}]}`, "b", "z")
 	no(``)
 	no(`[]`)
 	no(`{"data":null}`)
@@ -38,6 +40,7 @@ func TestParseCatalogue(t *testing.T) {
 	no(`{"data":[{"id":"a"},]}`)
 	no(`{"data":[{"id":"` + strings.Repeat("a", 257) + `"}]}`)
 	no(`{"data":[` + strings.Repeat(`{"id":"a"},`, 4096) + `{"id":"a"}]}`)
+	no(`{"data":[{"id":"a","aliases":[` + strings.Repeat(`"a",`, 4096) + `"a"]}]}`)
 	no(`{"data":[]}` + strings.Repeat(" ", MaxCatalogue))
 }
 
