@@ -102,6 +102,10 @@ field: build ## what users of AI gateways feel, beside nginx, HAProxy and AI gat
 	@.bin/fieldbench $(if $(PEERS),-peers "$(PEERS)") $(if $(CELLS),-cells "$(CELLS)") $(if $(ROUNDS),-rounds "$(ROUNDS)") \
 	        $(if $(TIME),-time "$(TIME)") $(if $(AFTER),-after "$(AFTER)") $(if $(OUT),-out "$(OUT)")
 
+field-reports: build ## measure the kept reports of the field anew, run by run (REPORT="field grow" UNDER="flock /tmp/quiet" ADD=1 TIMES=1 ONLY=idle)
+	@go build -trimpath -buildvcs=false -o .bin/fieldbench ./bench/field
+	@UNDER="$(UNDER)" ADD="$(ADD)" TIMES="$(TIMES)" ONLY="$(ONLY)" $(if $(OUT),OUT="$(OUT)") bench/field/reports.sh $(REPORT)
+
 field-install: ## bring nginx, HAProxy, Caddy, vllm-router, sglang-router, LiteLLM and Portkey into .bin/field, pinned (ONLY="caddy litellm")
 	@bench/field/install.sh $(ONLY)
 
@@ -231,7 +235,7 @@ help:
 	@go version | cmp -s - $@ || go version > $@
 
 .PHONY: always help run build quick soak test test-format test-vet lint test-go test-direct test-alloc test-fuzz-smoke test-python test-node \
-        test-scripts test-k6 test-stack test-integration test-browser browser-soak pictures bench bench-stat bench-compare bench-baseline peers peers-install field field-install load failover \
+        test-scripts test-k6 test-stack test-integration test-browser browser-soak pictures bench bench-stat bench-compare bench-baseline peers peers-install field field-reports field-install load failover \
         k6-smoke k6-baseline k6-optimized k6-ratelimit k6-cache k6-mixed k6-stream k6-generations k6-spike k6-soak \
         perf\:baseline perf\:cached perf\:redis perf\:report perf\:generations perf\:all \
         up down rebuild ps logs smoke k6-stack setup fmt clean

@@ -73,19 +73,30 @@ var cells = []cell{
 		{key: "ecdsa", head: "ECDSA handshake: CPU µs", format: "%.0f", chart: true}, {key: "ecdsa_rate", head: "ECDSA handshakes a second", format: "%.0f"},
 		{key: "rsa", head: "RSA handshake: CPU µs", format: "%.0f", chart: true}, {key: "rsa_rate", head: "RSA handshakes a second", format: "%.0f"},
 		{key: "resumed", head: "resumed: CPU µs", format: "%.0f", chart: true}, {key: "resumed_rate", head: "resumed a second", format: "%.0f"}}},
-	{name: "cores", title: "one core and two", measure: measureCores, own: true, columns: []column{
-		{key: "1", head: "one core: a second", format: "%.0f", chart: true, more: true}, {key: "2", head: "two cores, shared with the load: a second", format: "%.0f", chart: true, more: true},
-		{key: "1cpu", head: "one core: CPU µs", format: "%.1f"}, {key: "2cpu", head: "two cores: CPU µs", format: "%.1f"}}},
-	{name: "processes", title: "one process and four", measure: measureProcesses, own: true, columns: []column{
+	{name: "cores", title: "one core and two, of which the load has the second as well", measure: measureCores, own: true, columns: []column{
+		{key: "1", head: "one core: posts a second", format: "%.0f", chart: true, more: true}, {key: "2", head: "two: posts a second", format: "%.0f", chart: true, more: true},
+		{key: "1cpu", head: "one core: CPU µs a post", format: "%.1f"}, {key: "2cpu", head: "two: CPU µs a post", format: "%.1f"},
+		{key: "hit1", head: "one core: hits a second", format: "%.0f", chart: true, more: true}, {key: "hit2", head: "two: hits a second", format: "%.0f", chart: true, more: true},
+		{key: "rsa1", head: "one core: RSA handshakes a second", format: "%.0f", chart: true, more: true}, {key: "rsa2", head: "two: RSA handshakes a second", format: "%.0f", chart: true, more: true}}},
+	{name: "processes", title: "one process, and four that accept from one port, on one core", measure: measureProcesses, own: true, columns: []column{
 		{key: "1cpu", head: "one: CPU µs", format: "%.1f", chart: true}, {key: "4cpu", head: "four: CPU µs", format: "%.1f", chart: true},
-		{key: "1", head: "one: a second", format: "%.0f"}, {key: "4", head: "four: a second", format: "%.0f"}}},
-	{name: "idle", title: "idle connections, KB each", measure: measureIdle, own: true, once: true, columns: []column{
-		{key: "10000", head: "10,000: KB each", format: "%.1f", chart: true}, {key: "40000", head: "40,000: KB each", format: "%.1f", chart: true}}},
+		{key: "1", head: "one: a second", format: "%.0f"}, {key: "4", head: "four: a second", format: "%.0f"}, {key: "share", head: "four: the busiest one's share", format: "%.2f"},
+		{key: "1mib", head: "one: MiB", format: "%.1f"}, {key: "4mib", head: "four: MiB", format: "%.1f"}}},
+	{name: "idle", title: "idle connections", measure: measureIdle, own: true, once: true, columns: []column{
+		{key: "10000", head: "10,000: KB each", format: "%.1f", chart: true}, {key: "40000", head: "40,000: KB each", format: "%.1f", chart: true},
+		{key: "alone", head: "8 clients alone: CPU µs", format: "%.1f"}, {key: "beside", head: "beside 10,000: CPU µs", format: "%.1f", chart: true},
+		{key: "beside40000", head: "beside 40,000: CPU µs", format: "%.1f"}}},
 	{name: "million", title: "a million answers in memory", measure: measureMillion, own: true, once: true, columns: []column{
 		{key: "cpu", head: "hit: CPU µs", format: "%.1f", chart: true}, {key: "few", head: "hit of sixteen: CPU µs", format: "%.1f", chart: true},
 		{key: "mib", head: "MiB", format: "%.0f"}, {key: "kept", head: "share that was a hit", format: "%.3f"}}},
-	{name: "redis", title: "hit in Redis, 2 KB", measure: measureRedis, own: true, columns: []column{
-		{key: "cpu", head: "CPU µs", format: "%.1f", chart: true}, {key: "rate", head: "a second", format: "%.0f"}, {key: "p50", head: "p50 µs, 8 clients", format: "%.0f"}}},
+	{name: "keys", title: "a million keys of clients", measure: measureKeys, own: true, once: true, columns: []column{
+		{key: "one", head: "one key: CPU µs", format: "%.1f", chart: true}, {key: "cpu", head: "a million: CPU µs", format: "%.1f", chart: true},
+		{key: "mib1", head: "one key: MiB", format: "%.0f"}, {key: "mib", head: "a million: MiB", format: "%.0f", chart: true},
+		{key: "start", head: "a million: s to the first answer", format: "%.1f"}}},
+	{name: "redis", title: "hit in Redis and in memory, 2 KB", measure: measureRedis, own: true, columns: []column{
+		{key: "cpu", head: "Redis: CPU µs", format: "%.1f", chart: true}, {key: "memcpu", head: "memory: CPU µs", format: "%.1f", chart: true},
+		{key: "rate", head: "Redis: a second", format: "%.0f"}, {key: "memrate", head: "memory: a second", format: "%.0f"},
+		{key: "p50", head: "Redis: p50 µs, 8 clients", format: "%.0f"}, {key: "memp50", head: "memory: p50 µs, 8 clients", format: "%.0f"}}},
 }
 
 // measureLatency takes what a peer adds at one client: the same closed loop, right before, without it.
@@ -201,7 +212,7 @@ func (b *bench) price(r *running, f *figure, p drive.Plan, want expected) error 
 
 // measureFlood has 63 clients show wrong keys, and meanwhile one the right one.
 func measureFlood(b *bench, r *running, f *figure) error {
-	r, err := b.start(r.peer, variant{keys: true})
+	r, err := b.start(r.peer, variant{keys: 1})
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 
 // TestMain lets the test binary be the upstream that this program starts itself as.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "-upstream" {
-		os.Exit(command(os.Args[1:], io.Discard))
+	if len(os.Args) > 1 && (os.Args[1] == "-upstream" || os.Args[1] == "-hold") {
+		os.Exit(command(os.Args[1:], os.Stdout))
 	}
 	os.Exit(m.Run())
 }
@@ -112,7 +112,7 @@ func TestConfigurations(t *testing.T) {
 	b.upstream, b.files = "127.0.0.1:9", 20_000
 	defer b.alive.Close()
 	for _, p := range peers("gateway", ".") {
-		for _, v := range []variant{{}, {tls: "ecdsa"}, {keys: true}, {entries: 5}, {entries: 5, redis: "r:1"}, {many: true}} {
+		for _, v := range []variant{{}, {tls: "ecdsa"}, {keys: 1}, {keys: 3}, {workers: 4}, {entries: 5}, {entries: 5, redis: "r:1"}, {many: true}} {
 			if v != (variant{}) && (p.variant == nil || !p.variant(v)) {
 				continue
 			}
@@ -155,7 +155,7 @@ func TestChoice(t *testing.T) {
 }
 
 func sample() *report {
-	r := &report{Machine: "a <machine>", Command: "field -cells x", Rounds: 3, Load: []string{"0.1 0.2 0.3"}, cells: cells,
+	r := &report{Machine: "a <machine>", Runs: []run{{Command: "field -cells x", Rounds: 3, Load: []string{"0.1 0.2 0.3"}}}, cells: cells,
 		Cannot: []gap{{"nginx", "redis", "has no cache in Redis"}, {"caddy", "all", "caddy is not installed"}}}
 	for _, p := range peers("", "") {
 		if p.name == "gateway" || p.name == "nginx" || p.name == "litellm" {
@@ -178,18 +178,18 @@ func sample() *report {
 func TestMarkdown(t *testing.T) {
 	got := sample().markdown()
 	for _, want := range []string{
-		"| latency | added p50 µs | 20 | – | – |\n|  | added p99 µs | 200 | – | – |\n",
-		"| cpu | 1 client: CPU µs | 20.0 | 16.0 [1] | 20000.0 |",
+		"| latency | added p50 µs | 20 (10–30) | – | – |\n|  | added p99 µs | 200 (100–300) | – | – |\n",
+		"| cpu | 1 client: CPU µs | 20.0 (10.0–30.0) | 16.0 (11.0–21.0) [1] | 20000.0 (10000.0–30000.0) |",
 		"[1] nginx, cpu: 1 of 3 measurements do not count, the first because it broke",
 		"has no cache in Redis",
 		"caddy was not measured: caddy is not installed",
 		"| added latency, one client | added p50 µs | ≤ 60 | 20 | reached |",
 		"| added latency, one client | added p99 µs | ≤ 120 | 200 | missed: " + whyWake + " |",
-		"| CPU a request | 1 client: CPU µs | ≤ 1 × nginx | 1.25 × (20; nginx 16) | missed: " + whyWake + " |",
-		"| CPU a request | 8 clients: CPU µs | ≤ 0.3 × AI gateway | 0.00 × (20; litellm 2e+04) | reached |",
+		"| CPU a request | 1 client: CPU µs | ≤ 1 × nginx | 1.25 × (20; nginx 16), by rounds 0.91–0.95 | missed: " + whyWake + " |",
+		"| CPU a request | 8 clients: CPU µs | ≤ 0.3 × AI gateway | 0.00 × (20; litellm 2e+04), by rounds 0.00–0.00 | reached |",
 		"| idle RSS | afterwards MiB | ≤ 1.5 × idle | 1.60 × (16; idle 10) | missed",
 		"| hit 2 KB | CPU µs | ≤ 0.7 × nginx | – | not measured |",
-		"field -cells x", "0.1 0.2 0.3",
+		"    field -cells x\n", "each: 0.1.",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -253,5 +253,58 @@ func TestTwoCells(t *testing.T) {
 	}
 	if len(b.figures) != 2 || b.figures[0].Fault != "" || b.figures[1].Values["resumed"] <= 0 || b.figures[1].Fault != "" {
 		t.Errorf("%+v\n%s", b.figures, &said)
+	}
+}
+
+// Runs are added to each other, unless they are of another machine or version.
+func TestRunsAdd(t *testing.T) {
+	one, two := sample(), sample()
+	one.Versions, two.Versions = map[string]string{"nginx": "1"}, map[string]string{"gateway": "2"}
+	n := len(one.Figures)
+	if err := two.follow(one, peers("", "")); err != nil || len(two.Runs) != 2 || len(two.Figures) != 2*n || len(two.Cannot) != 2 || two.Versions["nginx"] != "1" {
+		t.Fatalf("%v: %d runs, %d figures, cannot %v", err, len(two.Runs), len(two.Figures), two.Cannot)
+	}
+	if f := two.Figures[n]; f.Run != 1 || f.Round != 3 {
+		t.Errorf("%+v", f)
+	}
+	if got := strings.Join(append(peerNames(two.peers), cellNames(two.cells)...), " "); got != "gateway nginx litellm latency cpu memory" {
+		t.Error(got)
+	}
+	if text := two.markdown(); !strings.Contains(text, "    field -cells x  # 2 times\n") || !strings.Contains(text, "each: 0.1, 0.1.") {
+		t.Error(text)
+	}
+	other, another := sample(), sample()
+	other.Versions, another.Machine = map[string]string{"nginx": "2"}, "another"
+	for _, r := range []*report{other, another} {
+		if err := r.follow(one, nil); err == nil {
+			t.Error("they were put together")
+		}
+	}
+}
+
+// Connections are opened, held, and closed with the process that has them.
+func TestCrowd(t *testing.T) {
+	b := newBench(io.Discard)
+	b.files = filesBeside + 3
+	defer b.alive.Close()
+	if err := b.serve(); err != nil {
+		t.Fatal(err)
+	}
+	r := b.itself()
+	r.site.Dir = t.TempDir()
+	before, err := b.counts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := b.crowd(r, 7)
+	defer end()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := b.counts(); err != nil || after.Body-before.Body != 7 || after.Conns-before.Conns < 7 {
+		t.Errorf("%v: %+v, before %+v", err, after, before)
+	}
+	if _, err := b.crowd(&running{peer: &peer{}, addr: "127.0.0.1:1", site: r.site}, 1); err == nil {
+		t.Error("nobody listens, and it holds a connection there")
 	}
 }

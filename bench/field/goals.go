@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -55,6 +56,7 @@ type verdict struct {
 	goal
 	value, rival float64
 	against      string // the rival
+	spread       string // of how many times, from round to round
 	known        bool
 	reached      bool
 }
@@ -67,7 +69,7 @@ func judge(r *report) (all []verdict) {
 		measured := v.value
 		if len(g.rivals) > 0 && v.known {
 			v.against, v.rival, v.known = r.rivalOf(g)
-			measured = v.value / v.rival
+			measured, v.spread = v.value/v.rival, r.spreadOf(g, v.against)
 		}
 		if !v.known {
 			if r.measures(g.cell) {
@@ -104,6 +106,31 @@ func (r *report) rivalOf(g goal) (name string, value float64, ok bool) {
 	return name, value, ok
 }
 
+// spreadOf is the least and the most that a value was of a rival's in the same round; "" of a single one.
+func (r *report) spreadOf(g goal, rival string) string {
+	ours, theirs := r.byRound("gateway", g), r.byRound(rival, g)
+	var all []float64
+	for round, v := range ours {
+		if other := theirs[round]; other > 0 {
+			all = append(all, v/other)
+		}
+	}
+	if len(all) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(", by rounds %.2f–%.2f", slices.Min(all), slices.Max(all))
+}
+
+func (r *report) byRound(peer string, g goal) map[int]float64 {
+	of := make(map[int]float64)
+	for _, f := range r.Figures {
+		if v, is := f.Values[g.key]; is && f.Peer == peer && f.Cell == g.cell && f.Fault == "" {
+			of[f.Round] = v
+		}
+	}
+	return of
+}
+
 // goalTable is the table of goals. What is missed stays, with the reason.
 func goalTable(all []verdict) string {
 	if len(all) == 0 {
@@ -121,7 +148,7 @@ func goalTable(all []verdict) string {
 		}
 		if v.known {
 			if is = fmt.Sprintf("%.4g", v.value); v.against != "" {
-				is = fmt.Sprintf("%.2f × (%.4g; %s %.4g)", v.value/v.rival, v.value, v.against, v.rival)
+				is = fmt.Sprintf("%.2f × (%.4g; %s %.4g)%s", v.value/v.rival, v.value, v.against, v.rival, v.spread)
 			}
 		}
 		end := "reached"

@@ -32,12 +32,19 @@ const (
 type options struct {
 	peers, cells          string
 	gateway, out, install string
+	add                   bool
 	limit                 time.Duration
 }
 
 func command(args []string, out io.Writer) int {
 	if len(args) == 3 && args[0] == "-upstream" && args[1] == "-listen" {
 		fmt.Fprintln(os.Stderr, serveUpstream(args[2]))
+		return exitFailed
+	}
+	if len(args) > 0 && args[0] == "-hold" {
+		if err := holdConnections(args[1:], out); err != nil {
+			fmt.Fprintln(out, err)
+		}
 		return exitFailed
 	}
 	o, b := options{}, newBench(out)
@@ -47,6 +54,7 @@ func command(args []string, out io.Writer) int {
 	set.StringVar(&o.gateway, "gateway", ".bin/gateway", "the gateway's binary")
 	set.StringVar(&o.install, "field", ".bin/field", "`directory` of the others, as `make field-install` leaves it")
 	set.StringVar(&o.out, "out", "bench/reports/field", "`directory` of the report")
+	set.BoolVar(&o.add, "add", false, "add to the report that is in -out, which has to be of this machine and this gateway")
 	set.IntVar(&b.rounds, "rounds", 5, "how often everything is measured; the medians count")
 	set.DurationVar(&b.time, "time", 2*time.Second, "how long each measurement takes")
 	set.DurationVar(&b.after, "after", time.Minute, "how long after the load memory is read again")
@@ -64,6 +72,9 @@ func command(args []string, out io.Writer) int {
 	err := b.choose(&o)
 	if err == nil && (b.rounds < 1 || b.time < 50*time.Millisecond) {
 		err = errors.New("at least one round and 50ms are needed")
+	}
+	if err == nil && o.add {
+		b.former, err = readReport(o.out)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "field:", err)
@@ -117,10 +128,14 @@ func unknown(wanted, known []string) string {
 // runUntil measures and writes the report, unless a signal or the limit comes first: then all that runs is ended.
 func (b *bench) runUntil(o *options) int {
 	b.files = process.AllowOpenFiles()
+	if err := b.reportOf(o.install).follow(b.former, nil); err != nil { // before the work, not after it
+		fmt.Fprintln(os.Stderr, "field:", err)
+		return exitUsage
+	}
 	err := process.Until(o.limit, b.run)
 	b.alive.Close()
 	if err == nil {
-		err = b.write(b.reportOf(o.install), o.out)
+		err = b.keepReport(o)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "field:", err)
@@ -132,6 +147,15 @@ func (b *bench) runUntil(o *options) int {
 		}
 	}
 	return 0
+}
+
+// keepReport writes what was measured, with what was there.
+func (b *bench) keepReport(o *options) error {
+	r := b.reportOf(o.install)
+	if err := r.follow(b.former, peers("", "")); err != nil {
+		return err
+	}
+	return b.write(r, o.out)
 }
 
 // serveUpstream is this program as the upstream.

@@ -38,15 +38,17 @@ type peer struct {
 	version []string           // what makes it tell its version
 	variant func(variant) bool // which variants it has; nil: only the plain one
 	lacks   map[string]string  // the cells it cannot do, and why
+	shares  bool               // several processes of it have one socket if it is passed to them; else a setting makes them
 	direct  string             // what is before a path whose body it is to pass on as it comes
 }
 
 // A variant is what a cell asks of a configuration.
 type variant struct {
 	tls     string // the kind of key of the certificate: "ecdsa", "rsa"; "": no TLS
-	keys    bool   // only who shows the key may ask
+	keys    int    // only who shows one of so many may ask; 0: everybody may
 	many    bool   // room for as many connections as there may be open files
 	cores   int    // 0: one
+	workers int    // processes that accept from one port; 0: one
 	entries int    // of the cache in memory; 0: its default
 	redis   string // address of a Redis behind a cache in memory that has no room
 }
@@ -58,6 +60,7 @@ type site struct {
 	Upstream                string // host:port
 	Dir, Memory             string
 	Cores, Files, HalfFiles int
+	Workers                 int    // at least Cores
 	Token, Key, KeyHash     string // what is shown; what must be shown, "" if nothing must
 	Cert, CertKey, Pem      string
 	Entries                 int
@@ -71,18 +74,20 @@ const token = "sk-field-0123456789abcdef"
 func peers(gateway, installed string) []peer {
 	at := func(name string) string { return filepath.Join(installed, "bin", name) }
 	all := func(variant) bool { return true }
-	proxied := func(v variant) bool { return v.entries == 0 && v.redis == "" }
+	proxied := func(v variant) bool { return v.entries == 0 && v.redis == "" && v.workers == 0 }
+	cached := func(v variant) bool { return v.redis == "" && v.workers == 0 }
+	forked := func(v variant) bool { return v.redis == "" }
 	routed := func(s *site) []string {
 		return []string{"--host", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--worker-urls", "http://" + s.Upstream,
 			"--policy", "round_robin", "--prometheus-port", strconv.Itoa(s.Metrics)}
 	}
 	neither := map[string]string{"hit": "has no cache of GETs", "refusal": "has no limiter of requests, or none without a database"}
 	return []peer{
-		{name: "gateway", ai: true, binary: gateway, version: []string{"-version"}, variant: all,
+		{name: "gateway", ai: true, binary: gateway, version: []string{"-version"}, variant: all, shares: true,
 			args: func(s *site) []string { return []string{"-config", s.Dir + "/gateway.yaml"} }},
-		{name: "nginx", binary: at("nginx"), version: []string{"-v"}, variant: proxied, direct: "/direct",
+		{name: "nginx", binary: at("nginx"), version: []string{"-v"}, variant: forked, direct: "/direct",
 			args: func(s *site) []string { return []string{"-p", s.Dir, "-c", s.Dir + "/nginx.conf"} }},
-		{name: "haproxy", binary: at("haproxy"), version: []string{"-v"}, variant: proxied,
+		{name: "haproxy", binary: at("haproxy"), version: []string{"-v"}, variant: cached,
 			args: func(s *site) []string { return []string{"-db", "-f", s.Dir + "/haproxy.cfg"} }},
 		{name: "caddy", lacks: neither, binary: at("caddy"), version: []string{"version"}, variant: proxied,
 			args: func(s *site) []string {
@@ -92,7 +97,7 @@ func peers(gateway, installed string) []peer {
 		{name: "sglang-router", lacks: neither, ai: true, binary: at("sglang-router"),
 			args: func(s *site) []string { return append(append([]string{"launch"}, routed(s)...), "--log-level", "warn") }},
 		{name: "litellm", lacks: neither, ai: true, binary: at("litellm"), env: []string{"LITELLM_LOCAL_MODEL_COST_MAP=True"},
-			variant: func(v variant) bool { return v == variant{keys: true} },
+			variant: func(v variant) bool { return v == variant{keys: 1} },
 			args: func(s *site) []string {
 				return []string{"--config", s.Dir + "/litellm.yaml", "--host", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--num_workers", "1"}
 			}},
@@ -142,6 +147,7 @@ type running struct {
 	log     *os.File
 	site    site
 	addr    string
+	began   time.Time // once its files were written
 }
 
 // start starts a peer and waits until it accepts connections. A port that was free may be somebody's by then: there are
@@ -174,13 +180,24 @@ func (b *bench) startOnce(p *peer, v variant) (*running, error) {
 	if err := s.render(p.name); err != nil {
 		return nil, err
 	}
+	if err := s.admit(v.keys); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(file, p.args(s)...)
+	if v.workers > 1 && p.shares {
+		socket, err := share(cmd, s.Port, v.workers)
+		if err != nil {
+			return nil, err
+		}
+		defer socket.Close()
+	}
 	cmd.Stdout, cmd.Stderr, cmd.Dir = r.log, r.log, s.Dir
-	cmd.Env = append(append(os.Environ(), "HOME="+s.Dir, "XDG_CONFIG_HOME="+s.Dir, "XDG_DATA_HOME="+s.Dir), p.env...)
+	cmd.Env = append(append(append(os.Environ(), cmd.Env...), "HOME="+s.Dir, "XDG_CONFIG_HOME="+s.Dir, "XDG_DATA_HOME="+s.Dir), p.env...)
 	cores := []int{b.proxyCore}
 	if v.cores > 1 {
 		cores = append(cores, b.loadCore)
 	}
+	r.began = time.Now()
 	if r.process, err = b.alive.Launch(cmd, cores...); err != nil {
 		return nil, err
 	}
@@ -197,12 +214,12 @@ const slowStart = 2 * time.Minute
 
 // site makes the directories of a start, and finds ports.
 func (b *bench) site(v variant) (*site, error) {
-	s := &site{Upstream: b.upstream, Token: token, Cores: max(v.cores, 1), Files: 10_000, Entries: v.entries, Redis: v.redis}
+	s := &site{Upstream: b.upstream, Token: token, Cores: max(v.cores, 1), Workers: max(v.workers, v.cores, 1), Files: 10_000, Entries: v.entries, Redis: v.redis}
 	if v.many {
 		s.Files = b.files
 	}
 	s.HalfFiles = (s.Files - 200) / 2
-	if v.keys {
+	if v.keys > 0 {
 		s.Key, s.KeyHash = token, fmt.Sprintf("%x", sha256.Sum256([]byte(token)))
 	}
 	var err error

@@ -3,7 +3,12 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,14 +19,10 @@ import (
 
 // A report is what the raw data says, all of it.
 type report struct {
-	Time     string            `json:"time"`
-	Command  string            `json:"command"`
 	Machine  string            `json:"machine"`
 	Files    int               `json:"open_files"`
-	Load     []string          `json:"load"` // averages at the beginning of each round and at the end
 	Versions map[string]string `json:"versions"`
-	Rounds   int               `json:"rounds"`
-	Duration string            `json:"duration_of_a_measurement"`
+	Runs     []run             `json:"runs"`
 	Cannot   []gap             `json:"cannot"`
 	Figures  []figure          `json:"figures"`
 
@@ -29,9 +30,18 @@ type report struct {
 	cells []cell
 }
 
+// A run is one that added to a report.
+type run struct {
+	Time     string   `json:"time"`
+	Command  string   `json:"command"`
+	Load     []string `json:"load"` // averages at the beginning of each round and at the end
+	Rounds   int      `json:"rounds"`
+	Duration string   `json:"duration_of_a_measurement"`
+}
+
 func (b *bench) reportOf(installed string) *report {
-	r := &report{Time: b.began.UTC().Format(time.RFC3339), Command: b.command, Machine: local.Machine(), Files: b.files, Load: b.load,
-		Versions: make(map[string]string), Rounds: b.rounds, Duration: b.time.String(), Cannot: b.cannot, Figures: b.figures,
+	r := &report{Machine: local.Machine(), Files: b.files, Versions: make(map[string]string), Cannot: b.cannot, Figures: b.figures,
+		Runs:  []run{{b.began.UTC().Format(time.RFC3339), b.command, b.load, b.rounds, b.time.String()}},
 		peers: b.peers, cells: b.cells}
 	for _, p := range b.peers {
 		if v := p.tell(installed); v != "" {
@@ -39,6 +49,76 @@ func (b *bench) reportOf(installed string) *report {
 		}
 	}
 	return r
+}
+
+const rawName = "field.json"
+
+// readReport reads the report that is in a directory; without one it is empty.
+func readReport(dir string) (*report, error) {
+	text, err := os.ReadFile(filepath.Join(dir, rawName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if len(r.Runs) == 0 {
+		return nil, fmt.Errorf("the report in %s is none that can be added to", dir)
+	}
+	return r, nil
+}
+
+// runs is how many there were; a report that is not there had none.
+func (r *report) runs() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.Runs)
+}
+
+// knows tells whether a peer has been measured.
+func (r *report) knows(peer string) bool {
+	return r != nil && slices.ContainsFunc(r.Figures, func(f figure) bool { return f.Peer == peer })
+}
+
+// follow puts what was there in front. Figures of another machine, or of another version of somebody, are no part of the same table.
+func (r *report) follow(former *report, everybody []peer) error {
+	if former == nil {
+		return nil
+	}
+	if former.Machine != r.Machine {
+		return fmt.Errorf("what is there was measured on %s", former.Machine)
+	}
+	for name, v := range r.Versions {
+		if was := former.Versions[name]; was != "" && was != v {
+			return fmt.Errorf("what is there was measured with %s, this is %s", was, v)
+		}
+	}
+	maps.Copy(r.Versions, former.Versions)
+	done := make(map[[2]string]int)
+	for _, f := range former.Figures {
+		done[[2]string{f.Peer, f.Cell}]++
+	}
+	for i := range r.Figures {
+		f := &r.Figures[i]
+		f.Run = len(former.Runs)
+		f.Round += done[[2]string{f.Peer, f.Cell}]
+	}
+	for _, g := range former.Cannot {
+		if !slices.Contains(r.Cannot, g) {
+			r.Cannot = append(r.Cannot, g)
+		}
+	}
+	r.Runs, r.Figures = append(former.Runs, r.Runs...), append(former.Figures, r.Figures...)
+	r.peers = slices.DeleteFunc(everybody, func(p peer) bool { return !r.knows(p.name) })
+	r.cells = slices.DeleteFunc(slices.Clone(cells), func(c cell) bool {
+		return !slices.ContainsFunc(r.Figures, func(f figure) bool { return f.Cell == c.name })
+	})
+	return nil
 }
 
 // write prints the tables and keeps them, the charts and all that was measured.
@@ -49,7 +129,7 @@ func (b *bench) write(r *report, dir string) error {
 	}
 	text := r.markdown()
 	fmt.Fprintf(b.out, "\n%s", text)
-	files := map[string]string{"field.json": string(raw) + "\n", "field.md": text}
+	files := map[string]string{rawName: string(raw) + "\n", "field.md": text}
 	for i := range r.cells {
 		if picture := r.picture(&r.cells[i]); picture != "" {
 			files[r.cells[i].name+".svg"] = picture
@@ -62,16 +142,33 @@ func (b *bench) write(r *report, dir string) error {
 	return nil
 }
 
-// value is the median of a value over the rounds without a fault.
-func (r *report) value(peer, cell, key string) (float64, bool) {
-	var all []float64
+// values are those of a value in the measurements without a fault, in their order.
+func (r *report) values(peer, cell, key string) (all []float64) {
 	for i := range r.Figures {
 		f := &r.Figures[i]
 		if v, is := f.Values[key]; is && f.Peer == peer && f.Cell == cell && f.Fault == "" {
 			all = append(all, v)
 		}
 	}
-	return median(all)
+	return all
+}
+
+// value is the median of a value.
+func (r *report) value(peer, cell, key string) (float64, bool) {
+	return median(r.values(peer, cell, key))
+}
+
+// show is the median of a value and, of several, the least and the most.
+func (r *report) show(peer, cell string, col column) string {
+	all := r.values(peer, cell, col.key)
+	middle, ok := median(all)
+	switch {
+	case !ok:
+		return "–"
+	case len(all) == 1:
+		return fmt.Sprintf(col.format, middle)
+	}
+	return fmt.Sprintf(col.format+" ("+col.format+"–"+col.format+")", middle, slices.Min(all), slices.Max(all))
 }
 
 // median is the middle of all values, or between the two in the middle.
@@ -95,13 +192,17 @@ func (r *report) note(peer, cell string) string {
 			return fmt.Sprintf("%s, %s: %s", peer, cell, g.Why)
 		}
 	}
-	faults, rounds, first := 0, 0, ""
+	faults, rounds, first, said := 0, 0, "", ""
 	for _, f := range r.Figures {
 		if f.Peer == peer && f.Cell == cell {
 			if rounds++; f.Fault != "" {
 				faults, first = faults+1, cmp.Or(first, f.Fault)
 			}
+			said = cmp.Or(f.Note, said)
 		}
+	}
+	if faults == 0 && said != "" {
+		return fmt.Sprintf("%s, %s: %s", peer, cell, said)
 	}
 	if faults == 0 {
 		return ""
@@ -109,11 +210,42 @@ func (r *report) note(peer, cell string) string {
 	return fmt.Sprintf("%s, %s: %d of %d measurements do not count, the first because %s", peer, cell, faults, rounds, first)
 }
 
+// head tells where, when and how all was measured.
+func (r *report) head() string {
+	var s strings.Builder
+	last := r.Runs[len(r.Runs)-1]
+	fmt.Fprintf(&s, "Measured on %s, a process may have %d open files. Medians; in brackets, where something was measured more than once, the least and the most.\n\n",
+		r.Machine, r.Files)
+	times := make(map[string]int)
+	var commands []string
+	for _, u := range r.Runs {
+		if times[u.Command]++; times[u.Command] == 1 {
+			commands = append(commands, u.Command)
+		}
+	}
+	for _, c := range commands {
+		fmt.Fprintf(&s, "    %s%s\n", c, map[bool]string{true: fmt.Sprintf("  # %d times", times[c])}[times[c] > 1])
+	}
+	fmt.Fprintf(&s, "\n%d runs, the first at %s, the last at %s; load of the machine in the minute before each: %s.\n\n", len(r.Runs), r.Runs[0].Time, last.Time, r.loads())
+	return s.String()
+}
+
+// loads is what the machine had to do in the minute before each run.
+func (r *report) loads() string {
+	var all []string
+	for _, u := range r.Runs {
+		if len(u.Load) > 0 {
+			minute, _, _ := strings.Cut(u.Load[0], " ")
+			all = append(all, minute)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 // markdown is one table: a line for each value of each cell, a column for each peer; and the table of goals.
 func (r *report) markdown() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "Measured %s on %s: medians of %d rounds, %s each. Load of the machine (1, 5 and 15 minutes) at the beginning of each round and at the end: %s.\n\n    %s\n\n",
-		r.Time, r.Machine, r.Rounds, r.Duration, strings.Join(r.Load, "; "), r.Command)
+	s.WriteString(r.head())
 	var notes []string
 	s.WriteString("| cell | value |")
 	for _, p := range r.peers {
@@ -124,10 +256,7 @@ func (r *report) markdown() string {
 		for i, col := range c.columns {
 			fmt.Fprintf(&s, "| %s | %s |", map[bool]string{true: c.name}[i == 0], col.head)
 			for _, p := range r.peers {
-				text := "–"
-				if v, ok := r.value(p.name, c.name, col.key); ok {
-					text = fmt.Sprintf(col.format, v)
-				}
+				text := r.show(p.name, c.name, col)
 				if why := r.note(p.name, c.name); why != "" {
 					if !slices.Contains(notes, why) {
 						notes = append(notes, why)
@@ -177,5 +306,5 @@ func (r *report) picture(c *cell) string {
 	if len(panels) == 0 {
 		return ""
 	}
-	return chart.SVG(panels, fmt.Sprintf("%s. %s. Medians of %d rounds.", c.title, r.Machine, r.Rounds))
+	return chart.SVG(panels, fmt.Sprintf("%s. %s. Medians.", c.title, r.Machine))
 }

@@ -26,6 +26,7 @@ type bench struct {
 	upstream            string // its address
 	alive               *process.Group
 	load                []string // of the machine, at the beginning of each round and at the end
+	former              *report  // to which this run adds; nil: none
 
 	cannot  []gap
 	figures []figure
@@ -46,8 +47,10 @@ type gap struct {
 type figure struct {
 	Peer   string             `json:"peer"`
 	Cell   string             `json:"cell"`
-	Round  int                `json:"round"`
+	Run    int                `json:"run"`
+	Round  int                `json:"round"` // of this cell of this peer, over all runs
 	Values map[string]float64 `json:"values"`
+	Note   string             `json:"note,omitempty"`  // what a reader has to know of them
 	Fault  string             `json:"fault,omitempty"` // why the values do not count
 }
 
@@ -63,6 +66,9 @@ func (b *bench) run() error {
 	}
 	b.say("looking who is there")
 	b.peers = slices.DeleteFunc(b.peers, func(p peer) bool {
+		if b.former.knows(p.name) {
+			return false
+		}
 		err := b.introduce(&p)
 		if err != nil {
 			b.miss(p.name, "all", err)
@@ -72,11 +78,12 @@ func (b *bench) run() error {
 	if len(b.peers) == 0 {
 		return errors.New("there is nobody to measure")
 	}
+	first := b.former.runs()
 	for i := range b.rounds {
 		b.load = append(b.load, loadAverage())
 		b.say("round %d of %d, load %s", i+1, b.rounds, b.load[i])
 		for j := range b.peers { // everybody is first once
-			b.visit(i, &b.peers[(i+j)%len(b.peers)])
+			b.visit(i, &b.peers[(first+i+j)%len(b.peers)])
 		}
 	}
 	b.load = append(b.load, loadAverage())

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +82,32 @@ func family(root int, parents map[int]int) []int {
 		}
 	}
 	return all
+}
+
+// Children are the processes that one has started and that still run.
+func Children(of int) (all []int) {
+	for pid, parent := range parents() {
+		if parent == of {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// Occupied is what the files below a directory take, in bytes.
+func Occupied(dir string) (total int64) {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if info, err := e.Info(); err == nil {
+			if s, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += s.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return total
 }
 
 // parents is who is whose parent on this machine.

@@ -19,6 +19,12 @@ func CPU(int) time.Duration { return 0 }
 // Memory is there on Linux only.
 func Memory(int) int64 { return 0 }
 
+// Children is there on Linux only.
+func Children(int) []int { return nil }
+
+// Occupied is there on Linux only.
+func Occupied(string) int64 { return 0 }
+
 // AllowOpenFiles is there on Linux only.
 func AllowOpenFiles() int { return 0 }
 
