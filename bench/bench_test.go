@@ -37,6 +37,9 @@ import (
 
 const role = "AIGATEWAY_BENCH_ROLE"
 
+// coreOfProxies names the core that all but the upstream run on; empty: any.
+const coreOfProxies = "AIGATEWAY_BENCH_CORE"
+
 func TestMain(m *testing.M) {
 	if as := os.Getenv(role); as != "" {
 		if err := play(as, os.Getenv("AIGATEWAY_BENCH_UPSTREAM")); err != nil {
@@ -201,14 +204,20 @@ func (q question) own() question {
 	return q
 }
 
+// number8 gives the request its number, in eight digits, if it has one.
+func (q *question) number8(request []byte) {
+	if q.asked == nil {
+		return
+	}
+	for i, n := 7, q.asked.Add(1); i >= 0; i, n = i-1, n/10 {
+		request[q.number+i] = byte('0' + n%10)
+	}
+}
+
 // ask sends the request and tells whether its answer came whole.
 func (q *question) ask(conn net.Conn, buf []byte) bool {
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	if q.asked != nil {
-		for i, n := 7, q.asked.Add(1); i >= 0; i, n = i-1, n/10 {
-			q.request[q.number+i] = byte('0' + n%10)
-		}
-	}
+	q.number8(q.request)
 	if _, err := conn.Write(q.request); err != nil {
 		return false
 	}
@@ -470,7 +479,7 @@ type child struct {
 func start(b *testing.B, as, upstream string) *child {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	if core := os.Getenv("AIGATEWAY_BENCH_CORE"); core != "" && as != "upstream" {
+	if core := os.Getenv(coreOfProxies); core != "" && as != "upstream" {
 		cmd = exec.Command("taskset", "-c", core, os.Args[0])
 	}
 	cmd.Env = append(os.Environ(), role+"="+as, "AIGATEWAY_BENCH_UPSTREAM="+upstream)

@@ -15,6 +15,7 @@ import (
 var keeps = map[string]look{
 	"keeps":  {file: keepsFile(", cache: {post: true, ttl: 1h}"), environ: []string{"CACHE_MEMORY_BYTES=16777216"}},
 	"passes": {file: keepsFile("")},
+	"again":  {file: keepsFile("")},
 }
 
 func keepsFile(more string) string {
@@ -44,31 +45,22 @@ func chatOf(prompt int, line string) question {
 // numbered stands in a prompt where each request has another number.
 const numbered = "00000000"
 
-// BenchmarkGenerations is what it costs that models' answers are kept, in CPU time a request, all in turns, the median of them: a hit of a
-// completion of 2 KB beside a hit of a GET of that size, with what making the key costs; and a miss, which is kept in a memory that is full, beside the
-// same request where nothing is.
+// prompts are the sizes of what is asked, in bytes.
+var prompts = []int{200, 3 << 10, 30 << 10}
+
+// BenchmarkGenerations is what a hit of a model's answer costs, in CPU time, all in turns, the median of them: of a completion of 2 KB beside a hit of a
+// GET of that size, with what making the key costs.
 func BenchmarkGenerations(b *testing.B) {
 	up := start(b, "upstream", "")
-	prompts := []int{200, 3 << 10, 30 << 10}
-	b.Run("hit", func(b *testing.B) {
-		all := []inquiry{{"get", "keeps", newQuestion(hitRequest(2<<10), response(0, 2<<10))}}
-		for _, prompt := range prompts {
-			all = append(all, inquiry{fmt.Sprintf("post-%d", prompt), "keeps", chatOf(prompt, "")})
-		}
-		cpu := inquire(b, up, all)
-		for i, prompt := range prompts {
-			hashing := hashingOf(prompt)
-			b.ReportMetric(hashing, fmt.Sprintf("hashing-%d-cpu-µs", prompt))
-			b.ReportMetric((cpu[i+1]-hashing)/cpu[0], fmt.Sprintf("beside-hashing-%d-×", prompt))
-		}
-	})
+	all := []inquiry{{"get", "keeps", newQuestion(hitRequest(2<<10), response(0, 2<<10))}}
 	for _, prompt := range prompts {
-		b.Run(fmt.Sprintf("miss/prompt=%d", prompt), func(b *testing.B) {
-			q := chatOf(prompt, "").numbered(numbered)
-			cpu := inquire(b, up, []inquiry{{"passes", "passes", q}, {"missed", "keeps", q}})
-			b.ReportMetric(cpu[1]-cpu[0], "more-cpu-µs")
-			b.ReportMetric(4+float64(len(q.request)+len(completion(2<<10)))/1024, "allowed-cpu-µs")
-		})
+		all = append(all, inquiry{fmt.Sprintf("post-%d", prompt), "keeps", chatOf(prompt, "")})
+	}
+	cpu := inquire(b, up, all)
+	for i, prompt := range prompts {
+		hashing := hashingOf(prompt)
+		b.ReportMetric(hashing, fmt.Sprintf("hashing-%d-cpu-µs", prompt))
+		b.ReportMetric((cpu[i+1]-hashing)/cpu[0], fmt.Sprintf("beside-hashing-%d-×", prompt))
 	}
 }
 
