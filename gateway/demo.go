@@ -136,7 +136,7 @@ func (d *demo) open(s *config.Settings, port int) {
 	if d == nil {
 		return
 	}
-	if len(d.chat) > 0 && !d.deserted && s.TLS.Certificate == nil {
+	if len(d.chat) > 0 && !d.deserted && len(s.TLS.Certificates) == 0 {
 		d.visitors = startVisitors(fmt.Sprintf("http://127.0.0.1:%d", port), d.chat[0].URL())
 	}
 	go func() { fmt.Fprint(d.stdout, welcome(s, port, d.engines(s))) }() // whoever reads it may take their time
@@ -168,7 +168,7 @@ func welcome(s *config.Settings, port int, engines []finding) string {
 			"For a load test: RATE_LIMIT_ENABLED=false make run", r.ClientRPS, r.ClientBurst, r.GlobalRPS, r.GlobalBurst)
 	}
 	scheme, backends, model := "http", "with simulated backends. Try:", "sim-llm"
-	if s.TLS.Certificate != nil {
+	if len(s.TLS.Certificates) > 0 {
 		scheme = "https"
 	}
 	if engines != nil {

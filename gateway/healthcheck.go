@@ -38,7 +38,7 @@ func livePages(in config.Input) ([]string, error) {
 	}
 	settings, _, err := config.Load(in)
 	switch {
-	case err == nil && settings.TLS.CertFile != "":
+	case err == nil && len(settings.TLS.Certificates) > 0:
 		return []string{page("https", settings)}, nil
 	case err == nil:
 		return []string{page("http", settings)}, nil

@@ -75,8 +75,8 @@ func (r *reloader) files() (list []string) {
 			list = append(list, p.Credential.File)
 		}
 	}
-	if t := r.settings.Load().TLS; t.Certificate != nil {
-		list = append(list, t.CertFile, t.KeyFile)
+	if t := r.settings.Load().TLS; len(t.Certificates) > 0 {
+		list = append(append(list, t.CertFiles...), t.KeyFiles...)
 		if t.TicketKeysFile != "" {
 			list = append(list, t.TicketKeysFile)
 		}
@@ -138,11 +138,11 @@ func (r *reloader) reload() {
 // reloadTLS reads the files of TLS alone: a certificate must not run out, nor a key of tickets stay, because of a fault elsewhere.
 func (r *reloader) reloadTLS() {
 	t := r.settings.Load().TLS
-	if t.Certificate == nil {
+	if len(t.Certificates) == 0 {
 		return
 	}
-	if c, err := t.ReadCertificate(r.in.ReadFile); err == nil {
-		r.gateway.UseCertificate(c)
+	if c, err := t.ReadCertificates(r.in.ReadFile); err == nil {
+		r.gateway.UseCertificates(c)
 	}
 	if keys, err := t.ReadTicketKeys(r.in.ReadFile); err == nil {
 		r.gateway.UseTicketKeys(keys)

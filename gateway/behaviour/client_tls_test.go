@@ -102,6 +102,64 @@ func TestTLSExchanges(t *testing.T) {
 	}
 }
 
+// Of two certificates for a name, a client gets the one of a kind that it takes, ECDSA before RSA, whatever the order of the settings and
+// also if it asks for another name; of two names, the one it asks for. Each may be renewed alone.
+func TestTLSCertificates(t *testing.T) {
+	t.Parallel()
+	ecdsa, other, rsa := newTestCert(t, "gateway.example"), newTestCert(t, "other.example"), newTestCert(t, "rsa.example")
+	testkit.WriteRSACertificate(t, "gateway.example", rsa.cert, rsa.key)
+	environ := []string{"TLS_CERT_FILE=" + strings.Join([]string{rsa.cert, ecdsa.cert, other.cert}, ","),
+		"TLS_KEY_FILE=" + strings.Join([]string{rsa.key, ecdsa.key, other.key}, ",")}
+	g := startGateway(t, environ...)
+	all, onlyRSA, onlyECDSA := rsa.client(t), rsa.client(t), ecdsa.client(t)
+	for _, c := range []*testCert{ecdsa, other} {
+		text, err := os.ReadFile(c.cert)
+		if err != nil || !all.RootCAs.AppendCertsFromPEM(text) {
+			t.Fatal(err)
+		}
+	}
+	onlyRSA.MaxVersion, onlyRSA.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+	onlyECDSA.MaxVersion, onlyECDSA.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
+	f := func(what string, client *tls.Config, want string) {
+		t.Helper()
+		c := g.Dial().Over(client)
+		c.Send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+		if m := c.ReadResponse(); m.Status() != 200 {
+			t.Errorf("%s: %q, %v", what, m.First, m.Err)
+		}
+		leaf := c.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+		if got := leaf.PublicKeyAlgorithm.String() + " " + leaf.DNSNames[0]; got != want {
+			t.Errorf("%s: is shown %s, not %s", what, got, want)
+		}
+	}
+	named := func(client *tls.Config, name string) *tls.Config {
+		client = client.Clone()
+		client.ServerName, client.InsecureSkipVerify = name, true
+		return client
+	}
+	f("takes both", all, "ECDSA gateway.example")
+	f("takes RSA", onlyRSA, "RSA gateway.example")
+	f("takes ECDSA", onlyECDSA, "ECDSA gateway.example")
+	f("asks for the other name", named(all, "other.example"), "ECDSA other.example")
+	f("takes RSA, and asks for the other name", named(onlyRSA, "other.example"), "RSA gateway.example")
+	f("asks for a third name", named(all, "third.example"), "ECDSA gateway.example")
+	f("takes RSA, and asks for a third name", named(onlyRSA, "third.example"), "RSA gateway.example")
+	f("asks for no name", named(all, ""), "ECDSA gateway.example")
+
+	before := g.Log.String()
+	testkit.WriteRSACertificate(t, "gateway.example", rsa.cert, rsa.key)
+	g.reload("", environ...)
+	if n := strings.Count(strings.TrimPrefix(g.Log.String(), before), "certificate in use"); n != 1 {
+		t.Errorf("%d certificates came into use, not the one that has changed", n)
+	}
+	f("takes RSA, and trusts the new one", func() *tls.Config {
+		client := rsa.client(t)
+		client.MaxVersion, client.CipherSuites = onlyRSA.MaxVersion, onlyRSA.CipherSuites
+		return client
+	}(), "RSA gateway.example")
+	f("takes both, of which one is new", all, "ECDSA gateway.example")
+}
+
 // Old versions, other protocols and clients that do not speak TLS get no further; others do not notice.
 func TestTLSRefusals(t *testing.T) {
 	t.Parallel()

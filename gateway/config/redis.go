@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 )
 
@@ -66,19 +65,8 @@ func (d *draft) readRedisCertificate(read func(string) ([]byte, error)) {
 		d.fault("REDIS_CERT_FILE", "is set and REDIS_KEY_FILE is not; Redis is shown both or none")
 		return
 	}
-	pair := func() (*tls.Certificate, error) {
-		cert, err := readFile("REDIS_CERT_FILE", r.CertFile, read)
-		key, keyErr := readFile("REDIS_KEY_FILE", r.KeyFile, read)
-		if err := errors.Join(err, keyErr); err != nil {
-			return nil, err
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("REDIS_CERT_FILE, REDIS_KEY_FILE: %q and %q are not a certificate and its key: %w", r.CertFile, r.KeyFile, err)
-		}
-		return &pair, nil
-	}
-	_, err := pair()
+	pair := keyPair{"REDIS", r.CertFile, r.KeyFile}
+	_, err := pair.read(read)
 	d.joined(err)
-	r.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair() }
+	r.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.read(read) }
 }

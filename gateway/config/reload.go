@@ -7,10 +7,10 @@ func (s *Settings) NeedRestart(next *Settings) (names []string) {
 			names = append(names, one.name)
 		}
 	}
-	if (s.TLS.Certificate == nil) != (next.TLS.Certificate == nil) {
+	if (len(s.TLS.Certificates) == 0) != (len(next.TLS.Certificates) == 0) {
 		names = append(names, "TLS_CERT_FILE") // the files may change, HTTPS or not is for good
 	}
-	if len(s.TLS.TicketKeys) > 0 && len(next.TLS.TicketKeys) == 0 && next.TLS.Certificate != nil {
+	if len(s.TLS.TicketKeys) > 0 && len(next.TLS.TicketKeys) == 0 && len(next.TLS.Certificates) > 0 {
 		names = append(names, "TLS_TICKET_KEYS_FILE") // other keys may come, but the process does not go back to its own
 	}
 	return names

@@ -31,6 +31,13 @@ func TestTLSFaults(t *testing.T) {
 	f("TLS_KEY_FILE=k PORT=0", `PORT: "0" is not a port number between 1 and 65535`, "TLS_KEY_FILE: is set and TLS_CERT_FILE is not; HTTPS needs both")
 	f("TLS_CERT_FILE=missing TLS_KEY_FILE=missing",
 		`TLS_CERT_FILE: cannot read "missing": file does not exist`, `TLS_KEY_FILE: cannot read "missing": file does not exist`)
+	f("TLS_CERT_FILE=c,missing TLS_KEY_FILE=k", "TLS_CERT_FILE: names 2, and TLS_KEY_FILE 1; each certificate has its key at the same place")
+	f("TLS_CERT_FILE=c,,d TLS_KEY_FILE=k,", `TLS_CERT_FILE: "c,,d" names no file at one of its places`,
+		`TLS_KEY_FILE: "k," names no file at one of its places`)
+	f("TLS_CERT_FILE="+strings.Repeat("c,", 16)+"c TLS_KEY_FILE=k", "TLS_CERT_FILE: names 17 files; 16 are the most")
+	f("TLS_CERT_FILE=c,missing TLS_KEY_FILE=k,k",
+		`TLS_CERT_FILE, TLS_KEY_FILE: "c" and "k" are not a certificate and its key: tls: failed to find any PEM data in certificate input`,
+		`TLS_CERT_FILE: cannot read "missing": file does not exist`)
 	f("TLS_CERT_FILE=c TLS_KEY_FILE=k",
 		`TLS_CERT_FILE, TLS_KEY_FILE: "c" and "k" are not a certificate and its key: tls: failed to find any PEM data in certificate input`)
 }
@@ -80,7 +87,7 @@ func TestTicketKeysSetting(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}
-	d := &draft{settings: &Settings{TLS: TLS{CertFile: "c", TicketKeysFile: path}}}
+	d := &draft{settings: &Settings{TLS: TLS{CertFiles: []string{"c"}, TicketKeysFile: path}}}
 	d.readTicketKeys(nil)
 	if want := "TLS_TICKET_KEYS_FILE: \"" + path + "\" can be read by everybody on this machine; chmod o-r takes that away"; len(d.warnings) != 1 || d.warnings[0] != want {
 		t.Errorf("%q\nwant\n%s", d.warnings, want)

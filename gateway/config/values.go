@@ -137,6 +137,21 @@ func oneOf[W ~string](text string, words ...W) (W, error) {
 // anything takes a text as it is.
 func anything(text string) (string, error) { return text, nil }
 
+// pemFiles parses the names of files, comma-separated.
+func pemFiles(text string) ([]string, error) {
+	list := strings.Split(text, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	switch {
+	case slices.Contains(list, ""):
+		return nil, fmt.Errorf("%q names no file at one of its places", text)
+	case len(list) > maxCertificates:
+		return nil, fmt.Errorf("names %d files; %d are the most", len(list), maxCertificates)
+	}
+	return list, nil
+}
+
 // redisAddrs parses host:port, comma-separated, each with redis:// or rediss:// before it or nothing.
 func redisAddrs(text string) (Redis, error) {
 	var r Redis

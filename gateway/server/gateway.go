@@ -30,9 +30,9 @@ type Gateway struct {
 	plan      atomic.Pointer[plan]
 	reloading sync.Mutex // one at a time
 
-	tls         *tls.Config // how clients are served over TLS; nil: they are not
-	certificate atomic.Pointer[tls.Certificate]
-	ticketKeys  atomic.Pointer[[][32]byte] // nil: crypto/tls makes its own, another one each day
+	tls          *tls.Config // how clients are served over TLS; nil: they are not
+	certificates wire.Certificates
+	ticketKeys   atomic.Pointer[[][32]byte] // nil: crypto/tls makes its own, another one each day
 
 	bodyWindow time.Duration // over which BODY_MIN_RATE is measured; 0: wire's
 

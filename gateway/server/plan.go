@@ -51,8 +51,8 @@ func (g *Gateway) Reload(s *config.Settings) error {
 	g.changeKeys(old, p)
 	g.metrics.Keep(measured(s))
 	g.ops.Look(g.view(s))
-	if g.settings.TLS.Certificate != nil { // else it needs a restart
-		g.UseCertificate(s.TLS.Certificate)
+	if len(g.settings.TLS.Certificates) > 0 { // else it needs a restart
+		g.UseCertificates(s.TLS.Certificates)
 		g.UseTicketKeys(s.TLS.TicketKeys)
 	}
 	g.mu.Lock()

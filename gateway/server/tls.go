@@ -11,23 +11,20 @@ import (
 
 // secure has clients served over TLS, if the settings name a certificate. HTTP/2 is not offered: see gateway/README.md.
 func (g *Gateway) secure(t config.TLS) {
-	if t.Certificate == nil {
+	if len(t.Certificates) == 0 {
 		return
 	}
-	g.tls = wire.ServerTLS(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.certificate.Load(), nil })
-	g.UseCertificate(t.Certificate)
+	g.tls = wire.ServerTLS(&g.certificates)
+	g.UseCertificates(t.Certificates)
 	g.UseTicketKeys(t.TicketKeys)
 }
 
-// UseCertificate serves clients that connect from now on with this certificate. A nil one changes nothing.
-func (g *Gateway) UseCertificate(c *tls.Certificate) {
-	if c == nil {
-		return
+// UseCertificates serves clients that connect from now on with one of these certificates. None change nothing.
+func (g *Gateway) UseCertificates(list []*tls.Certificate) {
+	for _, c := range g.certificates.Use(list) {
+		g.log.Info("certificate in use", "names", strings.Join(c.Leaf.DNSNames, ", "),
+			"key", c.Leaf.PublicKeyAlgorithm.String(), "expires", c.Leaf.NotAfter)
 	}
-	if old := g.certificate.Swap(c); old != nil && old.Leaf.Equal(c.Leaf) {
-		return
-	}
-	g.log.Info("certificate in use", "names", strings.Join(c.Leaf.DNSNames, ", "), "expires", c.Leaf.NotAfter)
 }
 
 // UseTicketKeys gives clients that connect from now on tickets of the first key, and resumes sessions of tickets of any. None
