@@ -209,7 +209,8 @@ func TestModelsAreListed(t *testing.T) {
 func TestModelsOfDifferentEngines(t *testing.T) {
 	t.Parallel()
 	a, b := startEngine(t, "A", "one", "both", "tagged:latest"), startEngine(t, "B", "two", "both", "org/name")
-	b.list = testkit.Answer(strings.Replace(listOf("two", "both", "org/name"), `"two"`, `"two","aliases":["two","deux"],"tags":[]`, 1)) // as llama.cpp does
+	// As llama.cpp does:
+	b.list = testkit.Answer(strings.Replace(listOf("two", "both", "org/name"), `"two"`, `"two","aliases":["two","deux"],"tags":[]`, 1))
 	g := startGatewayFile(t, discovering, "LLM_SERVICE_URL="+a.URL+","+b.URL+",http://127.0.0.1:1") // who is away is not waited for
 	g.Gateway.AwaitModels(testkit.Patience)
 	if m := g.get("/v1/models"); strings.Count(m.Body, `"id"`) != 6 {

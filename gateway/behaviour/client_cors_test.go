@@ -90,9 +90,17 @@ routes:
 	has("open", m, "Vary", "")
 	has("open", m, "X-Kept", "1")
 	m = ask("OPTIONS", "/open/x", other, "Access-Control-Request-Method: PATCH", "Access-Control-Request-Headers: x-stainless-os, authorization")
-	has("open preflight", m, "Access-Control-Allow-Methods", "PATCH")
+	const usual = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+	has("open preflight", m, "Access-Control-Allow-Methods", usual)
 	has("open preflight", m, "Access-Control-Allow-Headers", "x-stainless-os, authorization")
 	has("open preflight", m, "Access-Control-Max-Age", "600")
+	for method, allowed := range map[string]string{
+		"GET": usual, "QUERY": usual + ", QUERY", "PURGE": usual + ", PURGE", "purge": usual + ", purge",
+		"patch": usual, "CONNECT": usual, "Trace": usual, "TRACK": usual, "GET, PURGE": usual, "": usual, "*": usual + ", *", "\"": usual, strings.Repeat("A", 65): usual,
+	} {
+		m := ask("OPTIONS", "/open/x", other, "Access-Control-Request-Method: "+method)
+		has("open preflight of "+method, m, "Access-Control-Allow-Methods", allowed)
+	}
 }
 
 // Without cors the upstream decides, and its preflights are its own.

@@ -13,7 +13,8 @@ import (
 // A nil CORS leaves that to the upstream.
 type CORS struct {
 	origins     []string // nil: all
-	methods     string   // "": the one that is asked for
+	methods     string   // that the route takes
+	any         bool     // and it takes others as well
 	headers     string   // "": those that are asked for
 	maxAge      string
 	credentials bool
@@ -27,6 +28,10 @@ const exposed = "RateLimit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Sco
 	"X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, " +
 	"X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens"
 
+// usualMethods are what a page may use of a route that takes every method: those that pages use, so that a browser need not ask again for each.
+// A "*" would not do, since with credentials it is a method of that name: https://fetch.spec.whatwg.org/#cors-preflight-fetch-0.
+const usualMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
 // NewCORS is what a configured route says of it; nil: nothing.
 func NewCORS(c config.Route) *CORS {
 	if c.CORS == nil {
@@ -34,6 +39,9 @@ func NewCORS(c config.Route) *CORS {
 	}
 	made := &CORS{
 		methods: strings.Join(c.Methods, ", "), maxAge: strconv.Itoa(int(c.CORS.MaxAge.Seconds())), credentials: c.CORS.Credentials,
+	}
+	if made.any = len(c.Methods) == 0; made.any {
+		made.methods = usualMethods
 	}
 	if !slices.Contains(c.CORS.Origins, "*") {
 		made.origins = c.CORS.Origins
@@ -68,13 +76,12 @@ func (c *CORS) AppendPreflight(dst, page []byte, h *wire.RequestHead) []byte {
 	if page == nil {
 		return dst
 	}
-	const methodsLine, headersLine = "Access-Control-Allow-Methods: ", "Access-Control-Allow-Headers: "
-	if c.methods != "" {
-		dst = wire.AppendField(dst, methodsLine, c.methods)
-	} else {
-		method, _ := Preflight(h)
-		dst = wire.AppendField(dst, methodsLine, method)
+	const headersLine = "Access-Control-Allow-Headers: "
+	dst = append(append(dst, "Access-Control-Allow-Methods: "...), c.methods...)
+	if method, _ := Preflight(h); c.any && wire.IsMethod(method) && !slices.Contains(strings.Split(usualMethods, ", "), string(method)) {
+		dst = append(append(dst, ", "...), method...)
 	}
+	dst = append(dst, "\r\n"...)
 	if c.headers != "" {
 		dst = wire.AppendField(dst, headersLine, c.headers)
 	} else if headers, ok := h.Field("access-control-request-headers"); ok {

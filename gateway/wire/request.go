@@ -192,6 +192,9 @@ func checkMethod(method []byte) Violation {
 	return None
 }
 
+// IsMethod tells whether a request may have that method.
+func IsMethod(method []byte) bool { return checkMethod(method) == None }
+
 // takeAuthority makes a target in absolute-form one in origin-form, as every server must accept it: its authority is the
 // Host, whatever the field says (RFC 9112 §3.2.2).
 func (h *RequestHead) takeAuthority() Violation {
