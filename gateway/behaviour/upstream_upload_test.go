@@ -384,3 +384,28 @@ func TestResetUnderUploadIsNoEnd(t *testing.T) {
 		})
 	}
 }
+
+// The same where all of the body is held, and nothing is to come from the client any more.
+func TestResetUnderHeldBodyIsNoEnd(t *testing.T) {
+	t.Parallel()
+	body := strings.Repeat("x", 16<<20)
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		if strings.HasPrefix(c.ReadHead().First, "GET ") {
+			c.Send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nwell")
+			return
+		}
+		c.Send("HTTP/1.0 200 OK\r\n\r\nhalf of it")
+		_, _ = c.R.Peek(64 << 10)
+		c.Abort()
+	})
+	g := startGateway(t, "PY_SERVICE_URL="+up.URL, fmt.Sprintf("BODY_BUFFER=%d", len(body)))
+	for i := range 20 {
+		g.Do(testkit.Ask("GET", "well")) // or the breaker would open
+		c := g.Dial()
+		go c.Send("POST /infer/python HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		if r := c.ReadResponse(); r.Status() == 200 && r.Err == nil {
+			t.Fatalf("try %d: a cut answer looks whole: %q %q", i, r.Head, r.Body)
+		}
+		c.Close()
+	}
+}

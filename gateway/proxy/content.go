@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"errors"
-	"io"
 	"os"
 	"time"
 
@@ -136,7 +135,7 @@ func (x *Exchange) readAhead(until time.Duration, enough func(held []byte) bool)
 		n, err := x.receive(x.down.B[from:min(len(x.down.B)-wire.ChunkTail, x.body+2*mostHeld)], left)
 		switch to = from + n; {
 		case err == nil, errors.Is(err, os.ErrDeadlineExceeded) && !x.Gone():
-		case err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck():
+		case x.isEnd(err, length):
 			s.ended = true
 			return None
 		default:

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"slices"
 
 	"aigateway/gateway/wire"
@@ -140,7 +139,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func([]byte) error) Outcome {
 		if err == wire.ErrWoken {
 			return Taken
 		}
-		if err == io.EOF && x.length == wire.UntilClose && !x.Gone() {
+		if x.isEnd(err, x.length) {
 			return Relayed
 		}
 		if err != nil {

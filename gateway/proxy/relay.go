@@ -107,9 +107,7 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	}
 	for silence := x.silence(); !s.ended; {
 		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], silence)
-		// While the request is still being sent, its reset may have been reported to the sender already, and
-		// what looks like an end here is none.
-		if err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() {
+		if x.isEnd(err, length) {
 			s.ended = true
 		} else if err != nil {
 			return x.cut(x.readFault(err, TimeoutIdle))
@@ -131,6 +129,12 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	}
 	p.finish(x)
 	return None
+}
+
+// isEnd tells whether a read has found the end of a response that has no length. While the request is still being sent, a reset may have
+// been told to the sender already, and what looks like an end then is none.
+func (x *Exchange) isEnd(err error, length int64) bool {
+	return err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck() && !x.conn.WasReset()
 }
 
 // begin readies x.flow for the response's body, unless some of it has been read ahead. What is to be known of the head is noted now:

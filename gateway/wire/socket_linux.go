@@ -35,6 +35,13 @@ func receiveNow(fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
+// wasReset tells whether a connection that nobody here has closed is none any more: tcp(7), TCP_INFO. One that its peer has ended in
+// order waits for our end.
+func wasReset(fd int) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == unix.BPF_TCP_CLOSE
+}
+
 // unsent is how many bytes written to a socket the peer has not acknowledged, or -1. tcp(7), SIOCOUTQ.
 func unsent(fd int) int {
 	if n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ); err == nil {

@@ -29,5 +29,8 @@ func receiveNow(fd int, p []byte) (int, error) {
 	return n, nil
 }
 
+// wasReset is not known here.
+func wasReset(int) bool { return false }
+
 // unsent is not known here.
 func unsent(int) int { return -1 }

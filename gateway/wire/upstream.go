@@ -101,6 +101,10 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 // sent: its end would have acknowledged them. (A reset acknowledges nothing.) It is not known under TLS, nor everywhere.
 func (c *UpstreamConn) Untaken(n int) bool { return c.quiet == nil && n > 0 && unsent(c.fd) >= n }
 
+// WasReset tells whether the peer has reset the connection, also when that was told already: to a write, after which a read finds an end
+// like any other. Under TLS there is no need to ask: there an end is the peer's word. It is not known everywhere.
+func (c *UpstreamConn) WasReset() bool { return c.quiet == nil && wasReset(c.fd) }
+
 // CloseWrite ends what is sent to the upstream, and leaves open what comes from it.
 func (c *UpstreamConn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
