@@ -78,7 +78,11 @@ func startEmbedder(t *testing.T) *embedder {
 			text, _ := json.Marshal(input)
 			e.times[fmt.Sprintf("%s %s %d", text, q.Format, q.Dimensions)]++
 			tokens += tokensOf(input)
-			data = append(data, fmt.Sprintf(`{"index":%d,"object":"embedding","embedding":%s}`, i, embedding(input, q.Format, q.Dimensions)))
+			vector := embedding(input, q.Format, q.Dimensions)
+			if q.Format == "base64" {
+				vector += `,"encoding_format":"base64"` // as llama.cpp does
+			}
+			data = append(data, fmt.Sprintf(`{"index":%d,"object":"embedding","embedding":%s}`, i, vector))
 		}
 		e.tokens += tokens
 		e.asked++

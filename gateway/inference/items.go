@@ -149,7 +149,7 @@ func readVector(item []byte) (index int, e Embedding, ok bool) {
 				return 0, nil, false
 			}
 			e = Embedding(v)
-		case "object":
+		case "object", "encoding_format": // the second one from llama.cpp: what the request has asked for, said again
 		default:
 			return 0, nil, false
 		}

@@ -114,6 +114,7 @@ func TestReadVectors(t *testing.T) {
 	}
 	f(1, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1,2]}],"model":"m","usage":{"prompt_tokens":3}}`, `[1,2]`)
 	f(2, `{"data":[{"embedding":"BB","index":1},{"index":0,"embedding":"AA"}]}`, `"AA"`, `"BB"`)
+	f(1, `{"model":"tiny","object":"list","usage":{"prompt_tokens":2},"data":[{"embedding":"AA","index":0,"object":"embedding","encoding_format":"base64"}]}`, `"AA"`)
 	f(2, `{"data":[{"embedding":[1],"index":1}]}`)
 	f(2, `{"data":[{"embedding":[1],"index":1},{"embedding":[1],"index":1}]}`)
 	f(2, `{"data":[{"embedding":[1],"index":1},{"embedding":[1],"index":2}]}`)
