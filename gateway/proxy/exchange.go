@@ -34,9 +34,10 @@ type Exchange struct {
 	large     *wire.Buffer // the body of a response that does not fit into that of the attempt
 	tried     []*Upstream  // of the target, by this request, in vain
 	wait      waitState
-	pump      *pump  // sends a body that is not whole; nil if none
-	hedge     *hedge // an attempt beside this one; nil if none
-	onSent    func() // sentAll, bound once
+	pump      *pump            // sends a body that is not whole; nil if none
+	hedge     *hedge           // an attempt beside this one; nil if none
+	onPiece   func(n int) bool // relayPiece, bound once
+	onSent    func()           // sentAll, bound once
 }
 
 // An Outcome is what [Proxy.Forward] has come to: Relayed, Taken, or a [Fault].
@@ -61,7 +62,7 @@ func (x *Exchange) Reset() {
 	x.watched.Reset()
 	x.hold.release()
 	clear(x.Targets)
-	*x = Exchange{Request: Request{Targets: x.Targets[:0]}, Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}, onSent: x.onSent}
+	*x = Exchange{Request: Request{Targets: x.Targets[:0]}, Fields: x.Fields[:0], attempt: attempt{response: x.response}, head: x.head[:0], tried: x.tried[:0], hold: hold{more: x.hold.more[:0]}, onPiece: x.onPiece, onSent: x.onSent}
 }
 
 // Gone tells whether the client left while the request was on its way.

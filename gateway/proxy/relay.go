@@ -105,23 +105,10 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	if untilClose {
 		x.Client.Reset() // until the end is there, a close must not look like it
 	}
-	for silence := x.silence(); !s.ended; {
-		n, err := x.receive(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], silence)
-		if x.isEnd(err, length) {
-			s.ended = true
-		} else if err != nil {
-			return x.cut(x.readFault(err, TimeoutIdle))
-		}
-		data, ok := s.take(&x.attempt, x.from, x.from+n)
-		piece := x.down.B[x.from : x.from+data]
-		x.tapBody(piece)
-		s.tail.Pass(piece)
-		a, b := s.frame(x.down.B, x.from, data)
-		if a < b && x.Client.Send(x.down.B[a:b]) != nil {
-			return x.clientGone()
-		}
-		if !ok {
-			return x.cut(BrokenResponse)
+	if !s.ended {
+		p.watch.Guard(&x.watched, x.conn)
+		if f := x.relayRest(); f != None {
+			return f
 		}
 	}
 	if untilClose {
@@ -129,6 +116,42 @@ func (p *Proxy) relayStream(x *Exchange, length int64) Fault {
 	}
 	p.finish(x)
 	return None
+}
+
+// relayRest passes on what is still to come of the body.
+func (x *Exchange) relayRest() Fault {
+	s := &x.flow
+	if x.onPiece == nil {
+		x.onPiece = x.relayPiece
+	}
+	err := x.conn.ReceiveEach(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], x.silence(), x.onPiece)
+	if x.isEnd(err, s.length) {
+		s.ended = true
+		x.relayPiece(0)
+	} else if err != nil {
+		return x.cut(x.readFault(err, TimeoutIdle))
+	}
+	if s.fault != None {
+		return x.cut(s.fault)
+	}
+	return None
+}
+
+// relayPiece passes on n bytes that have come, and tells whether there is to be more.
+func (x *Exchange) relayPiece(n int) (more bool) {
+	s := &x.flow
+	data, ok := s.take(&x.attempt, x.from, x.from+n)
+	piece := x.down.B[x.from : x.from+data]
+	x.tapBody(piece)
+	s.tail.Pass(piece)
+	a, b := s.frame(x.down.B, x.from, data)
+	switch {
+	case a < b && x.Client.Send(x.down.B[a:b]) != nil:
+		s.fault = x.clientGone()
+	case !ok:
+		s.fault = BrokenResponse
+	}
+	return s.fault == None && !s.ended
 }
 
 // isEnd tells whether a read has found the end of a response that has no length. While the request is still being sent, a reset may have
@@ -144,7 +167,7 @@ func (x *Exchange) begin(length int64) *stream {
 	if !s.ahead {
 		*s = stream{length: length, left: max(0, length)}
 	}
-	s.rechunk, s.telling, s.events = false, false, x.response.EventStream()
+	s.rechunk, s.telling, s.fault, s.events = false, false, None, x.response.EventStream()
 	return s
 }
 

@@ -17,6 +17,7 @@ type stream struct {
 	held     int  // bytes of the body that have, decoded
 	received bool // by Receive, which has begun
 	tail     Tail
+	fault    Fault // why nothing more of it is wanted
 }
 
 // take decodes what arrived in a.down.B[from:to], moves the body's bytes to from and returns how many.

@@ -186,6 +186,12 @@ func (c *ClientConn) write(p []byte) error {
 		_, err := c.tls.Write(p)
 		return err
 	}
+	if c.serving.Load() != servesNone && !c.interrupted.Load() { // nobody closes it meanwhile: see Close
+		n := c.direct.now(c.fd, p)
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+	}
 	_, err := c.writes.write(&c.socket, p, c.listener.idleTime())
 	return err
 }

@@ -21,6 +21,7 @@ type direct struct {
 	raw     syscall.RawConn
 	in, out transfer
 	ask     *asking // nil: nothing has been asked
+	run     *run    // nil: nothing has been received in one
 }
 
 // A transfer is one read or one write.
@@ -81,6 +82,19 @@ func (d *direct) write(p []byte) (n int, ok bool, err error) {
 		return 0, false, nil
 	}
 	return d.put(p, d.out.attempt)
+}
+
+// now writes what is taken of p at once, past the connection's locks, deadline and poller, which lie in memory of their own: nobody may
+// close the connection meanwhile. Why it is not all of p, write and offer tell.
+func (d *direct) now(fd int, p []byte) int {
+	if d == nil || len(p) == 0 {
+		return 0
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(min(len(p), directMost)), unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
 }
 
 // offer writes what is taken of p at once.

@@ -2,7 +2,10 @@
 
 package wire
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // A direct is there on Linux only, and not under the race detector: see direct_linux.go.
 type direct struct{}
@@ -20,3 +23,7 @@ func (*direct) later([]byte, bool, func()) bool { return false }
 func (*direct) asks() bool { return false }
 
 func (*direct) unasked() ([]byte, bool) { return nil, false }
+
+func (*direct) each(*socket, []byte, time.Duration, func(int) bool) error { return nil }
+
+func (*direct) now(int, []byte) int { return 0 }

@@ -97,6 +97,25 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	return c.receive(p, wait)
 }
 
+// ReceiveEach receives into p again and again, and has got look at the n bytes that have come, until it wants no more; nil is
+// returned then. Got must not close the connection. A reset that comes with the last bytes may be noticed only by [Watch.Guard].
+func (c *UpstreamConn) ReceiveEach(p []byte, wait time.Duration, got func(n int) (more bool)) error {
+	if c.direct != nil {
+		return c.direct.each(&c.socket, p, wait, got)
+	}
+	for {
+		n, err := c.receive(p, wait)
+		switch {
+		case n > 0: // an error that comes with bytes comes again
+			if !got(n) {
+				return nil
+			}
+		case err != nil:
+			return err
+		}
+	}
+}
+
 // Untaken tells, when the peer has ended the connection in order, whether it had done so before it got a byte of the last n that were
 // sent: its end would have acknowledged them. (A reset acknowledges nothing.) It is not known under TLS, nor everywhere.
 func (c *UpstreamConn) Untaken(n int) bool { return c.quiet == nil && n > 0 && unsent(c.fd) >= n }

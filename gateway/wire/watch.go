@@ -11,7 +11,8 @@ import (
 // A Watch notices clients that leave while their request is on its way. fasthttp does not read from a
 // client's connection while a handler runs, so it would not notice: the kernel is asked about all of them at
 // once, a few times a second. poll(2) sees the client's FIN or RST also behind bytes that it has sent ahead.
-// A client that half-closes counts as gone, as in nginx and net/http.
+// A client that half-closes counts as gone, as in nginx and net/http. For who relays a stream it looks for the upstream's RST, too: see
+// Guard.
 type Watch struct {
 	shards [32]watchShard
 	next   atomic.Uint32
@@ -22,7 +23,7 @@ type Watch struct {
 type watchShard struct {
 	mu      sync.Mutex
 	entries []*Watched
-	polls   []unix.PollFd // parallel to entries
+	polls   []unix.PollFd // two for each of entries: its client, and what Guard was given
 	_       [64]byte      // a cache line of its own
 }
 
@@ -31,8 +32,9 @@ type Watched struct {
 	client   *ClientConn // nil: no client waits
 	work     Interrupter
 	stayer   Stayer
-	orphaned bool // the client has left, and stayer lets the work go on
-	wakes    bool // whoever does it is woken then
+	guarded  *UpstreamConn // nil: none
+	orphaned bool          // the client has left, and stayer lets the work go on
+	wakes    bool          // whoever does it is woken then
 	at       atomic.Pointer[watchShard]
 	index    int
 	gone     atomic.Bool
@@ -72,7 +74,20 @@ func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stayer Sta
 	e.index = len(s.entries)
 	e.at.Store(s)
 	s.entries = append(s.entries, e)
-	s.polls = append(s.polls, unix.PollFd{Fd: int32(fd), Events: hangUp})
+	s.polls = append(s.polls, unix.PollFd{Fd: int32(fd), Events: hangUp}, unix.PollFd{Fd: -1})
+	s.mu.Unlock()
+}
+
+// Guard has the Watch look after the connection to an upstream as well, until Remove: who receives from it by
+// [UpstreamConn.ReceiveEach] is woken when it has been reset.
+func (w *Watch) Guard(e *Watched, conn *UpstreamConn) {
+	s := e.at.Load()
+	if s == nil || conn.direct == nil {
+		return
+	}
+	s.mu.Lock()
+	e.guarded = conn
+	s.polls[2*e.index+1].Fd = int32(conn.fd)
 	s.mu.Unlock()
 }
 
@@ -84,7 +99,7 @@ func (w *Watch) Detach(e *Watched) {
 	}
 	s.mu.Lock()
 	e.client, e.stayer, e.wakes = nil, nil, false
-	s.polls[e.index].Fd = -1
+	s.polls[2*e.index].Fd = -1
 	s.mu.Unlock()
 }
 
@@ -97,7 +112,7 @@ func (w *Watch) Attach(e *Watched, client *ClientConn, stayer Stayer) {
 	}
 	s.mu.Lock()
 	e.client, e.stayer, e.wakes = client, stayer, true
-	s.polls[e.index].Fd = int32(client.fd)
+	s.polls[2*e.index].Fd = int32(client.fd)
 	s.mu.Unlock()
 }
 
@@ -192,13 +207,14 @@ func (w *Watch) Remove(e *Watched) {
 	}
 	s.mu.Lock()
 	last := len(s.entries) - 1
-	s.entries[e.index], s.polls[e.index] = s.entries[last], s.polls[last]
+	s.entries[e.index] = s.entries[last]
+	copy(s.polls[2*e.index:2*e.index+2], s.polls[2*last:])
 	s.entries[e.index].index = e.index
 	s.entries[last] = nil
-	s.entries, s.polls = s.entries[:last], s.polls[:last]
+	s.entries, s.polls = s.entries[:last], s.polls[:2*last]
 	e.at.Store(nil)
 	s.mu.Unlock()
-	e.client, e.work, e.stayer = nil, nil, nil
+	e.client, e.work, e.stayer, e.guarded = nil, nil, nil, nil
 }
 
 // Gone tells whether the client has left.
@@ -240,11 +256,15 @@ func (s *watchShard) sweep() {
 	if n, err := unix.Poll(s.polls, 0); n <= 0 || err != nil {
 		return
 	}
-	for i := range s.polls {
-		if s.polls[i].Revents == 0 {
-			continue
+	for i, e := range s.entries {
+		client, upstream := &s.polls[2*i], &s.polls[2*i+1]
+		if upstream.Revents != 0 {
+			upstream.Fd, upstream.Revents = -1, 0 // once
+			e.guarded.Wake()
 		}
-		s.polls[i].Revents = 0
-		s.entries[i].clientLeft()
+		if client.Revents != 0 {
+			client.Revents = 0
+			e.clientLeft()
+		}
 	}
 }

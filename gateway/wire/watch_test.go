@@ -248,12 +248,12 @@ func TestWatchModel(t *testing.T) {
 		n := 0
 		for i := range w.shards {
 			s := &w.shards[i]
-			if len(s.polls) != len(s.entries) {
+			if len(s.polls) != 2*len(s.entries) {
 				t.Fatalf("%d polls, %d entries", len(s.polls), len(s.entries))
 			}
 			for j, e := range s.entries {
-				if e.index != j || e.at.Load() != s || int(s.polls[j].Fd) != e.client.fd {
-					t.Fatalf("entry %d says %d, descriptor %d of %d", j, e.index, s.polls[j].Fd, e.client.fd)
+				if e.index != j || e.at.Load() != s || int(s.polls[2*j].Fd) != e.client.fd || s.polls[2*j+1].Fd != -1 {
+					t.Fatalf("entry %d says %d, descriptor %d of %d", j, e.index, s.polls[2*j].Fd, e.client.fd)
 				}
 			}
 			n += len(s.entries)

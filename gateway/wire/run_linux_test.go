@@ -1,0 +1,146 @@
+//go:build !race
+
+package wire
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// guarded is an upstream's connection under a Watch that sweeps often.
+func guarded(t testing.TB) (u *UpstreamConn, far *net.TCPConn) {
+	t.Helper()
+	near, far := tcpPair(t)
+	_ = near.SetDeadline(time.Time{})
+	w := NewWatch(testTick)
+	t.Cleanup(w.Close)
+	u = NewUpstream(near)
+	var e Watched
+	w.Add(&e, nil, u, nil)
+	w.Guard(&e, u)
+	t.Cleanup(func() { w.Remove(&e) })
+	return u, far
+}
+
+// run receives all of what comes.
+func (u *UpstreamConn) run(room int) (got []byte, err error) {
+	p := make([]byte, room)
+	err = u.ReceiveEach(p, patience, func(n int) bool {
+		got = append(got, p[:n]...)
+		return true
+	})
+	return got, err
+}
+
+func isReset(err error) bool {
+	return err != nil && err != io.EOF && !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// An end that comes with the last bytes has no edge of its own.
+func TestRunSeesTheEnd(t *testing.T) {
+	for _, reset := range []bool{false, true} {
+		for _, room := range []int{3, 5, 4096} {
+			u, far := guarded(t)
+			_, _ = far.Write([]byte("later"))
+			want := "later"
+			if reset {
+				_ = far.SetLinger(0)
+			}
+			_ = far.Close() // both are here before the first read
+			got, err := u.run(room)
+			if reset && (!isReset(err) || len(got) > 0 && string(got) != want) || !reset && (err != io.EOF || string(got) != want) {
+				t.Errorf("reset %v, room %d: %q, %v", reset, room, got, err)
+			}
+		}
+	}
+}
+
+// Pieces and ends of any kind at any time: nothing is lost, and the run ends.
+func TestRunInPieces(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 1))
+	for range 200 {
+		u, far := guarded(t)
+		var sent []byte
+		pieces, reset, room := random.IntN(20), random.IntN(2) == 0, 1+random.IntN(200)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range pieces {
+				piece := make([]byte, 1+(i*37)%150)
+				for j := range piece {
+					piece[j] = byte(i + j)
+				}
+				sent = append(sent, piece...)
+				_, _ = far.Write(piece)
+			}
+			if reset {
+				_ = far.SetLinger(0)
+			}
+			_ = far.Close()
+		}()
+		got, err := u.run(room)
+		<-done
+		switch {
+		case !reset && (err != io.EOF || string(got) != string(sent)):
+			t.Fatalf("%d of %d bytes, %v", len(got), len(sent), err)
+		case reset && (!isReset(err) || len(got) > len(sent) || string(got) != string(sent[:len(got)])):
+			t.Fatalf("%d of %d bytes, %v, at a reset", len(got), len(sent), err)
+		}
+	}
+}
+
+func TestRunEnds(t *testing.T) {
+	u, far := guarded(t)
+	p := make([]byte, 9)
+	want := func(what string, err error, is bool) {
+		t.Helper()
+		if !is {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	err := u.ReceiveEach(p, time.Millisecond, nil)
+	want("silence", err, errors.Is(err, os.ErrDeadlineExceeded))
+
+	_, _ = far.Write([]byte("one"))
+	err = u.ReceiveEach(p, patience, func(n int) bool { return false })
+	want("enough", err, err == nil)
+
+	_, _ = far.Write([]byte("two"))
+	err = u.ReceiveEach(p, patience, func(n int) bool {
+		u.Interrupt()
+		return true
+	})
+	want("interrupted while it works", err, errors.Is(err, net.ErrClosed))
+	err = u.ReceiveEach(p, patience, nil)
+	want("interrupted before", err, errors.Is(err, net.ErrClosed))
+
+	u, _ = guarded(t)
+	time.AfterFunc(testTick, u.Interrupt)
+	err = u.ReceiveEach(p, patience, nil)
+	want("interrupted while it waits", err, isReset(err) || errors.Is(err, os.ErrDeadlineExceeded))
+}
+
+func TestRunAllocs(t *testing.T) {
+	u, far := guarded(t)
+	p, left := make([]byte, 100), 0
+	got := func(n int) bool {
+		left -= n
+		return left > 0
+	}
+	piece := make([]byte, 50)
+	if n := testing.AllocsPerRun(100, func() {
+		left = 2 * len(piece)
+		_, _ = far.Write(piece)
+		_, _ = far.Write(piece)
+		if err := u.ReceiveEach(p, patience, got); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
