@@ -37,12 +37,12 @@ type Charge struct {
 
 	tenant []byte // whose answers it is to be judged by; no longer than the plan's keys
 	accounts
-	bound   bool   // there is a limit
-	limits  bool   // of tokens
-	guesses bool   // what it will need is estimated beforehand, and learned from what it needed
-	learnt  []byte // by which name its tokens are learned
-	context int64  // tokens of the model's context; 0: not known
+	bound   bool // there is a limit
+	limits  bool // of tokens
+	guesses bool // what it will need is estimated beforehand, and learned from what it needed
 	dialect inference.Dialect
+	of      *config.Model      // nil: none of the settings
+	said    []byte             // the model's name, if it is none of the settings
 	scan    *inference.Scanner // of the exchange: until Admit has returned
 	stated  int64              // tokens that the request wants, at most; -1: it does not say
 	size    inference.Size
@@ -75,12 +75,12 @@ func (p *Plan) Begin(r *Request) *Charge {
 	c.users.Store(1)
 	c.tenant, c.dialect = r.Tenant, r.Dialect
 	c.line.Name(r.Label, r.Name)
-	c.injected, c.context, c.limits, c.guesses = false, 0, false, p.Estimates(r.Account)
+	c.injected, c.limits, c.guesses = false, false, p.Estimates(r.Account)
 	c.scan, c.size, c.stated, c.refusal = r.Scan, r.Size, -1, ratelimit.Refusal{}
-	c.learnt = append(c.learnt[:0], r.Said...)
-	if m := r.Model; m != nil {
-		c.context, c.model = m.ContextMax, p.models[m]
-		c.learnt = append(c.learnt[:0], m.Name...)
+	if c.of = r.Model; c.of == nil {
+		c.said = append(c.said[:0], r.Said...)
+	} else if len(p.models) > 0 {
+		c.model = p.models[c.of]
 	}
 	if c.scan != nil {
 		c.stated = c.scan.Stated()
@@ -121,6 +121,14 @@ func (c *Charge) Exceeds() (field string, exceeds bool) {
 	return "", false
 }
 
+// learnt is the name by which its tokens are learned.
+func (c *Charge) learnt() []byte {
+	if c.of != nil {
+		c.said = append(c.said[:0], c.of.Name...)
+	}
+	return c.said
+}
+
 // mostTokens is what the smallest bucket holds, 0 if there is none.
 func (c *Charge) mostTokens() (most int64) {
 	for _, a := range [...]*ratelimit.Account{c.key, c.model, c.all} {
@@ -136,13 +144,13 @@ func (c *Charge) estimate() {
 	if !c.dialect.Counts() {
 		return
 	}
-	e := c.charging.estimator
-	c.input = e.Input(c.learnt, c.size)
-	if c.context > 0 {
-		c.input = min(c.input, c.context)
+	e, learnt := c.charging.estimator, c.learnt()
+	c.input = e.Input(learnt, c.size)
+	if c.of != nil && c.of.ContextMax > 0 {
+		c.input = min(c.input, c.of.ContextMax)
 	}
 	if c.dialect.Generates() {
-		c.output = e.Output(c.tenant, c.learnt, c.stated)
+		c.output = e.Output(c.tenant, learnt, c.stated)
 	}
 }
 
@@ -286,12 +294,12 @@ func (c *Charge) Abandon() {
 
 // learn takes in what an upstream has counted.
 func (c *Charge) learn(input, output int64) {
-	e := c.charging.estimator
+	e, learnt := c.charging.estimator, c.learnt()
 	if c.dialect != inference.Audio && c.dialect != inference.Realtime {
-		e.LearnInput(c.learnt, c.size, input)
+		e.LearnInput(learnt, c.size, input)
 	}
 	if c.dialect.Generates() {
-		e.LearnOutput(c.tenant, c.learnt, output)
+		e.LearnOutput(c.tenant, learnt, output)
 	}
 }
 
@@ -302,7 +310,7 @@ func (c *Charge) leave() (last bool) { return c.users.Add(-1) == 0 }
 func (c *Charge) put(now time.Duration) {
 	c.used.Requests, c.used.Saved = c.requests, c.saved
 	c.charging.ledger.Count(&c.line, now, &c.used)
-	c.scan, c.accounts, c.plan, c.session = nil, accounts{}, nil, nil
+	c.scan, c.accounts, c.plan, c.of, c.session = nil, accounts{}, nil, nil, nil
 	if cap(c.with) > maxKept {
 		c.with = nil
 	}

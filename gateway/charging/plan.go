@@ -16,7 +16,7 @@ import (
 type Plan struct {
 	charging *Charging
 	accounts *ratelimit.Accounts
-	models   map[*config.Model]*ratelimit.Account // nil: no limits
+	models   map[*config.Model]*ratelimit.Account // of those that have limits
 	all      *ratelimit.Account
 	weights  config.Tokens
 	observe  map[*proxy.Pool]bool // whose streams pass as they are
@@ -30,13 +30,16 @@ func (c *Charging) PlanOf(s *config.Settings, table *inference.Table, pool func(
 	if s.Keys == nil && len(s.Models) == 0 && s.GlobalTPM == 0 {
 		return nil
 	}
-	p := &Plan{charging: c, accounts: c.accountsFor(s), models: make(map[*config.Model]*ratelimit.Account), weights: s.Tokens, observe: make(map[*proxy.Pool]bool)}
+	p := &Plan{charging: c, accounts: c.accountsFor(s), weights: s.Tokens, observe: make(map[*proxy.Pool]bool)}
 	if p.weights == (config.Tokens{}) {
 		p.weights = config.Tokens{Input: 1, Output: 1, Cached: 1}
 	}
 	now := wire.Now()
 	for _, m := range table.Models() {
 		if a := p.accounts.Of(now, ratelimit.Model, []byte(m.Name), amounts(&m.Limits)); a != nil {
+			if p.models == nil {
+				p.models = make(map[*config.Model]*ratelimit.Account)
+			}
 			p.models[m] = a
 			p.estimates = p.estimates || a.CountsTokens()
 		}

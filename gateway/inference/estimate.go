@@ -239,6 +239,10 @@ func (e *Estimator) LearnOutput(tenant, model []byte, tokens int64) {
 
 // Stated is the most tokens that a request says it wants in all its choices; -1: it does not say.
 func (s *Scanner) Stated() int64 {
+	const stating = 1<<MaxTokensMember | 1<<MaxCompletionTokensMember | 1<<MaxOutputTokensMember
+	if s.ended&stating == 0 {
+		return -1
+	}
 	most := -1.0
 	for _, m := range [...]Member{MaxTokensMember, MaxCompletionTokensMember, MaxOutputTokensMember} {
 		if v, ok := s.Value(m); ok && v.Kind == Number && v.Number >= 0 {

@@ -11,8 +11,9 @@ type judged struct {
 }
 
 const (
-	beforeBlocks = 64  // bytes of a value that may as well be a short one
-	worthBlocks  = 384 // bytes of the body that make up for what judge takes to begin and to end
+	beforeBlocks = 64      // bytes of a value that may as well be a short one
+	worthBlocks  = 384     // bytes of the body that make up for what judge takes to begin and to end
+	surelyBlocks = 2 << 10 // bytes of the body of which such values have most
 )
 
 // What judge has come to.

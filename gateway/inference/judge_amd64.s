@@ -169,9 +169,33 @@ text:
 	JNZ whole
 	ADDQ $64, DI
 	SUBQ $64, AX
+	TESTQ R10, R10
+	JZ plain
 	CMPQ AX, $64
 	JGE text
 	JMP next
+
+	// Where one has no quote at all the next two are likely to have none.
+plain:
+	CMPQ AX, $128
+	JLT behindPlain
+	VPCMPEQB (SI)(DI*1), Z16, K1
+	VPCMPEQB 64(SI)(DI*1), Z16, K2
+	KORTESTQ K1, K2
+	JNZ behindPlain
+	ADDQ $128, DI
+	SUBQ $128, AX
+	JMP plain
+
+behindPlain:                          // backslashes right before it; the quote that begins the string ends them
+	MOVQ DI, AX
+
+backslash:
+	DECQ AX
+	CMPB (SI)(AX*1), $0x5C
+	JNE next
+	XORQ $1, R8
+	JMP backslash
 
 short:                                // what follows the part is escaped
 	MOVQ LENGTH, CX

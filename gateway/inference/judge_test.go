@@ -2,6 +2,7 @@ package inference
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"aigateway/gateway/testkit"
@@ -44,6 +45,9 @@ func randomNested(r *rand.Rand, size int) []byte {
 			b = append(b, pick("1", "-12.5e+3", "true", "null", "0")...)
 		default:
 			b = append(b, '"')
+			if r.IntN(4) == 0 { // a long text without a quote, and some backslashes at its end
+				b = append(append(b, strings.Repeat("t", r.IntN(600))...), strings.Repeat(`\\`, r.IntN(4)*r.IntN(40))...)
+			}
 			for range r.IntN(1 + r.IntN(1+r.IntN(200))) {
 				b = append(b, pick("a", "b", "é", `\\`, `\"`, "}", "],", `\":`, "text ")...)
 			}
@@ -67,7 +71,7 @@ func TestJudge(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	refused := 0
 	for range values {
-		body := append(append([]byte(`{"x":`), randomNested(r, r.IntN(1+r.IntN(4000)))...), `,"y":{"z":[1]},"model":"m"}`...)
+		body := append(append([]byte([]string{`{"x":`, `{"messages":`}[r.IntN(2)]), randomNested(r, r.IntN(1+r.IntN(4000)))...), `,"y":{"z":[1]},"model":"m"}`...)
 		cut := r.IntN(len(body))
 		for range r.IntN(3) {
 			at := r.IntN(len(body))

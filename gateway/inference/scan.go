@@ -365,12 +365,17 @@ func (s *Scanner) endBare(p []byte, from, i int) int {
 func (s *Scanner) beginModel(p []byte, i int) int {
 	s.values[ModelMember].Kind = String
 	s.phase = inModel
-	end := bytes.IndexByte(p[i:], '"')
-	if end < 0 || end > MaxName || bytes.IndexByte(p[i:i+end], '\\') >= 0 {
-		return s.decodeModel(p, i)
+	for n, c := range p[i:] { // nearly all lie in one piece and are written plainly
+		if c == '"' {
+			s.modelN = n
+			return s.endValue(i + n + 1)
+		}
+		if c == '\\' || c < ' ' || c > '~' || n == MaxName {
+			break
+		}
+		s.model[n] = c
 	}
-	s.modelN = copy(s.model[:], p[i:i+end])
-	return s.endModel(i + end + 1)
+	return s.decodeModel(p, i)
 }
 
 func (s *Scanner) decodeModel(p []byte, i int) int {
@@ -411,7 +416,11 @@ func Printable(name []byte) bool {
 // nested reads on inside a value of the top level, from p[i], until that value has ended or the piece has.
 func (s *Scanner) nested(p []byte, i int) int {
 	at, object, list := s.phase, s.inObject(), true // list: the array may be one of many numbers
-	for blocks, going := i+beforeBlocks, false; ; {
+	blocks, going := i+beforeBlocks, false
+	if len(p)-i >= surelyBlocks && (s.member == MessagesMember || s.member == ToolsMember) {
+		blocks = i
+	}
+	for {
 		if hasJudge && i >= blocks && len(p)-i >= worthBlocks {
 			if i, going = s.nestedBlocks(p, i, at); !going {
 				return i

@@ -10,40 +10,45 @@ import (
 
 // An Asked is what a request asks of a model, as far as its body has been read.
 type Asked struct {
-	dialect inference.Dialect
-	byway   bool // by the path that upstreams get
-	place   place
-	scan    inference.Scanner
+	dialect  inference.Dialect
+	byway    bool // by the path that upstreams get
+	place    place
+	refusal  inference.Refusal // of the body
+	measures bool
+	prompt   *prompt // how the prompt begins; nil: it was never asked for
+	name     []byte  // as the client says it; nil: it says none
+	found    finding
+	last     resolved
+	scan     inference.Scanner
+
 	form    inference.Form
 	query   inference.QueryModel
 	buffer  [inference.MaxName + 1]byte // of a name in a query or a path
-	refusal inference.Refusal           // of the body
+	measure inference.Measurer
+	read    int64 // bytes of the body until now, if it is measured
+}
 
-	measures bool
-	measure  inference.Measurer
-	read     int64 // bytes of the body until now, if it is measured
-
-	name  []byte           // as the client says it; nil: it says none
-	found inference.Result // zero, or Unknown, if the settings have no such model
-	ways  []way            // in the order in which they may be asked; nil: the route's own
-	last  resolved
-
-	prompt *prompt // how the prompt begins; nil: it was never asked for
+// A finding is what was found in the settings by a name. The zero one is of who has not looked.
+type finding struct {
+	verdict inference.Verdict
+	model   *config.Model // nil: none
+	called  string        // its name
+	ways    []way         // in the order in which they may be asked; nil: the route's own
 }
 
 // resolved is what a name has led to the last time: most requests are for the same model as the one before.
 type resolved struct {
 	table *inference.Table
 	name  []byte
-	found inference.Result
+	found finding
 }
 
-// resolve finds the model of a name in a table.
-func (l *resolved) resolve(t *inference.Table, name []byte) inference.Result {
-	if l.table != t || !bytes.Equal(l.name, name) {
-		l.table, l.name, l.found = t, append(l.name[:0], name...), t.Resolve(name)
+// resolve finds the model of a name among those of a route.
+func (l *resolved) resolve(r *Route, name []byte) *finding {
+	if l.table != r.table || !bytes.Equal(l.name, name) {
+		l.table, l.name, l.found = r.table, append(l.name[:0], name...), r.finding(r.table.Resolve(name))
 	}
-	return l.found
+	return &l.found
 }
 
 // A place is where a request names its model.
@@ -62,7 +67,7 @@ func (a *Asked) Reset() {
 		return
 	}
 	a.dialect, a.place, a.refusal = inference.Other, nowhere, inference.Accepted
-	a.name, a.found, a.ways = nil, inference.Result{}, nil
+	a.name, a.found = nil, finding{}
 	a.prompt.reset()
 	if a.measures {
 		a.measure.Reset()
@@ -128,11 +133,11 @@ func (a *Asked) model() (name []byte, stated bool) {
 	return a.scan.Model()
 }
 
-// Begin readies a for what a request says there: InQuery, InBody or InPrompt. Body tells whether the body is to be read; a fault is a
+// Begin readies a for what a request says where Inquire has found: InQuery, InBody or InPrompt. Body tells whether the body is to be read; a fault is a
 // verdict on what can be seen before.
 func (a *Asked) Begin(r *Route, q *Request, where Inquiry) (body bool, f proxy.Fault) {
 	a.measures = q.Estimates
-	a.dialect, a.byway = q.dialect()
+	a.dialect, a.byway = q.spoken, q.byway
 	switch where {
 	case InQuery:
 		a.place = inQuery
@@ -170,17 +175,17 @@ func (a *Asked) Dialect() inference.Dialect {
 }
 
 // Model is that of the settings which was found; nil: none.
-func (a *Asked) Model() *config.Model { return a.found.Model }
+func (a *Asked) Model() *config.Model { return a.found.model }
 
 // Said is the model's name as the client says it; nil: it says none.
 func (a *Asked) Said() []byte { return a.name }
 
 // First is the name of the model that is asked first; nil: it is none of the settings. A may be nil.
 func (a *Asked) First() []byte {
-	if a == nil || a.ways == nil {
+	if a == nil || a.found.ways == nil {
 		return nil
 	}
-	return a.ways[0].name
+	return a.found.ways[0].name
 }
 
 // Scan is what was read of a body of JSON; nil: it is none.

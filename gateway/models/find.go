@@ -17,10 +17,10 @@ func (r *Route) Find(a *Asked, q *Request) (e inference.Error, found bool) {
 	if a.refusal != inference.Accepted { // of a query: that of a body has ended its reading
 		return a.Refused(), false
 	}
-	if e, found = r.lead(a, q); found {
+	if e, found = r.lead(a, q); found && a.prompt != nil {
 		model := a.name
-		if len(a.ways) > 0 {
-			model = a.ways[0].plain
+		if ways := a.found.ways; ways != nil {
+			model = ways[0].target.Model
 		}
 		a.prompt.hash(model, q.Tenant)
 	}
@@ -37,18 +37,17 @@ func (r *Route) lead(a *Asked, q *Request) (e inference.Error, found bool) {
 	case r.table == nil || a.byway || a.dialect == inference.Other:
 		return r.allowed(a, q)
 	case stated:
-		a.found = a.last.resolve(r.table, name)
+		a.found = *a.last.resolve(r, name)
 	case a.dialect == inference.Tokenize && q.Pool: // engines need none for that
 		return e, true
 	default:
-		a.found = r.table.Sole()
+		a.found = r.finding(r.table.Sole())
 	}
-	switch a.found.Verdict {
+	switch a.found.verdict {
 	case inference.Found:
-		if !q.Key.Allows(a.found.Model.Name) {
+		if q.Key.Limited() && !q.Key.Allows(a.found.called) {
 			return inference.NotAllowed, false
 		}
-		a.ways = r.ways[a.found.Place()]
 		return e, true
 	case inference.Unstated:
 		return inference.ModelUnstated, false
@@ -91,7 +90,8 @@ func (a *Asked) Aim(f *proxy.Exchange) {
 		return
 	}
 	f.Prefix = a.prompt.hashed()
-	if a.ways == nil {
+	ways := a.found.ways
+	if ways == nil {
 		for i := range f.Targets {
 			f.Targets[i].Model = a.name
 		}
@@ -99,16 +99,12 @@ func (a *Asked) Aim(f *proxy.Exchange) {
 	}
 	f.Targets = f.Targets[:0]
 	renamed := false
-	for i := range a.ways {
-		w := &a.ways[i]
-		t := proxy.Target{Pool: w.pool, Model: w.plain}
-		if m := w.model.Model; m != nil {
-			t.ContextMax, t.FirstToken, t.InterToken = m.ContextMax, m.Timeouts.FirstToken, m.Timeouts.InterToken
+	for i := range ways {
+		w := &ways[i]
+		f.Targets = append(f.Targets, w.target)
+		if a.name != nil && !bytes.Equal(a.name, w.target.Model) {
+			f.Targets[i].Fields, renamed = w.fields, true
 		}
-		if a.name != nil && !bytes.Equal(a.name, w.plain) {
-			t.Fields, renamed = w.fields, true
-		}
-		f.Targets = append(f.Targets, t)
 	}
 	if renamed {
 		a.rename(f)
@@ -131,6 +127,6 @@ func (a *Asked) rename(f *proxy.Exchange) {
 		f.Span.From, f.Span.To = v.From, v.To
 	}
 	for i := range f.Targets {
-		f.Targets[i].With = a.ways[i].model.Written(writing)
+		f.Targets[i].With = a.found.ways[i].model.Written(writing)
 	}
 }

@@ -19,6 +19,10 @@ type Request struct {
 	Counts    bool   // its tokens are limited
 	Estimates bool   // it matters how many it will need
 	Pool      bool   // its route has a pool of its own, for what is for no model
+
+	// Inquire
+	spoken inference.Dialect
+	byway  bool // by the path that upstreams get
 }
 
 // An Inquiry is where a request names its model.
@@ -48,7 +52,8 @@ func (q *Request) dialect() (d inference.Dialect, byway bool) {
 // Inquire says where the request names its model.
 func (r *Route) Inquire(q *Request) Inquiry {
 	limited := q.Key.Limited()
-	switch d, byway := q.dialect(); {
+	q.spoken, q.byway = q.dialect()
+	switch d, byway := q.spoken, q.byway; {
 	case (r.table != nil || limited || q.Counts) && q.disguised(d):
 		return InDisguise
 	case d == inference.Models && r.lists() && !byway:

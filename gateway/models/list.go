@@ -51,8 +51,8 @@ func (r *Route) listed(k *keys.Key, started int64) (list []inference.Listed) {
 func (r *Route) offers(name []byte, k *keys.Key) bool {
 	switch found := r.table.Resolve(name); {
 	case found.Verdict == inference.Found:
-		own := r.ways[found.Place()][0]
-		return own.pool.Serves(own.plain) && k.Allows(found.Model.Name)
+		own := &r.ways[found.Place()][0].target
+		return own.Pool.Serves(own.Model) && k.Allows(found.Model.Name)
 	case found.Verdict == inference.Concealed, r.table != nil && r.table.Mentions(name):
 		return false
 	}

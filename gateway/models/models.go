@@ -22,11 +22,10 @@ type Plan struct {
 
 // A way is where a request for a model may go, and what it is to say there.
 type way struct {
+	target proxy.Target // with the model's name upstream
+	fields []byte       // for a response from there, if the client calls the model otherwise
 	model  inference.Result
-	pool   *proxy.Pool
 	name   []byte // of the model
-	plain  []byte // its name upstream
-	fields []byte // for a response from there
 }
 
 // PlanOf is that of settings. pools are those of a name, and of who stands in for it; at least one.
@@ -45,7 +44,7 @@ func PlanOf(s *config.Settings, pools func(name string) []proxy.Target) *Plan {
 		}
 		p.ways = append(p.ways, ways)
 		for _, w := range ways {
-			p.prompts = p.prompts || w.pool.ByPrefix()
+			p.prompts = p.prompts || w.target.Pool.ByPrefix()
 		}
 	}
 	return p
@@ -53,12 +52,15 @@ func PlanOf(s *config.Settings, pools func(name string) []proxy.Target) *Plan {
 
 // waysOf are those of a model to its pools.
 func waysOf(r inference.Result, pools []proxy.Target) (ways []way) {
+	m := r.Model
 	w := way{
-		model: r, name: []byte(r.Model.Name), plain: r.Written(inference.Plain),
-		fields: wire.AppendField(nil, "X-Upstream-Model: ", []byte(r.Model.Asked())),
+		target: proxy.Target{
+			Model: r.Written(inference.Plain), ContextMax: m.ContextMax, FirstToken: m.Timeouts.FirstToken, InterToken: m.Timeouts.InterToken,
+		},
+		model: r, name: []byte(m.Name), fields: wire.AppendField(nil, "X-Upstream-Model: ", []byte(m.Asked())),
 	}
 	for _, t := range pools {
-		w.pool = t.Pool
+		w.target.Pool = t.Pool
 		ways = append(ways, w)
 	}
 	return ways
@@ -79,7 +81,7 @@ func (p *Plan) Pools() (pools []proxy.Target) {
 	}
 	for _, ways := range p.ways {
 		for _, w := range ways {
-			pools = append(pools, proxy.Target{Pool: w.pool})
+			pools = append(pools, proxy.Target{Pool: w.target.Pool})
 		}
 	}
 	return pools
@@ -115,6 +117,18 @@ func (p *Plan) RouteOf(o Options) *Route {
 	return &r
 }
 
+// finding is what the table has found, with what a request needs of it.
+func (r *Route) finding(found inference.Result) finding {
+	f := finding{verdict: found.Verdict, model: found.Model}
+	if f.model != nil {
+		f.called = f.model.Name
+	}
+	if f.verdict == inference.Found {
+		f.ways = r.ways[found.Place()]
+	}
+	return f
+}
+
 // lists tells whether the gateway knows which models there are.
 func (r *Route) lists() bool { return r.table != nil || r.pool.Discovers() }
 
@@ -126,8 +140,8 @@ func (r *Route) Called(a *Asked) string {
 	switch {
 	case a == nil:
 		return ""
-	case a.found.Model != nil:
-		return a.found.Model.Name
+	case a.found.model != nil:
+		return a.found.called
 	case a.name != nil && r != nil:
 		return r.pool.Listed(a.name)
 	}

@@ -30,7 +30,9 @@ func (g *Gateway) reserve(x *exchange) (done bool) {
 	if !x.route.openAI && x.account == nil && x.asked.Dialect() == inference.Other {
 		return false
 	}
-	x.charge = x.beginCharge()
+	if x.charge = x.beginCharge(); !x.charge.Limited() {
+		return false
+	}
 	if f := x.charge.AdmitRequest(x.began); f.Refused() {
 		return g.replyBudget(x, &f)
 	}

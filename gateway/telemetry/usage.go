@@ -78,7 +78,6 @@ type answerReader struct {
 	form  answerForm
 	line  int // of an event stream: the bytes of dataField that the line has begun with, or one of the following
 	usage usage
-	model [maxModel]byte
 
 	modelLen int
 	named    bool // the model is known
@@ -94,6 +93,8 @@ type answerReader struct {
 	nameLen int // beyond maxMember: it is longer
 	counter int // whose value is being read, or noCounter
 	count   int64
+
+	model [maxModel]byte
 }
 
 // An Answer reads the usage of one answer while its bytes pass.
