@@ -23,6 +23,9 @@ func TestUsageIsCountedWhereverItStands(t *testing.T) {
 			strings.Repeat("event: content_block_delta\n"+`data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"V"}}`+"\n\n", 500) +
 			"event: message_delta\n" + `data: {"type":"message_delta","delta":{},"usage":{"output_tokens":2000}}` + "\n\nevent: message_stop\n" + `data: {"type":"message_stop"}` + "\n\n"),
 	}
+	answers["rerank"] = document(`{"model":"small","usage":{"prompt_tokens":7,"total_tokens":7},"results":[{"index":0,"relevance_score":0.5}]}`)
+	answers["score"] = document(`{"object":"list","model":"small","data":[{"index":0,"object":"score","score":0.5}],"usage":{"prompt_tokens":8,"completion_tokens":0}}`)
+	answers["audio"] = document(`{"text":"hello","usage":{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}}`)
 	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
 		if r := c.ReadRequest(); r.Err == nil {
 			c.Send("%s", answers[r.Body])
@@ -41,7 +44,14 @@ func TestUsageIsCountedWhereverItStands(t *testing.T) {
 	ask("/v1/chat/completions", "nested")
 	ask("/v1/messages", "message")
 	ask("/v1/messages", "events")
+	ask("/v1/rerank", "rerank")
+	ask("/rerank", "rerank")
+	ask("/v1/score", "score")
+	ask("/v1/audio/transcriptions", "audio")
 	testkit.Eventually(t, "nothing is under way", g.idle)
+	of := func(operation, model string) string {
+		return `gen_ai_operation_name="` + operation + `",gen_ai_provider_name="openai",gen_ai_response_model="` + model + `"`
+	}
 	chat := `gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_response_model="small"`
 	s := g.series()
 	for series, want := range map[string]float64{
@@ -50,6 +60,12 @@ func TestUsageIsCountedWhereverItStands(t *testing.T) {
 		`gen_ai_client_token_usage_count{` + chat + `,gen_ai_token_type="output"}`: 4,
 		`gen_ai_server_request_duration_count{` + chat + `}`:                       5,
 		`gen_ai_server_time_to_first_token_count{` + chat + `}`:                    1,
+
+		`gen_ai_client_token_usage_sum{` + of("rerank", "small") + `,gen_ai_token_type="input"}`:    14,
+		`gen_ai_client_token_usage_count{` + of("rerank", "small") + `,gen_ai_token_type="output"}`: 0,
+		`gen_ai_server_request_duration_count{` + of("rerank", "small") + `}`:                       2,
+		`gen_ai_client_token_usage_sum{` + of("score", "small") + `,gen_ai_token_type="input"}`:     8,
+		`gen_ai_client_token_usage_sum{` + of("audio", "other") + `,gen_ai_token_type="output"}`:    45, // it does not say its model
 	} {
 		if got := s[series]; got != want {
 			t.Errorf("%s is %v, want %v", series, got, want)

@@ -34,18 +34,24 @@ var (
 // An Operation is what is asked of a model. The zero value is "nothing that is measured".
 type Operation uint8
 
-// The operations, by the names of the conventions.
+// The operations, the first three by the names of the conventions, which have none for the others.
 const (
 	NoOperation Operation = iota
 	Chat
 	TextCompletion
 	Embeddings
+	Rerank
+	Score
+	Audio
 	operations
 )
 
 func (o Operation) String() string {
-	return [...]string{"", "chat", "text_completion", "embeddings"}[o]
+	return [...]string{"", "chat", "text_completion", "embeddings", "rerank", "score", "audio"}[o]
 }
+
+// writes tells whether its answers have tokens that the model makes.
+func (o Operation) writes() bool { return o == Chat || o == TextCompletion || o == Audio }
 
 // OperationOf tells what a request to an OpenAI-compatible service asks for, or to one that speaks Anthropic's Messages, by the end of its path.
 func OperationOf(path []byte) Operation {
@@ -56,6 +62,12 @@ func OperationOf(path []byte) Operation {
 		return TextCompletion
 	case bytes.HasSuffix(path, []byte("/embeddings")):
 		return Embeddings
+	case bytes.HasSuffix(path, []byte("/rerank")):
+		return Rerank
+	case bytes.HasSuffix(path, []byte("/score")):
+		return Score
+	case bytes.Contains(path, []byte("/audio/")):
+		return Audio
 	}
 	return NoOperation
 }
@@ -83,7 +95,7 @@ type generationSeries struct {
 }
 
 // addGenAI makes the series, all of them: a series shows on the page once it has something to tell, because there are
-// three operations and six histograms for each model, and most stay empty for good.
+// six operations and six histograms for each model, and most stay empty for good.
 func (m *Metrics) addGenAI(models []string) {
 	g := &GenAI{metrics: m}
 	g.readers.New = func() any { return new(answerReader) }
@@ -290,7 +302,7 @@ func (s *generationSeries) count(t *Generation, e *Ended) {
 	}
 	if e.told {
 		s.input.observe(time.Duration(e.Input))
-		if t.operation != Embeddings {
+		if t.operation.writes() {
 			s.output.observe(time.Duration(e.Output))
 		}
 	}

@@ -23,7 +23,14 @@ func TestOperationOf(t *testing.T) {
 	f("/v1/messages/count_tokens", NoOperation)
 	f("/v1/completions", TextCompletion)
 	f("/v1/embeddings", Embeddings)
+	f("/v1/rerank", Rerank)
+	f("/rerank", Rerank)
+	f("/v1/score", Score)
+	f("/score", Score)
+	f("/v1/audio/transcriptions", Audio)
+	f("/v1/audio/speech", Audio)
 	f("/v1/models", NoOperation)
+	f("/tokenize", NoOperation)
 	f("/v1/chat/completions/x", NoOperation)
 	f("", NoOperation)
 }
@@ -97,7 +104,7 @@ func TestModelsAreBounded(t *testing.T) {
 	before := seriesCount(m)
 	for range 10_000 {
 		body := fmt.Sprintf(`{"model":"m%d","usage":{"prompt_tokens":%d,"completion_tokens":%d}}`, rand.Uint64(), rand.IntN(math.MaxInt32), rand.IntN(1000))
-		generate(m.GenAI(), Operation(1+rand.IntN(3)), body, 1000, Ending(rand.IntN(3)))
+		generate(m.GenAI(), Operation(1+rand.IntN(int(operations)-1)), body, 1000, Ending(rand.IntN(3)))
 	}
 	if got := seriesCount(m); got != before {
 		t.Errorf("%d series became %d", before, got)
