@@ -53,6 +53,7 @@ type ClientConn struct {
 	tls      *tls.Conn // nil: without
 	shaken   bool      // the TLS handshake is done
 	closing  atomic.Bool
+	records  *transport // below tls
 	peer     netip.Addr
 	peerText []byte
 
@@ -183,8 +184,7 @@ func (c *ClientConn) Sent() int64 { return c.sent }
 
 func (c *ClientConn) write(p []byte) error {
 	if c.tls != nil {
-		_, err := c.tls.Write(p)
-		return err
+		return c.writeTLS(p)
 	}
 	if c.serving.Load() != servesNone && !c.interrupted.Load() { // nobody closes it meanwhile: see Close
 		n := c.direct.now(c.fd, p)
