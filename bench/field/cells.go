@@ -72,6 +72,7 @@ var cells = []cell{
 		{key: "kept", head: "kept connections: CPU µs a request", format: "%.1f", chart: true},
 		{key: "ecdsa", head: "ECDSA handshake: CPU µs", format: "%.0f", chart: true}, {key: "ecdsa_rate", head: "ECDSA handshakes a second", format: "%.0f"},
 		{key: "rsa", head: "RSA handshake: CPU µs", format: "%.0f", chart: true}, {key: "rsa_rate", head: "RSA handshakes a second", format: "%.0f"},
+		{key: "both", head: "with both certificates: CPU µs", format: "%.0f", chart: true},
 		{key: "resumed", head: "resumed: CPU µs", format: "%.0f", chart: true}, {key: "resumed_rate", head: "resumed a second", format: "%.0f"}}},
 	{name: "cores", title: "one core and two, of which the load has the second as well", measure: measureCores, own: true, columns: []column{
 		{key: "1", head: "one core: posts a second", format: "%.0f", chart: true, more: true}, {key: "2", head: "two: posts a second", format: "%.0f", chart: true, more: true},

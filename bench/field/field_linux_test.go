@@ -112,7 +112,7 @@ func TestConfigurations(t *testing.T) {
 	b.upstream, b.files = "127.0.0.1:9", 20_000
 	defer b.alive.Close()
 	for _, p := range peers("gateway", ".") {
-		for _, v := range []variant{{}, {tls: "ecdsa"}, {keys: 1}, {keys: 3}, {workers: 4}, {entries: 5}, {entries: 5, redis: "r:1"}, {many: true}} {
+		for _, v := range []variant{{}, {tls: "ecdsa"}, {tls: "both"}, {keys: 1}, {keys: 3}, {workers: 4}, {entries: 5}, {entries: 5, redis: "r:1"}, {many: true}} {
 			if v != (variant{}) && (p.variant == nil || !p.variant(v)) {
 				continue
 			}

@@ -44,7 +44,7 @@ type peer struct {
 
 // A variant is what a cell asks of a configuration.
 type variant struct {
-	tls     string // the kind of key of the certificate: "ecdsa", "rsa"; "": no TLS
+	tls     string // the kind of key of the certificate: "ecdsa", "rsa", or "both", with one of each; "": no TLS
 	keys    int    // only who shows one of so many may ask; 0: everybody may
 	many    bool   // room for as many connections as there may be open files
 	cores   int    // 0: one
@@ -63,6 +63,7 @@ type site struct {
 	Workers                 int    // at least Cores
 	Token, Key, KeyHash     string // what is shown; what must be shown, "" if nothing must
 	Cert, CertKey, Pem      string
+	Second                  *secondPair // beside those; nil: there is none
 	Entries                 int
 	Redis                   string
 }
@@ -74,7 +75,7 @@ const token = "sk-field-0123456789abcdef"
 func peers(gateway, installed string) []peer {
 	at := func(name string) string { return filepath.Join(installed, "bin", name) }
 	all := func(variant) bool { return true }
-	proxied := func(v variant) bool { return v.entries == 0 && v.redis == "" && v.workers == 0 }
+	proxied := func(v variant) bool { return v.entries == 0 && v.redis == "" && v.workers == 0 && v.tls != "both" }
 	cached := func(v variant) bool { return v.redis == "" && v.workers == 0 }
 	forked := func(v variant) bool { return v.redis == "" }
 	routed := func(s *site) []string {
@@ -227,7 +228,7 @@ func (b *bench) site(v variant) (*site, error) {
 		return nil, err
 	}
 	if v.tls != "" {
-		if err := s.certify(v.tls); err != nil {
+		if err := s.certifyAll(v.tls); err != nil {
 			return nil, err
 		}
 	}

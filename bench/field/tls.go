@@ -25,6 +25,21 @@ import (
 	"aigateway/bench/internal/process"
 )
 
+// A secondPair is another certificate and its key.
+type secondPair struct{ Cert, Key, Pem string }
+
+// certifyAll makes the certificates of a variant.
+func (s *site) certifyAll(kind string) error {
+	if kind != "both" {
+		return s.certify(kind)
+	}
+	if err := s.certify("rsa"); err != nil {
+		return err
+	}
+	s.Second = &secondPair{s.Cert, s.CertKey, s.Pem}
+	return s.certify("ecdsa")
+}
+
 // certify makes a certificate of a kind of key, "ecdsa" (P-256) or "rsa" (2,048 bits), signed by itself.
 func (s *site) certify(kind string) error {
 	var key crypto.Signer
@@ -50,17 +65,22 @@ func (s *site) certify(kind string) error {
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	s.Cert, s.CertKey, s.Pem = s.Dir+"/cert.pem", s.Dir+"/key.pem", s.Dir+"/both.pem"
+	at := s.Dir + "/" + kind
+	s.Cert, s.CertKey, s.Pem = at+".pem", at+".key", at+".both"
 	return errors.Join(os.WriteFile(s.Cert, public, 0o600), os.WriteFile(s.CertKey, private, 0o600),
 		os.WriteFile(s.Pem, append(public, private...), 0o600))
 }
 
 // measureTLS takes requests over connections that are kept, and connections with a request each: handshakes with each
-// kind of key, and resumed ones.
+// kind of key, with both and clients that take both, and resumed ones.
 func measureTLS(b *bench, r *running, f *figure) error {
 	of := r.peer
-	for _, kind := range []string{"ecdsa", "rsa"} {
+	for _, kind := range []string{"ecdsa", "rsa", "both"} {
 		r, err := b.start(of, variant{tls: kind})
+		var lacks errLacks
+		if kind == "both" && errors.As(err, &lacks) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -78,7 +98,7 @@ func (b *bench) measureCertificate(r *running, f *figure, kind string) error {
 	if err := b.secure(r, f, kind, c); err != nil {
 		return err
 	}
-	if kind == "rsa" {
+	if kind != "ecdsa" {
 		return nil
 	}
 	c.config, c.wantResumed = tlsConfig(tls.NewLRUClientSessionCache(64)), true
