@@ -325,6 +325,21 @@ func TestPermitsComeBack(t *testing.T) {
 }
 
 // Limits of a model and of all hold for whoever asks.
+// Tokens count by their weights, those that the engine had in its cache by theirs; and nobody is expected to read more than the model's
+// context holds.
+func TestWeightsOfTokens(t *testing.T) {
+	t.Parallel()
+	up := startCounter(t, `{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":40}}`)
+	g := budgeted(t, up, keyFile("sk-a , limits: {tpd: 1000}"), "tokens: {input: 0.5, output: 2, cached: 0}\nmodels: [{name: m, pool: llm, context_max: 50}]\n")
+	const expected, used = 50*0.5 + 10*2, (100-40)*0.5 + 40*0 + 50*2
+	for i, want := range []int{1000 - expected, 1000 - used - expected} {
+		if r := g.Do(chatWith("sk-a", `{"model":"m","max_tokens":10,"messages":"`+strings.Repeat("x", 8000)+`"}`)); left(r, "tokens") != itoa(want) {
+			t.Errorf("request %d: %s of %s are left, want %d", i, left(r, "tokens"), r.Field("x-ratelimit-limit-tokens"), want)
+		}
+		testkit.Eventually(t, "nothing is under way", g.idle)
+	}
+}
+
 func TestLimitsOfModels(t *testing.T) {
 	up := startCounter(t, usageOf(1, 1))
 	g := serve(t, testkit.Settings(t, `

@@ -25,7 +25,12 @@ type accessLine struct {
 	Bytes                                             int64
 	Duration, Gateway                                 float64
 	UpstreamDuration                                  float64 `json:"upstream_duration"`
-	Pool, Upstream, Cache, Limit, Fault, Key          string
+	Pool, Upstream, Cache, Limit, Fault, Key, Model   string
+	UpstreamModel                                     string `json:"upstream_model"`
+	TokensIn                                          int    `json:"tokens_in"`
+	TokensOut                                         int    `json:"tokens_out"`
+	TTFT                                              float64
+	Attempts                                          int
 }
 
 // A lineLog is an access log that can be read.
@@ -151,6 +156,62 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("%d bytes proxied, %d of the gateway's own, %d to nobody", lines[0].Bytes, lines[6].Bytes, lines[11].Bytes)
 	}
 	if strings.Contains(log.String(), secret) || strings.Contains(log.String(), "prompt") {
+		t.Errorf("the log tells too much:\n%s", log)
+	}
+}
+
+// A generation's line tells whose it was, which model it was for and which one answered, what it cost, when its first content came and
+// after how many attempts; that of a rerank what it read.
+func TestAccessLogOfGenerations(t *testing.T) {
+	t.Parallel()
+	busy := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for c.ReadRequest().Err == nil {
+			c.Send("HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	up := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		for r := c.ReadRequest(); r.Err == nil; r = c.ReadRequest() {
+			if strings.Contains(r.First, "rerank") {
+				c.Send("%s", testkit.Answer(`{"results":[],"usage":{"prompt_tokens":7,"total_tokens":7}}`))
+				continue
+			}
+			c.Send("%s", chunkedOf([]string{
+				`data: {"model":"small/n","choices":[{"delta":{"role":"assistant"}}]}` + "\n\n", `data: {"model":"small/n","choices":[{"delta":{"content":"secret"}}]}` + "\n\n",
+				`data: {"model":"small/n","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":34}}` + "\n\n", "data: [DONE]\n\n",
+			}, "Content-Type: text/event-stream"))
+		}
+	})
+	log := newLineLog(t)
+	file := "pools: {a: {upstreams: [{url: \"" + busy.URL + "\"}]}, b: {upstreams: [{url: \"" + up.URL + "\"}]}}\n" +
+		"models: [{name: m, pool: a, upstream_model: big/m, aliases: [alias], fallback: [n]}, {name: n, pool: b, upstream_model: small/n}]\n"
+	g := serve(t, keyed(t, keyFile("sk-a"), file, "PY_SERVICE_URL="+up.URL, "ACCESS_LOG=true"), server.Options{Lines: log.lines})
+	testkit.Eventually(t, "all are well", func() bool { return strings.Count(g.Log.String(), "upstream is healthy") >= 3 })
+	for _, request := range []string{
+		askModel(chatPath, `{"model":"alias","stream":true,"messages":[]}`, withKey("sk-a")), askModel("rerank", `{"model":"n","query":"q","documents":[]}`, withKey("sk-a")),
+		askModel(chatPath, `{"model":"nobody's","messages":[]}`, withKey("sk-a")),
+	} {
+		g.Do(request)
+		testkit.Eventually(t, "its line is written", g.idle)
+	}
+	lines := g.accessLines(log)
+	if len(lines) != 3 {
+		t.Fatal(log)
+	}
+	for i, want := range []accessLine{
+		{Status: 200, Key: "a", Model: "m", UpstreamModel: "small/n", TokensIn: 12, TokensOut: 34, Attempts: 2, Pool: "b"},
+		{Status: 200, Key: "a", Model: "n", UpstreamModel: "small/n", TokensIn: 7, Pool: "b"},
+		{Status: 404, Key: "a"},
+	} {
+		l := lines[i]
+		got := accessLine{Status: l.Status, Key: l.Key, Model: l.Model, UpstreamModel: l.UpstreamModel, TokensIn: l.TokensIn, TokensOut: l.TokensOut, Attempts: l.Attempts, Pool: l.Pool}
+		if got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if first := l.TTFT; (first > 0) != (i == 0) || first > l.Duration {
+			t.Errorf("the first content came after %v of %v", first, l.Duration)
+		}
+	}
+	if strings.Contains(log.String(), "secret") {
 		t.Errorf("the log tells too much:\n%s", log)
 	}
 }

@@ -180,6 +180,12 @@ func TestVerify(t *testing.T) {
 	g(BadToken, "sub", `"a\nb"`)
 	g(BadToken, "sub", `"`+strings.Repeat("a", 257)+`"`)
 	g(BadToken, "SUB", `"bob"`, "sub", "") // case matters
+	c.TenantClaim = "org"
+	if who, why := verify(sign(t, jose.EdDSA, i.ed, "d", claims("org", `"acme"`)), signers, c, today); why != Granted || who.tenant != "acme" {
+		t.Errorf("another claim for the tenant: %v %+v", why, who)
+	}
+	f("without that claim", sign(t, jose.EdDSA, i.ed, "d", claims()), BadToken)
+	c.TenantClaim = "sub"
 	f("a claim twice", sign(t, jose.EdDSA, i.ed, "d", strings.Replace(claims(), "{", `{"sub":"bob",`, 1)), BadToken)
 	f("no JSON", sign(t, jose.EdDSA, i.ed, "d", "alice"), BadToken)
 }
