@@ -99,10 +99,10 @@ func (b *bench) crowd(r *running, n int) (end func(), err error) {
 		}
 		all = append(all, p)
 		_ = says.SetReadDeadline(time.Now().Add(slowStart))
-		line, err := bufio.NewReader(says).ReadString('\n')
+		line, _ := bufio.NewReader(says).ReadString('\n')
 		says.Close()
 		if line = strings.TrimSpace(line); line != holding {
-			return end, fmt.Errorf("%w: connections %s", err, line)
+			return end, fmt.Errorf("connections: %q", line)
 		}
 	}
 	return end, nil

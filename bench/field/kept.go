@@ -111,6 +111,7 @@ func measureKeys(b *bench, r *running, f *figure) error {
 	for _, n := range []int{1, b.keys} {
 		err := b.with(of, variant{keys: n}, func(r *running) error {
 			ready := time.Since(r.began)
+			settled(r) // what the start left behind is no part of a request
 			const clients = 64
 			p := r.plan(clients, r.chat(chat{size: 1 << 10}, "/v1"))
 			if n > 1 {

@@ -56,16 +56,16 @@ type variant struct {
 // site is what a configuration needs to know. Dir and Memory are directories of this start of the peer alone; Memory is
 // in memory.
 type site struct {
-	Port, Metrics           int
-	Upstream                string // host:port
-	Dir, Memory             string
-	Cores, Files, HalfFiles int
-	Workers                 int    // at least Cores
-	Token, Key, KeyHash     string // what is shown; what must be shown, "" if nothing must
-	Cert, CertKey, Pem      string
-	Second                  *secondPair // beside those; nil: there is none
-	Entries                 int
-	Redis                   string
+	Port, Metrics       int
+	Upstream            string // host:port
+	Dir, Memory         string
+	Cores, Files, Conns int    // Conns: as many as there are files for, but some
+	Workers             int    // at least Cores
+	Token, Key, KeyHash string // what is shown; what must be shown, "" if nothing must
+	Cert, CertKey, Pem  string
+	Second              *secondPair // beside those; nil: there is none
+	Entries             int
+	Redis               string
 }
 
 // token is what every request shows; some peers ask for one.
@@ -88,7 +88,7 @@ func peers(gateway, installed string) []peer {
 			args: func(s *site) []string { return []string{"-config", s.Dir + "/gateway.yaml"} }},
 		{name: "nginx", binary: at("nginx"), version: []string{"-v"}, variant: forked, direct: "/direct",
 			args: func(s *site) []string { return []string{"-p", s.Dir, "-c", s.Dir + "/nginx.conf"} }},
-		{name: "haproxy", binary: at("haproxy"), version: []string{"-v"}, variant: cached,
+		{name: "haproxy", lacks: map[string]string{"processes": "has threads, not processes: the cell cores"}, binary: at("haproxy"), version: []string{"-v"}, variant: cached,
 			args: func(s *site) []string { return []string{"-db", "-f", s.Dir + "/haproxy.cfg"} }},
 		{name: "caddy", lacks: neither, binary: at("caddy"), version: []string{"version"}, variant: proxied,
 			args: func(s *site) []string {
@@ -219,7 +219,7 @@ func (b *bench) site(v variant) (*site, error) {
 	if v.many {
 		s.Files = b.files
 	}
-	s.HalfFiles = (s.Files - 200) / 2
+	s.Conns = s.Files - filesBeside/2
 	if v.keys > 0 {
 		s.Key, s.KeyHash = token, fmt.Sprintf("%x", sha256.Sum256([]byte(token)))
 	}
