@@ -44,3 +44,22 @@ func TestRefreshAsksForTheWhole(t *testing.T) {
 	f("a part", "GET", "Range: bytes=0-1")
 	f("a condition", "GET", `If-None-Match: "z"`)
 }
+
+// What turns out to be too long to be kept, when it is fetched behind a stale reply, is read to its end: nobody waits for it for good.
+func TestRefreshOfWhatGrowsTooLong(t *testing.T) {
+	t.Parallel()
+	const stale = "Cache-Control: max-age=60, stale-while-revalidate=600"
+	o := startOrigin(t, func(_ testkit.Message, n int) string {
+		if n == 0 {
+			return with("old", stale, "Age: 100")
+		}
+		return "HTTP/1.1 200 OK\r\n" + stale + "\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + strings.Repeat("x", 0x20000) + "\r\n0\r\n\r\n"
+	})
+	g := startCached(t, o, "CACHE_MAX_BODY_BYTES=1000")
+	wantCached(t, g.get("/a"), "MISS", 200, "old")
+	for n := 2; n < 5; n++ {
+		wantCached(t, g.get("/a"), "STALE", 200, "old")
+		testkit.Eventually(t, "it is renewed behind the reply", func() bool { return len(o.asked()) == n })
+		testkit.Eventually(t, "nothing is under way", func() bool { return g.Parts().Caching.Idle() && g.Parts().Caching.Taken() == 0 })
+	}
+}

@@ -29,7 +29,7 @@ func New(o Options) *Caching {
 	c.exchanges.New = func() any { return new(proxy.Exchange) }
 	c.fills.New = func() any {
 		l := &fill{caching: c}
-		l.start, l.sink, l.gathers, l.relays = l.receiveApart, l.take, l.gather, l.relay
+		l.start, l.sink, l.gathers, l.relays, l.drops = l.receiveApart, l.take, l.gather, l.relay, l.drop
 		return l
 	}
 	return c

@@ -19,7 +19,7 @@ func (c *Caching) newFill(r *Request) *fill {
 
 // put readies l for another response.
 func (l *fill) put() {
-	*l = fill{caching: l.caching, start: l.start, sink: l.sink, gathers: l.gathers, relays: l.relays, answer: answer{note: kept(l.answer.note)}}
+	*l = fill{caching: l.caching, start: l.start, sink: l.sink, gathers: l.gathers, relays: l.relays, drops: l.drops, answer: answer{note: kept(l.answer.note)}}
 	l.caching.fills.Put(l)
 }
 
@@ -137,6 +137,13 @@ func (l *fill) relay(piece []byte) error {
 		return proxy.ErrLater
 	}
 	return nil
+}
+
+// drop is take by who reads the response for nobody, and holds up nobody.
+func (l *fill) drop(piece []byte) error {
+	wrote, err := l.write(piece, l.reader.waiter)
+	l.flight.nudgeOthers(wrote.next)
+	return err
 }
 
 // write notes a piece of the body and appends it to what the flight has.

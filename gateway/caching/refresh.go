@@ -105,7 +105,7 @@ func (y *refresh) readRecord(int64) {}
 
 func (y *refresh) readFlight(f *Flight) {
 	if y.reads {
-		y.receive(y.fill.sink)
+		y.receive(y.fill.drops)
 	}
 	_ = f.Drain(y.waiter)
 }

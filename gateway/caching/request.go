@@ -224,6 +224,7 @@ type fill struct {
 	sink     func([]byte) error // take, likewise
 	gathers  func([]byte) error // gather
 	relays   func([]byte) error // relay
+	drops    func([]byte) error // drop
 	reader   *Request           // who receives the response for its client as well; nil: nobody
 	forward  *proxy.Exchange
 	flight   *Flight
