@@ -10,6 +10,7 @@ import (
 
 	"aigateway/gateway/cache"
 	"aigateway/gateway/proxy"
+	"aigateway/gateway/wire"
 )
 
 // Flights are the fetches under way, at most one a key: requests for one resource that nobody has yet are
@@ -162,6 +163,17 @@ func (w *Waiter) sleep(d time.Duration) (goOn bool) {
 		}
 	}
 	return !w.gone.Load()
+}
+
+// timedOut tells whether the time is over that the timer was set to then. Where the process stood still meanwhile, it is not, and begins
+// anew: what was waited for may be there.
+func (w *Waiter) timedOut(since *time.Duration, limit time.Duration) bool {
+	if !wire.StoodStill(*since) {
+		return true
+	}
+	*since = wire.Now()
+	w.timer.Reset(limit)
+	return false
 }
 
 // Latecomer tells whether the response was there when the request joined its flight.
@@ -697,6 +709,7 @@ func (f *Flight) Break() {
 // Wait waits for a role, at most so long. After Lead the caller must end the flight by Private, Fail, or Fill and
 // what follows it.
 func (f *Flight) Wait(w *Waiter, limit time.Duration) Role {
+	began := wire.Now()
 	w.timer.Reset(limit)
 	defer w.timer.Stop()
 	for {
@@ -706,8 +719,10 @@ func (f *Flight) Wait(w *Waiter, limit time.Duration) Role {
 		select {
 		case <-w.wake:
 		case <-w.timer.C:
-			f.Leave(w)
-			return Late
+			if w.timedOut(&began, limit) {
+				f.Leave(w)
+				return Late
+			}
 		}
 	}
 }

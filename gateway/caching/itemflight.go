@@ -7,6 +7,7 @@ import (
 
 	"aigateway/gateway/cache"
 	"aigateway/gateway/inference"
+	"aigateway/gateway/wire"
 )
 
 // itemFlights are the inputs of requests for embeddings whose vectors are being fetched, each once for all who want it. They are
@@ -118,6 +119,7 @@ func (f *itemFlight) await(w *Waiter, limit time.Duration) (ended bool) {
 		return true
 	default:
 	}
+	began := wire.Now()
 	w.timer.Reset(limit)
 	defer w.timer.Stop()
 	for !w.gone.Load() {
@@ -126,7 +128,9 @@ func (f *itemFlight) await(w *Waiter, limit time.Duration) (ended bool) {
 			return true
 		case <-w.wake:
 		case <-w.timer.C:
-			return false
+			if w.timedOut(&began, limit) {
+				return false
+			}
 		}
 	}
 	return false

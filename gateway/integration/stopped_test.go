@@ -15,11 +15,11 @@ import (
 )
 
 // A process that was stopped for longer than anybody may be silent gives all of them their time anew when it goes on: a stream on
-// its way down, a body on its way up, a response that is awaited.
+// its way down, a body on its way up, a response that is awaited, also by who waits for another one's.
 func TestStoppedProcessGivesTimeAnew(t *testing.T) {
 	t.Parallel()
 	const idle, stopped = 3 * time.Second, 5 * time.Second
-	begun, goOn := make(chan string, 3), make(chan struct{})
+	begun, goOn := make(chan string, 4), make(chan struct{})
 	up := newHolder(t)
 	up.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.RawQuery {
@@ -28,7 +28,7 @@ func TestStoppedProcessGivesTimeAnew(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		case "up":
 			_, _ = io.ReadFull(r.Body, make([]byte, 1<<20))
-		case "wait":
+		case "wait", "shared":
 		default:
 			return
 		}
@@ -38,7 +38,7 @@ func TestStoppedProcessGivesTimeAnew(t *testing.T) {
 		fmt.Fprint(w, "last")
 	})
 	up.serve(t)
-	g := startGateway(t, options{env: append(up.env(), "IDLE_TIMEOUT="+idle.String(), "RESPONSE_TIMEOUT="+idle.String())})
+	g := startGateway(t, options{env: append(up.env(), "IDLE_TIMEOUT="+idle.String(), "RESPONSE_TIMEOUT="+idle.String(), "CONNECT_TIMEOUT=500ms", "CACHE_ENABLED=true")})
 	g.awaitReady(t)
 	conns := map[string]net.Conn{}
 	for _, name := range []string{"down", "up", "wait"} {
@@ -55,7 +55,16 @@ func TestStoppedProcessGivesTimeAnew(t *testing.T) {
 		fmt.Fprintf(conn, "POST /infer/python?%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", name, length)
 		_, _ = conn.Write(make([]byte, length/2))
 	}
-	for range conns {
+	for _, name := range []string{"one", "another"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns[name] = conn
+		fmt.Fprint(conn, "GET /infer/python?shared HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	for range len(conns) - 1 {
 		<-begun
 	}
 	g.signal(t, syscall.SIGSTOP)
@@ -66,7 +75,7 @@ func TestStoppedProcessGivesTimeAnew(t *testing.T) {
 		t.Error(err)
 	}
 	close(goOn)
-	for name, want := range map[string]string{"down": "firstlast", "up": "last", "wait": "last"} {
+	for name, want := range map[string]string{"down": "firstlast", "up": "last", "wait": "last", "one": "last", "another": "last"} {
 		a, err := http.ReadResponse(bufio.NewReader(conns[name]), nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
