@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"io"
-
 	"aigateway/gateway/wire"
 )
 
@@ -111,7 +109,7 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 		if err == nil {
 			continue
 		}
-		if s.ended = err == io.EOF && length == wire.UntilClose && !x.Gone() && !x.uploading() && !x.stuck(); !s.ended {
+		if s.ended = x.isEnd(err, length); !s.ended {
 			return x.cut(x.readFault(err, TimeoutIdle))
 		}
 		to = from
