@@ -94,7 +94,7 @@ func (f *fields) Lines() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for _, s := range f.kept {
 			for b := f.block[s.from:s.to]; len(b) > 0; {
-				name, value, rest, _ := cutField(b)
+				name, value, rest := cutKept(b)
 				if !yield(name, value) {
 					return
 				}
@@ -115,7 +115,7 @@ func CutField(block []byte) (name, value, rest []byte, ok bool) {
 func (f *fields) Field(lower string) (value []byte, ok bool) {
 	for _, s := range f.kept {
 		for b := f.block[s.from:s.to]; len(b) > 0; {
-			name, v, rest, _ := cutField(b)
+			name, v, rest := cutKept(b)
 			if len(name) == len(lower) && is(name, lower) {
 				return v, true
 			}
@@ -162,7 +162,7 @@ func (f *fields) dropIf(drop func(name []byte) bool) {
 	f.kept = f.kept[:0]
 	for _, s := range f.all {
 		for from := s.from; from < s.to; {
-			name, _, rest, _ := cutField(f.block[from:s.to])
+			name, _, rest := cutKept(f.block[from:s.to])
 			to := s.to - len(rest)
 			if !drop(name) {
 				f.keep(from, to)
@@ -215,6 +215,15 @@ func cutField(b []byte) (name, value, rest []byte, v Violation) {
 		return nil, nil, nil, BadValue
 	}
 	return line[:i], value, rest, None
+}
+
+// cutKept is cutField of a line that scan has found well-formed, and is not judged again.
+func cutKept(b []byte) (name, value, rest []byte) {
+	colon, end := bytes.IndexByte(b, ':'), bytes.IndexByte(b, '\n')
+	if colon < 0 || end < colon+2 {
+		return nil, nil, nil
+	}
+	return b[:colon], trimOWS(b[colon+1 : end-1]), b[end+1:]
 }
 
 // cutToken cuts the first element off a comma-separated list.

@@ -16,6 +16,12 @@ func TestCutField(t *testing.T) {
 		if got != want || string(n) != name || string(v) != value || string(r) != rest {
 			t.Errorf("cutField(%q) = %q, %q, %q, %v; want %q, %q, %q, %v", block, n, v, r, got, name, value, rest, want)
 		}
+		if len(name) == 0 {
+			return
+		}
+		if n, v, r := cutKept([]byte(block)); string(n) != name || string(v) != value || string(r) != rest {
+			t.Errorf("cutKept(%q) = %q, %q, %q; want %q, %q, %q", block, n, v, r, name, value, rest)
+		}
 	}
 	f("", "", "", "", None)
 	f("\r\n", "", "", "", None)
