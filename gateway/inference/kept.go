@@ -368,28 +368,44 @@ func (r *Reading) readEvent(data []byte) {
 func (r *Reading) readChoices(choices []byte) {
 	at := 0
 	for w := walkOf(choices); ; at++ {
-		_, choice, ok := w.next()
-		if !ok {
+		if _, ok := w.name(); !ok {
 			return
 		}
-		r.readChoice(choice, at)
+		choice := w.within()
+		if choice.open == 0 && valueEnd(w.rest, 0) <= 0 {
+			return
+		}
+		r.readChoice(&choice, at)
+		if !w.pass(&choice) {
+			return
+		}
 	}
 }
 
 // readChoice reads a choice: the one at its place, unless it says which one it is.
-func (r *Reading) readChoice(choice []byte, at int) {
+func (r *Reading) readChoice(choice *walk, at int) {
 	before := r.finished
 	r.finished = false
-	for w := walkOf(choice); ; {
-		name, v, ok := w.next()
+	for {
+		name, ok := choice.name()
+		if !ok {
+			break
+		}
+		if string(name) == "delta" || string(name) == "message" {
+			message := choice.within()
+			r.readMessage(&message)
+			if !choice.pass(&message) {
+				break
+			}
+			continue
+		}
+		v, ok := choice.value()
 		if !ok {
 			break
 		}
 		switch string(name) {
 		case "finish_reason":
 			r.stop(text(v))
-		case "delta", "message":
-			r.readMessage(v)
 		case "index":
 			if n, ok := count(v); ok {
 				at = int(min(n, 64))
@@ -411,9 +427,9 @@ func (r *Reading) readChoice(choice []byte, at int) {
 func (r *Reading) whole() bool { return r.finished && r.begun&^r.done == 0 }
 
 // readMessage reads a message of a choice, or what a chunk adds to it.
-func (r *Reading) readMessage(message []byte) {
-	for w := walkOf(message); ; {
-		name, v, ok := w.next()
+func (r *Reading) readMessage(message *walk) {
+	for {
+		name, v, ok := message.next()
 		if !ok {
 			return
 		}

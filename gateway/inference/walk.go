@@ -19,30 +19,60 @@ func walkOf(v []byte) walk {
 
 // next is the next member: the raw text of its name, without the quotes, which is empty in an array, and its value.
 func (w *walk) next() (name, value []byte, ok bool) {
+	if name, ok = w.name(); ok {
+		value, ok = w.value()
+	}
+	return name, value, ok
+}
+
+// name goes to where the value of the next member begins, if there is one, and returns the member's name.
+func (w *walk) name() (name []byte, ok bool) {
 	i := skipSpace(w.rest, 0)
 	if i < len(w.rest) && w.rest[i] == ',' {
 		i = skipSpace(w.rest, i+1)
 	}
 	if w.open == '{' {
 		if i >= len(w.rest) || w.rest[i] != '"' {
-			return nil, nil, false
+			return nil, false
 		}
 		end := stringEnd(w.rest, i+1)
 		if end < 0 {
-			return nil, nil, false
+			return nil, false
 		}
 		name = w.rest[i+1 : end-1]
 		if i = skipSpace(w.rest, end); i >= len(w.rest) || w.rest[i] != ':' {
-			return nil, nil, false
+			return nil, false
 		}
 		i = skipSpace(w.rest, i+1)
 	}
-	end := valueEnd(w.rest, i)
-	if end <= i {
-		return nil, nil, false
+	w.rest = w.rest[i:]
+	return name, true
+}
+
+// value goes over the value that begins here.
+func (w *walk) value() (value []byte, ok bool) {
+	end := valueEnd(w.rest, 0)
+	if end <= 0 {
+		return nil, false
 	}
-	value, w.rest = w.rest[i:end], w.rest[end:]
-	return name, value, true
+	value, w.rest = w.rest[:end], w.rest[end:]
+	return value, true
+}
+
+// within goes over what the value holds that begins here: when it has, w goes on by pass. So a long value is not gone over once to find its end and
+// once more to see what is in it.
+func (w *walk) within() walk { return walkOf(w.rest) }
+
+// pass goes on behind the value that begins here, of which in has seen all that it could make out.
+func (w *walk) pass(in *walk) (ok bool) {
+	const closing = '}' - '{' // behind the bracket that opens, for both kinds
+	i := skipSpace(in.rest, 0)
+	if in.open != 0 && i < len(in.rest) && in.rest[i] == in.open+closing {
+		w.rest = in.rest[i+1:]
+		return true
+	}
+	_, ok = w.value()
+	return ok
 }
 
 // valueEnd is the index behind the value at b[i]; i or less if there is none.
