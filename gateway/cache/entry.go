@@ -45,7 +45,7 @@ const MaxKeyText = 64 << 10
 func AppendEntry(dst []byte, e *Entry) []byte {
 	base := len(dst)
 	dst = append(appendBeforeBody(slices.Grow(dst, e.Front()+len(e.Body)), e), e.Body...)
-	binary.LittleEndian.PutUint32(dst[base+4:], checksum(dst[base:]))
+	seal(dst[base:])
 	return dst
 }
 
@@ -55,13 +55,12 @@ func (e *Entry) Front() int {
 }
 
 // EntryAround makes a record of e around its body, which lies at b[body:] and stays there: the rest is written before it. ok is false if
-// there is no room. The record ends where b does.
+// there is no room. The record ends where b does. Its checksum is not written yet: only a record that goes to Redis needs one, and gets it there.
 func EntryAround(b []byte, body int, e *Entry) (start int, ok bool) {
 	if start = body - e.Front(); start < 0 {
 		return 0, false
 	}
 	appendBeforeBody(b[start:start:body], e)
-	binary.LittleEndian.PutUint32(b[start+4:], checksum(b[start:]))
 	return start, true
 }
 
@@ -85,6 +84,9 @@ func appendBeforeBody(dst []byte, e *Entry) []byte {
 	dst = append(dst, e.ETag...)
 	return append(dst, e.Head...)
 }
+
+// seal writes a record's checksum.
+func seal(rec []byte) { binary.LittleEndian.PutUint32(rec[4:], checksum(rec)) }
 
 // checksum is over everything behind itself. CRC-32C has an instruction of its own on amd64 and arm64.
 func checksum(rec []byte) uint32 {
@@ -130,7 +132,7 @@ func Decode(rec []byte) (e Entry, ok bool) {
 
 func seconds(n int64) bool { return n >= 0 && n <= maxSeconds }
 
-// Check reports whether rec is a record and nothing in it has changed since AppendEntry.
+// Check reports whether rec is a record and nothing in it has changed since its checksum was written.
 func Check(rec []byte) bool {
 	_, ok := Decode(rec)
 	return ok && binary.LittleEndian.Uint32(rec[4:]) == checksum(rec)

@@ -119,3 +119,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A record that is written around its body gets its checksum on the way to Redis, where its bytes are doubted.
+func TestChecksumOnTheWayToRedis(t *testing.T) {
+	e := Entry{Key: []byte("/a"), Head: []byte("\r\n"), Body: []byte("body")}
+	b := append(make([]byte, 200), e.Body...)
+	start, ok := EntryAround(b, 200, &e)
+	if !ok || Check(b[start:]) {
+		t.Fatalf("made: %v; a checksum already: %v", ok, Check(b[start:]))
+	}
+	var q queue
+	q.init()
+	if !q.put(write{rec: b[start:]}) || !Check(q.order[0].rec) || Check(b[start:]) {
+		t.Error("what goes to Redis has no checksum, or what stays here has got one")
+	}
+}

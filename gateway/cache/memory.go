@@ -271,12 +271,15 @@ func (m *memory) look(id *ident) (t trailer, ok bool) {
 // forget deletes what is stored under id and reports whether there was anything; mu is held.
 func (m *memory) forget(id *ident) bool {
 	t, ok := m.look(id)
+	if !ok {
+		return false
+	}
 	m.c.Del(id[:])
-	if s := m.ledger.slot(t.seq); ok && s != nil && s.id == *id {
+	if s := m.ledger.slot(t.seq); s != nil && s.id == *id {
 		s.id = ident{}
 		m.entries.Add(-1)
 	}
-	return ok
+	return true
 }
 
 // insert writes rec in front; mu is held, and nothing is stored under id.

@@ -42,7 +42,7 @@ func (q *queue) init() {
 
 func (q *queue) wakeUp() { wake(q.wake) }
 
-// put takes w with a copy of its record. It refuses when there is no room.
+// put takes w with a copy of its record, which gets its checksum. It refuses when there is no room.
 func (q *queue) put(w write) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -50,6 +50,7 @@ func (q *queue) put(w write) bool {
 		return false
 	}
 	w.rec = slices.Clone(w.rec)
+	seal(w.rec)
 	q.order = append(q.order, &w)
 	q.writes[w.st.key] = &w
 	q.bytes += len(w.rec)
