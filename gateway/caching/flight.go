@@ -190,6 +190,9 @@ func (w *Waiter) reset() {
 	w.gone.Store(false)
 	w.behind.Store(false)
 	w.read, w.late = 0, false
+	if len(w.wake) == 0 { // which is nearly always so, and cheaper to see than by a receive
+		return
+	}
 	select {
 	case <-w.wake:
 	default:
@@ -378,6 +381,7 @@ func (f *Flight) remove() {
 	if s.flights[f.key] == f {
 		delete(s.flights, f.key)
 	}
+	f.alone = true
 }
 
 // reserve takes n bytes of the memory for bodies under way, if there are so many.

@@ -170,7 +170,7 @@ func (r *Request) takePost(h *wire.ResponseHead, length int64) bool {
 	m.lines, p.own = r.response.AppendPostHead(m.lines[:0], p.own[:0], h)
 	m.lines = slices.Grow(append(m.lines, r.Forward.TargetFields()...), headEnd)
 	m.text = append(m.text[:0], r.urlText()...)
-	l.response.Lines, l.keeps, l.own = m.lines, true, l.caching.store.Stamp(l.key)
+	l.response.Lines, l.keeps = m.lines, true
 	l.posts, l.answer = true, answer{dialect: r.Asked.Dialect, tools: rule.Tools, paced: rule.Paced && l.response.Live, note: l.answer.note}
 	if tap := r.Forward.Tap; tap != nil && tap.Response(h) {
 		p.tap = tap
