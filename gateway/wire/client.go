@@ -83,7 +83,6 @@ type ClientConn struct {
 	crowd     *crowd        // that the listener counts it in; nil: none. It is the listener's
 	serving   atomic.Int32
 	ending    atomic.Int32
-	ended     atomic.Bool // Close has done its part
 
 	permit atomic.Pointer[atomic.Bool] // of the request under way: true once it is taken back; nil: it needs none
 }
@@ -109,7 +108,8 @@ const (
 
 // Whether Handle has a request. fasthttp takes the connection for idle meanwhile.
 const (
-	servesNone = iota
+	servesOver = iota - 1 // and none will be: Close has done its part, or is about to
+	servesNone
 	servesOne
 	servesLast // fasthttp wanted to close the connection
 )
@@ -186,7 +186,7 @@ func (c *ClientConn) write(p []byte) error {
 	if c.tls != nil {
 		return c.writeTLS(p)
 	}
-	if c.serving.Load() != servesNone && !c.interrupted.Load() { // nobody closes it meanwhile: see Close
+	if c.serving.Load() > servesNone && !c.interrupted.Load() { // nobody closes it meanwhile: see Close
 		n := c.direct.now(c.fd, p)
 		if p = p[n:]; len(p) == 0 {
 			return nil

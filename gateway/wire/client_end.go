@@ -65,11 +65,10 @@ func (c *ClientConn) StopBody() {
 
 // Close ends the connection as Linger or Reset asked. It does not wait for a client that is still sending.
 func (c *ClientConn) Close() error {
-	if c.serving.CompareAndSwap(servesOne, servesLast) {
-		return nil // the goroutine that serves a request ends it, and fasthttp closes it again
-	}
-	if c.ended.Swap(true) {
-		return nil
+	for !c.serving.CompareAndSwap(servesNone, servesOver) {
+		if c.serving.CompareAndSwap(servesOne, servesLast) || c.serving.Load() != servesNone {
+			return nil // the goroutine that serves a request ends it, and fasthttp closes it again; or it is closed
+		}
 	}
 	c.listener.forget(c)
 	switch c.ending.Load() {

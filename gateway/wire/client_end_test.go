@@ -49,6 +49,45 @@ func TestClientClose(t *testing.T) {
 	f("reset taken back", 0, func(c *ClientConn) { c.Reset(); c.Complete() }, nil)
 }
 
+// What serves a request writes to a descriptor that is the connection's own, however often and whenever somebody else closes it.
+func TestClientCloseWhileServed(t *testing.T) {
+	near, client := tcpPair(t)
+	options := testOptions
+	options.Handle = func(c *ClientConn, _ []byte) Handled {
+		c.TakeHead()
+		for range 3 {
+			_ = c.Close()
+		}
+		if err := c.Send([]byte("whole")); err != nil {
+			t.Error(err)
+		}
+		return Served
+	}
+	c := Listen(nil, options, nil).admit(near)
+	_, _ = client.Write([]byte(anyHead))
+	if n, err := c.Read(make([]byte, 4096)); n > 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	_ = c.Close()
+	if got, err := io.ReadAll(client); err != nil || string(got) != "whole" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestClientCloseBeforeServed(t *testing.T) {
+	near, _ := tcpPair(t)
+	options := testOptions
+	options.Handle = func(*ClientConn, []byte) Handled {
+		t.Error("a head of a connection that is closed")
+		return Served
+	}
+	c := Listen(nil, options, nil).admit(near)
+	_ = c.Close() // between the head's last byte and the handling of it
+	if h := c.handle([]byte(anyHead)); h != Ended {
+		t.Error(h)
+	}
+}
+
 // Once the reading of a body was stopped, the connection has no other request.
 func TestClientStoppedDoesNotKeepAlive(t *testing.T) {
 	c, client := tcpClient(t)

@@ -17,7 +17,7 @@ import (
 // nothing is left, and no end, the next read need not look before it waits: TCP_INQ counts a FIN as a byte (tcp(7)). That is two
 // system calls an event of a stream instead of three.
 //
-// It says nothing of a reset, whose edge may be that of the last bytes: see [Watch.Guard].
+// It says nothing of a reset, whose edge may be that of the last bytes, and not every kernel counts the FIN: see [Watch.Guard].
 type run struct {
 	s       *socket
 	p       []byte
@@ -25,6 +25,7 @@ type run struct {
 	since   time.Duration // when the wait under way began, as Now
 	got     func(n int) (more bool)
 	err     error
+	looks   bool // before every wait: the connection was reset, or has ended, and the edge may be gone
 	attempt func(fd uintptr) bool
 	message unix.Msghdr
 	vector  unix.Iovec
@@ -40,7 +41,7 @@ func (d *direct) each(s *socket, p []byte, wait time.Duration, got func(n int) b
 		d.run = r
 		_ = d.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INQ, 1) })
 	}
-	r.p, r.wait, r.got, r.err = p[:min(len(p), directMost)], wait, got, nil
+	r.p, r.wait, r.got, r.err, r.looks = p[:min(len(p), directMost)], wait, got, nil, false
 	defer r.forget()
 	for r.ready() {
 		err := d.raw.Read(r.attempt)
@@ -48,7 +49,7 @@ func (d *direct) each(s *socket, p []byte, wait time.Duration, got func(n int) b
 			break
 		}
 		late := errors.Is(err, os.ErrDeadlineExceeded)
-		if !late || !s.Woken() && !StoodStill(r.since) {
+		if !late || !r.woken() && !StoodStill(r.since) {
 			return err
 		}
 	}
@@ -74,7 +75,7 @@ func (r *run) step(fd uintptr) bool {
 			return true
 		case !r.got(n) || !r.ready():
 			return true
-		case !left:
+		case !left && !r.looks:
 			return false
 		}
 	}
@@ -97,12 +98,24 @@ func (r *run) read(fd uintptr) (n int, left bool, errno unix.Errno) {
 
 // ready sets the deadline of the next wait, and tells whether there is to be one.
 func (r *run) ready() bool {
-	r.since = Now()
-	if r.err = r.s.reads.extend(r.since, r.wait, r.s.Conn.SetReadDeadline); r.err != nil {
-		return false
+	for {
+		r.since = Now()
+		if r.err = r.s.reads.extend(r.since, r.wait, r.s.Conn.SetReadDeadline); r.err != nil {
+			return false
+		}
+		switch { // after the deadline, which has taken the place of an interruption's, or of Wake's
+		case r.s.interrupted.Load():
+			r.err = net.ErrClosed
+			return false
+		case !r.woken():
+			return true
+		}
 	}
-	if r.s.interrupted.Load() { // after the deadline, which has taken the place of the interruption's
-		r.err = net.ErrClosed
-	}
-	return r.err == nil
+}
+
+// woken tells whether the run was woken, which happens once: from now on it looks before it waits.
+func (r *run) woken() bool {
+	is := r.s.Woken()
+	r.looks = r.looks || is
+	return is
 }

@@ -94,6 +94,56 @@ func TestRunInPieces(t *testing.T) {
 	}
 }
 
+// Who was woken has a look behind what lies there: the edge of the end is gone, and nobody wakes twice.
+func TestRunWokenBeforeTheLastBytes(t *testing.T) {
+	f := func(name string, room int, woken func(u *UpstreamConn, beforehand bool)) {
+		t.Run(name, func(t *testing.T) {
+			near, far := tcpPair(t)
+			u := NewUpstream(near)
+			_, _ = far.Write([]byte("the last bytes"))
+			_ = far.SetLinger(0)
+			_ = far.Close()
+			eventually(t, "the reset is here", func() bool { return u.ready(0) })
+			time.Sleep(3 * testTick) // for Go's poller to hear of it, before the run
+			woken(u, true)
+			began := Now()
+			err := u.ReceiveEach(make([]byte, room), patience, func(int) bool {
+				woken(u, false)
+				return true
+			})
+			if !isReset(err) || Now()-began > patience/2 {
+				t.Errorf("%v after %v", err, Now()-began)
+			}
+		})
+	}
+	f("before", 100, func(u *UpstreamConn, beforehand bool) {
+		if beforehand {
+			u.Wake()
+		}
+	})
+	f("as the deadline is moved", 7, func(u *UpstreamConn, beforehand bool) {
+		if !beforehand && u.reads.at > 0 {
+			u.Wake()
+			u.reads.at = 1 // the piece took a good part of the time
+		}
+	})
+}
+
+// Where TCP_INQ does not count it, an end behind the last bytes is found by the Watch.
+func TestGuardSeesTheEnd(t *testing.T) {
+	u, far := guarded(t)
+	time.Sleep(2 * testTick)
+	if u.woken.Load() {
+		t.Fatal("woken, and nothing has ended")
+	}
+	_, _ = far.Write([]byte("later"))
+	_ = far.CloseWrite()
+	eventually(t, "it is woken", u.woken.Load)
+	if got, err := u.run(100); err != io.EOF || string(got) != "later" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestRunEnds(t *testing.T) {
 	u, far := guarded(t)
 	p := make([]byte, 9)

@@ -11,7 +11,7 @@ import (
 // A Watch notices clients that leave while their request is on its way. fasthttp does not read from a
 // client's connection while a handler runs, so it would not notice: the kernel is asked about all of them at
 // once, a few times a second. poll(2) sees the client's FIN or RST also behind bytes that it has sent ahead.
-// A client that half-closes counts as gone, as in nginx and net/http. For who relays a stream it looks for the upstream's RST, too: see
+// A client that half-closes counts as gone, as in nginx and net/http. For who relays a stream it looks for the upstream's end, too: see
 // Guard.
 type Watch struct {
 	shards [32]watchShard
@@ -79,7 +79,7 @@ func (w *Watch) Add(e *Watched, client *ClientConn, work Interrupter, stayer Sta
 }
 
 // Guard has the Watch look after the connection to an upstream as well, until Remove: who receives from it by
-// [UpstreamConn.ReceiveEach] is woken when it has been reset.
+// [UpstreamConn.ReceiveEach] is woken, once, when it has been reset or ended. Linux before 5.1, and gVisor, do not count a FIN in TCP_INQ.
 func (w *Watch) Guard(e *Watched, conn *UpstreamConn) {
 	s := e.at.Load()
 	if s == nil || conn.direct == nil {
@@ -87,7 +87,7 @@ func (w *Watch) Guard(e *Watched, conn *UpstreamConn) {
 	}
 	s.mu.Lock()
 	e.guarded = conn
-	s.polls[2*e.index+1].Fd = int32(conn.fd)
+	s.polls[2*e.index+1] = unix.PollFd{Fd: int32(conn.fd), Events: hangUp}
 	s.mu.Unlock()
 }
 
