@@ -335,6 +335,10 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 	if bytes.IndexByte(name, '_') >= 0 && impersonates(name) {
 		return false, false, UnderscoreName
 	}
+	if len(name) > 10 {
+		keep, v = h.takeLong(name, value, seen)
+		return keep, false, v
+	}
 	switch len(name) {
 	case 2:
 		return !is(name, "te"), false, None // hop-by-hop
@@ -344,10 +348,8 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 		}
 	case 4:
 		if is(name, "host") {
-			if h.Host = value; once(&seen.host) {
-				return false, false, None
-			}
-			return false, false, DuplicateHost
+			h.Host = value
+			return false, false, onlyOnce(&seen.host, DuplicateHost)
 		}
 	case 6:
 		if is(name, "expect") {
@@ -377,68 +379,92 @@ func (h *RequestHead) take(name, value []byte, seen *requestSeen) (keep, keepAli
 			return false, false, None
 		}
 		return !is(name, "keep-alive"), false, None
+	}
+	return true, false, None
+}
+
+// takeLong is take of a name of more than ten bytes.
+func (h *RequestHead) takeLong(name, value []byte, seen *requestSeen) (keep bool, v Violation) {
+	switch len(name) {
 	case 11:
 		if is(name, "traceparent") {
 			if h.TraceParent = value; !once(&seen.traceParent) {
 				h.TraceParent = nil // two parents are none
 			}
-			return false, false, None
+			return false, None
 		}
 	case 12:
 		if is(name, "x-request-id") {
 			h.RequestID = value
-			return false, false, None
+			return false, None
 		}
 		if is(name, "content-type") {
-			if h.ContentType = value; !once(&seen.contentType) {
-				return false, false, DuplicateField
-			}
+			h.ContentType = value
+			return true, onlyOnce(&seen.contentType, DuplicateField)
 		}
 	case 13:
-		if is(name, "authorization") && !once(&seen.authorization) {
-			return false, false, DuplicateField
+		if is(name, "authorization") {
+			return true, onlyOnce(&seen.authorization, DuplicateField)
 		}
 	case 14:
 		if is(name, "content-length") {
-			n, ok := parseLength(value)
-			if !ok || !once(&seen.length) {
-				return false, false, BadContentLength
-			}
-			h.ContentLength = n
-			return false, false, None
+			return false, h.takeLength(value, seen)
 		}
-		return !is(name, "http2-settings"), false, None
+		return !is(name, "http2-settings"), None
 	case 15:
 		if is(name, "x-forwarded-for") {
 			h.ForwardedFor = append(h.ForwardedFor, value)
-			return false, false, None
+			return false, None
 		}
 	case 16:
 		if is(name, "x-forwarded-host") {
 			h.ForwardedHost = value
-			return false, false, None
+			return false, None
 		}
 		h.Encoded = h.Encoded || is(name, "content-encoding")
-		return !is(name, "proxy-connection"), false, None
+		return !is(name, "proxy-connection"), None
 	case 17:
 		if is(name, "x-forwarded-proto") {
 			h.takeScheme(value, seen)
-			return false, false, None
+			return false, None
 		}
 		if is(name, "transfer-encoding") {
-			if !once(&seen.encoding) || len(value) != 7 || !is(value, "chunked") {
-				return false, false, BadTransferEncoding
-			}
-			return false, false, None
+			return false, seen.takeCoding(value)
 		}
 	case 19:
-		return !is(name, "proxy-authorization"), false, None // for the first proxy, which is us: RFC 9110 §11.7.2
+		return !is(name, "proxy-authorization"), None // for the first proxy, which is us: RFC 9110 §11.7.2
 	case 20:
 		if is(name, "x-request-timeout-ms") {
 			h.Timeout = value
 		}
 	}
-	return true, false, None
+	return true, None
+}
+
+// takeLength files a Content-Length line.
+func (h *RequestHead) takeLength(value []byte, seen *requestSeen) Violation {
+	n, ok := parseLength(value)
+	if !ok || !once(&seen.length) {
+		return BadContentLength
+	}
+	h.ContentLength = n
+	return None
+}
+
+// takeCoding files a Transfer-Encoding line: there is one coding, and it is named once.
+func (s *requestSeen) takeCoding(value []byte) Violation {
+	if !once(&s.encoding) || len(value) != 7 || !is(value, "chunked") {
+		return BadTransferEncoding
+	}
+	return None
+}
+
+// onlyOnce is why a field may not come again, if it has come before.
+func onlyOnce(seen *bool, otherwise Violation) Violation {
+	if once(seen) {
+		return None
+	}
+	return otherwise
 }
 
 // takeScheme files an X-Forwarded-Proto line. There are two schemes: with anything else, an upstream would choose its
