@@ -37,7 +37,7 @@ func (m *memory) begin(length int64) (body []byte) {
 func (m *memory) take(length int) (body []byte) {
 	switch size := m.front + length; {
 	case m.large == nil && m.small == nil && size <= wire.SmallBuffer:
-		m.small = wire.GetBuffer(size)
+		m.small = wire.GetBuffer(wire.SmallBuffer)
 		m.whole = m.small.B
 	case m.large == nil && size <= wire.LargeBuffer:
 		m.large = wire.GetBuffer(size)

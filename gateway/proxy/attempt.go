@@ -65,6 +65,16 @@ func (a *attempt) write(message []byte) (f Fault, unsent bool) {
 // receive reads what the upstream sends, and only that: an error that comes with bytes comes again.
 func (a *attempt) receive(p []byte, wait time.Duration) (int, error) {
 	n, err := a.conn.Receive(p, wait)
+	return a.received(n, err)
+}
+
+// receiveLate is receive into down.B[from:to], which is given back while nothing comes: it must not hold anything.
+func (a *attempt) receiveLate(from, to int, wait time.Duration) (int, error) {
+	n, err := a.conn.ReceiveLate(&a.down, from, to, wait)
+	return a.received(n, err)
+}
+
+func (a *attempt) received(n int, err error) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
@@ -107,9 +117,6 @@ type headWait struct {
 
 // waitForHead begins to wait for a response.
 func (a *attempt) waitForHead(most int, within time.Duration) headWait {
-	if a.down == nil {
-		a.down = wire.GetBuffer(wire.SmallBuffer) // and a larger one for a head that needs it
-	}
 	a.from, a.end = responseRoom, responseRoom
 	return headWait{most: most, within: within, by: wire.Now() + within, wait: within}
 }
@@ -119,15 +126,16 @@ func (a *attempt) waitForHead(most int, within time.Duration) headWait {
 func (a *attempt) readHead(w *headWait) (Fault, error) {
 	limit := responseRoom + w.most
 	for {
-		if n := wire.FindHeadEnd(a.down.B[a.from:a.end], w.looked); n > 0 {
+		came := a.came()
+		if n := wire.FindHeadEnd(came, w.looked); n > 0 {
 			a.body = a.from + n
 			return a.scan(w), nil
 		}
-		w.looked = a.end - a.from
+		w.looked = len(came)
 		if a.end >= limit {
 			return HeadTooLarge, nil
 		}
-		if wire.HasBareLF(a.down.B[a.from:a.end]) {
+		if wire.HasBareLF(came) {
 			return BrokenResponse, nil // it will never be a good one
 		}
 		if a.heard {
@@ -135,10 +143,7 @@ func (a *attempt) readHead(w *headWait) (Fault, error) {
 				return TimeoutResponse, nil
 			}
 		}
-		if a.end == len(a.down.B)-wire.ChunkTail {
-			a.grow(min(2*len(a.down.B), limit+wire.ChunkTail))
-		}
-		n, err := a.receive(a.down.B[a.end:min(limit, len(a.down.B)-wire.ChunkTail)], w.wait)
+		n, err := a.receiveHead(limit, w.wait)
 		a.end += n
 		a.heard = a.heard || n > 0
 		if err != nil {
@@ -146,6 +151,40 @@ func (a *attempt) readHead(w *headWait) (Fault, error) {
 			return None, err
 		}
 	}
+}
+
+// came is what has come of the response and was not dropped.
+func (a *attempt) came() []byte {
+	if a.end == a.from {
+		return nil
+	}
+	return a.down.B[a.from:a.end]
+}
+
+// needDown makes sure that down is there, if only to write in.
+func (a *attempt) needDown() {
+	if a.down == nil {
+		a.down = wire.GetBuffer(wire.SmallBuffer)
+	}
+}
+
+// part is what lies at from in down, which need not be there for nothing.
+func (a *attempt) part(from, n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	return a.down.B[from : from+n]
+}
+
+// receiveHead reads behind what has come, as far as limit. The buffer is there when the first of it comes.
+func (a *attempt) receiveHead(limit int, wait time.Duration) (int, error) {
+	if a.end == a.from {
+		return a.receiveLate(a.from, min(limit, wire.SmallBuffer-wire.ChunkTail), wait)
+	}
+	if a.end == len(a.down.B)-wire.ChunkTail {
+		a.grow(min(2*len(a.down.B), limit+wire.ChunkTail))
+	}
+	return a.receive(a.down.B[a.end:min(limit, len(a.down.B)-wire.ChunkTail)], wait)
 }
 
 // scan reads a head that is whole.

@@ -74,7 +74,7 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 			want = int(announced)
 		}
 	}
-	h.first = wire.GetBuffer(h.room + 1 + wire.ChunkTail) // what the client announces costs nothing before it is there
+	h.first = wire.GetBuffer(h.firstSize(announced))
 	for h.short < want && !c.BodyDone() {
 		space := h.first.B[h.room+h.short : min(len(h.first.B)-wire.ChunkTail, h.room+want)]
 		if len(space) < min(want-h.short, tooLittle) {
@@ -94,6 +94,15 @@ func (h *hold) collect(c *wire.ClientConn, announced int64) Fault {
 		return h.end()
 	}
 	return h.collectMore(c)
+}
+
+// firstSize is the buffer that a body begins in: what the client announces costs nothing before it is there.
+func (h *hold) firstSize(announced int64) int {
+	size := h.room + wire.ChunkTail
+	if announced >= 0 && announced <= int64(wire.TinyBuffer-size) {
+		return wire.TinyBuffer
+	}
+	return max(size+1, wire.SmallBuffer)
 }
 
 // tooLittle is room in a buffer that is not worth a system call of its own: a body that has filled the rest of it gets a larger one.

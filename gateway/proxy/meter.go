@@ -83,8 +83,6 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 	if !s.rechunk {
 		x.Client.Reset() // until the end is there, a close must not look like it
 	}
-	out := wire.GetBuffer(wire.LargeBuffer)
-	defer out.Put()
 	silence := x.silence()
 	for from, to := x.body, x.end; ; {
 		data, ok := s.held, true
@@ -92,9 +90,9 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 			data, ok = s.take(&x.attempt, from, to)
 		}
 		s.ahead = false
-		piece := x.down.B[from : from+data]
+		piece := x.part(from, data)
 		x.tapBody(piece)
-		if !p.sendFiltered(x, s, out, piece) {
+		if !p.sendFiltered(x, s, piece) {
 			return x.clientGone()
 		}
 		if !ok {
@@ -104,7 +102,7 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 			break
 		}
 		from = x.from
-		n, err := x.receive(x.down.B[from:], silence)
+		n, err := x.receiveLate(from, wire.SmallBuffer, silence)
 		to = from + n
 		if err == nil {
 			continue
@@ -122,7 +120,9 @@ func (p *Proxy) relayFiltered(x *Exchange, length int64) Fault {
 }
 
 // sendFiltered sends what goes on of a piece.
-func (p *Proxy) sendFiltered(x *Exchange, s *stream, out *wire.Buffer, piece []byte) (sent bool) {
+func (p *Proxy) sendFiltered(x *Exchange, s *stream, piece []byte) (sent bool) {
+	out := wire.GetBuffer(wire.LargeBuffer)
+	defer out.Put()
 	b := x.Filter.Pass(out.B[:wire.ChunkRoom], piece)
 	if s.ended {
 		b = x.Filter.End(b)

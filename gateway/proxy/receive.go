@@ -135,7 +135,7 @@ func (p *Proxy) receiveAll(x *Exchange, sink func([]byte) error) Outcome {
 			return Relayed
 		}
 		from = x.from
-		n, err := x.receive(x.down.B[from:len(x.down.B)-wire.ChunkTail], silence)
+		n, err := x.receiveLate(from, wire.SmallBuffer-wire.ChunkTail, silence)
 		if err == wire.ErrWoken {
 			return Taken
 		}

@@ -124,9 +124,10 @@ func (x *Exchange) relayRest() Fault {
 	if x.onPiece == nil {
 		x.onPiece = x.relayPiece
 	}
-	err := x.conn.ReceiveEach(x.down.B[x.from:len(x.down.B)-wire.ChunkTail], x.silence(), x.onPiece)
+	err := x.conn.ReceiveEach(wire.Late(&x.down, x.from, wire.SmallBuffer-wire.ChunkTail), x.silence(), x.onPiece)
 	if x.isEnd(err, s.length) {
 		s.ended = true
+		x.needDown()
 		x.relayPiece(0)
 	} else if err != nil {
 		return x.cut(x.readFault(err, TimeoutIdle))
@@ -218,6 +219,7 @@ func (x *Exchange) cut(f Fault) Fault {
 		return f
 	}
 	if s := &x.flow; s.telling && s.tail.Ends() && x.Dialect.Known() {
+		x.needDown()
 		b := x.Dialect.AppendCut(x.down.B[:0], f)
 		if x.head = x.head[:0]; s.rechunk {
 			x.head = append(append(wire.AppendChunkSize(x.head, len(b)), b...), "\r\n"...)

@@ -99,6 +99,7 @@ func (g *Gateway) newServer() *fasthttp.Server {
 		ErrorHandler:          g.refuse,
 		HeaderReceived:        hideBody,
 		ReadBufferSize:        g.settings.MaxHeaderBytes, // the longest head; a longer one is 431
+		ReduceMemoryUsage:     true,                      // it has its buffer only for heads that wire.ClientConn does not take
 		WriteBufferSize:       writeBuffer,
 		Concurrency:           maxConnections,
 		CloseOnShutdown:       true,
@@ -207,6 +208,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 		OnRefused:   g.noteRefused,
 		TLS:         g.tls,
 		Handle:      g.serveHead,
+		MaxHead:     g.settings.MaxHeaderBytes,
 	}, func(err error) { g.log.Warn("cannot accept a connection, trying again", "error", err.Error()) })
 	g.mu.Lock()
 	g.listener = l

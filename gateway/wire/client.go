@@ -29,6 +29,8 @@ type ClientOptions struct {
 	// Handle, if not nil, gets every request head that has come whole, before fasthttp does, and may answer it. The
 	// head is borrowed until it returns.
 	Handle func(c *ClientConn, head []byte) Handled
+
+	MaxHead int // bytes of a head; a longer one is cut there, for fasthttp to refuse. 0: 16 KB
 }
 
 // Handled is what became of a request head.
@@ -59,11 +61,13 @@ type ClientConn struct {
 
 	state   clientState
 	headLen int   // of the current head, once it is whole
-	cutBy   error // why the head that was begun does not come whole
+	cutBy   error // why no head comes any more
 	skipped int   // bytes of empty lines before it
 
-	rest   []byte // bytes read but not handed out, in buffer
-	buffer *Buffer
+	rest   []byte  // bytes read but not handed out, in buffer
+	buffer *Buffer // nil while there are none
+	head   *Buffer // of the current head, once it is whole: what came with it is soon handed out, and a request may take long
+	passed []byte  // what fasthttp is to get, before cutBy
 
 	length  int64 // of the body, or ChunkedBody
 	left    int64 // of a body with a length
@@ -197,11 +201,3 @@ func (c *ClientConn) write(p []byte) error {
 }
 
 func (c *ClientConn) consume(n int) { c.rest = c.rest[n:] }
-
-// release gives the buffer back while nothing is in it, so that a silent connection holds none.
-func (c *ClientConn) release() {
-	if c.buffer != nil && len(c.rest) == 0 {
-		c.buffer.Put()
-		c.buffer, c.rest = nil, nil
-	}
-}

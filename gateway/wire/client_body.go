@@ -110,6 +110,7 @@ func (c *ClientConn) readLength(p []byte) (int, error) {
 	if len(c.rest) > 0 {
 		n := copy(p, c.rest)
 		c.consume(n)
+		c.release()
 		c.left -= int64(n)
 		return n, nil
 	}
@@ -157,7 +158,7 @@ func (c *ClientConn) readForBody(p []byte) (int, error) {
 		if c.interrupted.Load() || c.stopped.Load() {
 			return 0, ErrBodyCut
 		}
-		n, err := c.read(p)
+		n, err := c.read(Place{p: p})
 		if n > 0 && (least == 0 || int64(n) == c.left) { // the last of it; most bodies are one read
 			return n, nil
 		}
@@ -184,10 +185,10 @@ func (c *ClientConn) Receive(p []byte, wait time.Duration) (int, error) {
 	if len(c.rest) > 0 {
 		n := copy(p, c.rest)
 		c.consume(n)
+		c.release()
 		return n, nil
 	}
-	c.release()
-	return c.receive(p, wait)
+	return c.receive(Place{p: p}, wait)
 }
 
 // skipBody reads what is left of a body before the next head.

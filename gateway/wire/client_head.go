@@ -8,21 +8,41 @@ import (
 	"time"
 )
 
-// Read reads heads into p, each whole, and offers them to Handle. fasthttp sees only what Handle passes on, and heads that do
-// not come whole: longer than p, cut, or late. See [ClientConn].
+// maxHead is the default of ClientOptions.MaxHead.
+const maxHead = 16 << 10
+
+// anything is what fasthttp gets, when it asks for the first byte, of a head of which it is to see nothing but the error: without a byte it
+// takes each for an end.
+var anything = []byte("-")
+
+// Read reads heads, each whole, and offers them to Handle. fasthttp sees only what Handle passes on, and heads that do
+// not come whole: longer than MaxHead, cut, or late. See [ClientConn].
 func (c *ClientConn) Read(p []byte) (int, error) {
-	for {
-		n, err := c.nextHead(p)
-		if err != nil || c.state != headGiven || c.listener.options.Handle == nil {
-			return n, err
+	for len(c.passed) == 0 {
+		switch {
+		case c.state == headGiven:
+			return 0, BadFraming // fasthttp wants more than a head
+		case c.cutBy != nil:
+			return 0, c.cutBy
 		}
-		switch c.handle(p[:n]) {
+		var head []byte
+		if head, c.cutBy = c.nextHead(); c.cutBy == BadFraming && len(p) == 1 {
+			head = anything
+		}
+		if c.cutBy != nil || c.listener.options.Handle == nil {
+			c.passed = head
+			continue
+		}
+		switch c.handle(head) {
 		case Passed:
-			return n, nil
+			c.passed = head
 		case Ended:
 			return 0, io.EOF
 		}
 	}
+	n := copy(p, c.passed)
+	c.passed = c.passed[n:]
+	return n, nil
 }
 
 // handle offers a head to Handle.
@@ -38,64 +58,46 @@ func (c *ClientConn) handle(head []byte) Handled {
 	return h
 }
 
-// nextHead reads a head into p. If it does not come whole, what there is of it comes first, and then the error that cut it.
-func (c *ClientConn) nextHead(p []byte) (int, error) {
-	switch c.state {
-	case headGiven:
-		return 0, BadFraming // fasthttp wants more than a head
-	case headTaken:
+// nextHead reads a head, which is borrowed until the next one is read. If it does not come whole, there is an error, and what fasthttp is
+// to see before it.
+func (c *ClientConn) nextHead() (head []byte, err error) {
+	if c.state == headTaken {
 		if err := c.skipBody(); err != nil {
-			return 0, err
+			return nil, err
 		}
-		c.state, c.headLen, c.skipped, c.cutBy = awaitsHead, 0, 0, nil
+		c.state, c.headLen, c.skipped = awaitsHead, 0, 0
 		c.replied, c.sent = false, 0
+		c.dropHead()
 	}
-	if c.cutBy != nil {
-		return 0, c.cutBy
-	}
-	c.rest = c.rest[c.emptyLines(c.rest):] // of a request that was sent before its time
-	n := copy(p, c.rest)
-	early := c.rest
-	c.consume(n)
 	for looked := 0; ; {
-		if skip := c.emptyLines(p[:n]); skip > 0 {
-			n = copy(p, p[skip:n])
+		c.rest = c.rest[c.emptyLines(c.rest):] // of a request that was sent before its time
+		p := c.rest[:min(len(c.rest), c.listener.options.MaxHead)]
+		if c.badEmptyLines(p) {
+			return nil, BadFraming
 		}
-		if c.badEmptyLines(p[:n]) {
-			return 0, BadFraming
-		}
-		if end := FindHeadEnd(p[:n], looked); end > 0 {
+		if end := FindHeadEnd(p, looked); end > 0 {
 			c.state, c.headLen = headGiven, end
 			c.begun.Store(true)
-			if looked == 0 && len(early) > 0 {
-				c.rest = early[end:]
-			} else {
-				c.keepRest(p[end:n])
-			}
-			return end, nil
+			return c.cutHead(end), nil
 		}
-		if HasBareLF(p[:n]) {
-			return 0, BadFraming // who ends lines so will not send the end that is looked for
+		if HasBareLF(p) {
+			return nil, BadFraming // who ends lines so will not send the end that is looked for
 		}
-		if n == len(p) {
-			return n, nil // too long
+		if len(p) == c.listener.options.MaxHead {
+			return p, errHeadTooLong
 		}
-		if n > 0 && c.state == awaitsHead {
+		if len(p) > 0 && c.state == awaitsHead {
 			c.beginHead()
 		}
-		c.release()
-		m, err := c.readForHead(p[n:])
-		if err != nil {
-			if n == 0 {
-				return 0, err
-			}
-			c.cutBy = err
-			return n, nil
+		looked = len(p)
+		if err := c.readForHead(); err != nil {
+			return c.rest, err
 		}
-		looked, early = n, nil
-		n += m
 	}
 }
+
+// errHeadTooLong is what follows as much of a head as is read. fasthttp finds its buffer full before.
+var errHeadTooLong = errors.New("wire: the head is too long")
 
 // emptyLines counts the bytes of the empty lines before a request line, which are skipped as RFC 9112 §2.2 asks: CR LF,
 // and nothing that only looks like it.
@@ -121,8 +123,8 @@ func (c *ClientConn) badEmptyLines(p []byte) bool {
 // maxEmptyLines bounds the bytes of empty lines before one request.
 const maxEmptyLines = 16
 
-// readForHead reads from the connection under the deadline of the phase.
-func (c *ClientConn) readForHead(p []byte) (int, error) {
+// readForHead reads more to rest, under the deadline of the phase.
+func (c *ClientConn) readForHead() error {
 	o := &c.listener.options
 	now := Now()
 	wait := c.listener.keepAliveTime()
@@ -134,18 +136,18 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	}
 	if wait > 0 {
 		if err := c.reads.extend(now, wait, c.Conn.SetReadDeadline); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if c.interrupted.Load() {
-		return 0, net.ErrClosed
+		return net.ErrClosed
 	}
 	if !c.begun.Load() && c.listener.draining.Load() {
 		c.reads.at = 0
 		_ = c.Conn.SetReadDeadline(time.Now().Add(time.Second))
 	}
 	if !c.handshake() {
-		return 0, io.EOF // a client that cannot do that could not read a reply either
+		return io.EOF // a client that cannot do that could not read a reply either
 	}
 	switch {
 	case c.state == inHead:
@@ -153,22 +155,74 @@ func (c *ClientConn) readForHead(p []byte) (int, error) {
 	case c.begun.Load():
 		c.silence.begin(now) // before draining is looked at: Drain does both the other way round
 		if c.listener.draining.Load() {
-			return 0, io.EOF
+			return io.EOF
 		}
 	case c.silence.Load() == 0: // since it was accepted, apart from empty lines
 		c.silence.begin(now)
 	}
-	n, err := c.read(p)
+	n, err := c.readMore()
 	if !c.silence.end() {
-		return 0, c.gaveWay()
+		return c.gaveWay()
 	}
 	if n > 0 {
-		return n, nil
+		return nil
 	}
 	if c.state == awaitsHead && errors.Is(err, os.ErrDeadlineExceeded) {
-		return 0, io.EOF // nothing was asked, so there is nothing to answer
+		return io.EOF // nothing was asked, so there is nothing to answer
 	}
-	return 0, err
+	return err
+}
+
+// cutHead takes the head off what was read.
+func (c *ClientConn) cutHead(end int) []byte {
+	c.head = GetBuffer(end)
+	head := c.head.B[:copy(c.head.B, c.rest[:end])]
+	c.consume(end)
+	c.release()
+	return head
+}
+
+func (c *ClientConn) dropHead() {
+	if c.head != nil {
+		c.head.Put()
+		c.head = nil
+	}
+}
+
+// readMore reads once, behind what there is. Who has nothing has no buffer while it waits.
+func (c *ClientConn) readMore() (n int, err error) {
+	has := len(c.rest)
+	if has == 0 {
+		n, err = c.read(Late(&c.buffer, 0, SmallBuffer))
+	} else {
+		c.makeRoom()
+		n, err = c.read(Place{p: c.buffer.B[has:]})
+	}
+	if n == 0 {
+		return 0, err
+	}
+	c.rest = c.buffer.B[:has+n]
+	return n, nil
+}
+
+// makeRoom leaves room behind rest, which is shorter than a head may be.
+func (c *ClientConn) makeRoom() {
+	if len(c.rest) < len(c.buffer.B) {
+		c.rest = c.buffer.B[:copy(c.buffer.B, c.rest)]
+		return
+	}
+	b := GetBuffer(c.listener.options.MaxHead)
+	c.rest = b.B[:copy(b.B, c.rest)]
+	c.buffer.Put()
+	c.buffer = b
+}
+
+// release gives the buffer back while nothing is in it.
+func (c *ClientConn) release() {
+	if c.buffer != nil && len(c.rest) == 0 {
+		c.buffer.Put()
+		c.buffer, c.rest = nil, nil
+	}
 }
 
 // gaveWay is why nothing more comes from a connection that made room for another one.
@@ -200,11 +254,3 @@ func (c *ClientConn) TakeHead() {
 
 // HeadLen is the length of the head taken, in bytes.
 func (c *ClientConn) HeadLen() int { return c.headLen }
-
-// keepRest puts aside what follows the head. p is fasthttp's buffer, which the next Read overwrites.
-func (c *ClientConn) keepRest(p []byte) {
-	if len(p) > 0 {
-		c.buffer = GetBuffer(len(p))
-		c.rest = c.buffer.B[:copy(c.buffer.B, p)]
-	}
-}

@@ -26,7 +26,7 @@ type direct struct {
 
 // A transfer is one read or one write.
 type transfer struct {
-	p       []byte
+	Place
 	n       int
 	errno   syscall.Errno
 	attempt func(fd uintptr) bool // made once: a closure a call would be an allocation a call
@@ -52,17 +52,18 @@ func newDirect(conn net.Conn) *direct {
 }
 
 // read reads as net.Conn does. It tells whether it is one for it.
-func (d *direct) read(p []byte) (n int, ok bool, err error) {
-	if d == nil || len(p) == 0 {
+func (d *direct) read(to Place) (n int, ok bool, err error) {
+	if d == nil || len(to.p) == 0 && to.late == nil {
 		return 0, false, nil
 	}
 	t, attempt := &d.in, d.in.attempt
 	if d.asks() {
 		attempt = d.ask.attempt
 	}
-	t.p = p[:min(len(p), directMost)]
+	t.Place = to
+	t.p = to.p[:min(len(to.p), directMost)]
 	err = d.raw.Read(attempt)
-	t.p = nil
+	t.Place = Place{}
 	switch {
 	case err != nil:
 		return 0, true, err
@@ -117,12 +118,14 @@ func failed(op string, errno syscall.Errno) error {
 
 // read is one attempt; false waits until there is something to read.
 func (t *transfer) read(fd uintptr) bool {
+	t.take()
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&t.p[0])), uintptr(len(t.p)), 0, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
+			t.giveBack()
 			return false
 		}
 		t.n, t.errno = int(n), errno

@@ -44,10 +44,10 @@ func TestDirect(t *testing.T) {
 	}
 	buf := make([]byte, 1<<10)
 	go func() { time.Sleep(5 * time.Millisecond); _, _ = b.Write([]byte("hello")) }()
-	if n, ok, err := d.read(buf); string(buf[:n]) != "hello" || err != nil || !ok {
+	if n, ok, err := d.read(Place{p: buf}); string(buf[:n]) != "hello" || err != nil || !ok {
 		t.Errorf("%q, %v, %v", buf[:n], err, ok)
 	}
-	if _, ok, _ := d.read(nil); ok {
+	if _, ok, _ := d.read(Place{}); ok {
 		t.Error("an empty read waits")
 	}
 
@@ -59,7 +59,7 @@ func TestDirect(t *testing.T) {
 	}
 
 	_ = a.SetDeadline(longAgo)
-	if n, _, err := d.read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if n, _, err := d.read(Place{p: buf}); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d, %v", n, err)
 	}
 	twice := append(large, large...)
@@ -71,7 +71,7 @@ func TestDirect(t *testing.T) {
 	_ = a.SetDeadline(time.Time{})
 
 	_ = b.CloseWrite()
-	if n, _, err := d.read(buf); n != 0 || err != io.EOF {
+	if n, _, err := d.read(Place{p: buf}); n != 0 || err != io.EOF {
 		t.Errorf("%d, %v", n, err)
 	}
 	_ = b.SetLinger(0)
@@ -80,7 +80,7 @@ func TestDirect(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	a.Close()
-	if _, _, err := d.read(buf); !errors.Is(err, net.ErrClosed) {
+	if _, _, err := d.read(Place{p: buf}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestDirectIsWoken(t *testing.T) {
 		"deadline": func(c *net.TCPConn) { _ = c.SetDeadline(longAgo) }, "close": func(c *net.TCPConn) { c.Close() }} {
 		a, _ := directPair(t)
 		d, done := newDirect(a), make(chan error)
-		go func() { _, _, err := d.read(make([]byte, 1)); done <- err }()
+		go func() { _, _, err := d.read(Place{p: make([]byte, 1)}); done <- err }()
 		time.Sleep(5 * time.Millisecond)
 		wake(a)
 		if err := <-done; err == nil {
@@ -103,7 +103,7 @@ func TestDirectIsWoken(t *testing.T) {
 func TestDirectAllocNothing(t *testing.T) {
 	a, b := directPair(t)
 	d, e, p := newDirect(a), newDirect(b), make([]byte, 100)
-	if n := testing.AllocsPerRun(100, func() { _, _, _ = d.write(p); _, _, _ = e.read(p) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = d.write(p); _, _, _ = e.read(Place{p: p}) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

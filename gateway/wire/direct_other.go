@@ -12,7 +12,7 @@ type direct struct{}
 
 func newDirect(net.Conn) *direct { return nil }
 
-func (*direct) read([]byte) (int, bool, error) { return 0, false, nil }
+func (*direct) read(Place) (int, bool, error) { return 0, false, nil }
 
 func (*direct) write([]byte) (int, bool, error) { return 0, false, nil }
 
@@ -24,6 +24,6 @@ func (*direct) asks() bool { return false }
 
 func (*direct) unasked() ([]byte, bool) { return nil, false }
 
-func (*direct) each(*socket, []byte, time.Duration, func(int) bool) error { return nil }
+func (*direct) each(*socket, Place, time.Duration, func(int) bool) error { return nil }
 
 func (*direct) now(int, []byte) int { return 0 }

@@ -145,6 +145,7 @@ func (c *ClientConn) linger() bool {
 	}
 	c.rest = nil
 	c.release()
+	c.dropHead()
 	c.listener.lingers.begin(c, raw)
 	return true
 }

@@ -44,6 +44,7 @@ func Listen(ln net.Listener, o ClientOptions, onFault func(error)) *Listener {
 	l.patient = NewPatient(ln, func() bool { return l.MakeRoom() || o.Room != nil && o.Room() }, onFault)
 	l.lingers.time, l.lingers.silence = cmp.Or(o.Linger, lingerTime), cmp.Or(o.LingerIdle, lingerSilence)
 	l.options.BodyWindow = cmp.Or(o.BodyWindow, bodyWindow)
+	l.options.MaxHead = cmp.Or(o.MaxHead, maxHead)
 	l.SetIdle(o.Idle)
 	l.SetBodyRate(o.BodyRate)
 	l.SetKeepAlive(o.KeepAlive)

@@ -20,7 +20,7 @@ import (
 // It says nothing of a reset, whose edge may be that of the last bytes, and not every kernel counts the FIN: see [Watch.Guard].
 type run struct {
 	s       *socket
-	p       []byte
+	to      Place
 	wait    time.Duration
 	since   time.Duration // when the wait under way began, as Now
 	got     func(n int) (more bool)
@@ -33,7 +33,7 @@ type run struct {
 }
 
 // each is [UpstreamConn.ReceiveEach] where it is one run.
-func (d *direct) each(s *socket, p []byte, wait time.Duration, got func(n int) bool) error {
+func (d *direct) each(s *socket, to Place, wait time.Duration, got func(n int) bool) error {
 	r := d.run
 	if r == nil {
 		r = &run{s: s}
@@ -41,7 +41,8 @@ func (d *direct) each(s *socket, p []byte, wait time.Duration, got func(n int) b
 		d.run = r
 		_ = d.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INQ, 1) })
 	}
-	r.p, r.wait, r.got, r.err, r.looks = p[:min(len(p), directMost)], wait, got, nil, false
+	r.to, r.wait, r.got, r.err, r.looks = to, wait, got, nil, false
+	r.to.p = to.p[:min(len(to.p), directMost)]
 	defer r.forget()
 	for r.ready() {
 		err := d.raw.Read(r.attempt)
@@ -56,16 +57,18 @@ func (d *direct) each(s *socket, p []byte, wait time.Duration, got func(n int) b
 	return r.err
 }
 
-func (r *run) forget() { r.p, r.got, r.vector.Base = nil, nil, nil }
+func (r *run) forget() { r.to, r.got, r.vector.Base = Place{}, nil, nil }
 
 // step reads until nothing is left; false waits for more.
 func (r *run) step(fd uintptr) bool {
 	for {
+		r.to.take()
 		n, left, errno := r.read(fd)
 		switch {
 		case errno == unix.EINTR:
 			continue
 		case errno == unix.EAGAIN:
+			r.to.giveBack()
 			return false
 		case errno != 0:
 			r.err = failed("read", errno)
@@ -76,6 +79,7 @@ func (r *run) step(fd uintptr) bool {
 		case !r.got(n) || !r.ready():
 			return true
 		case !left && !r.looks:
+			r.to.giveBack()
 			return false
 		}
 	}
@@ -83,8 +87,8 @@ func (r *run) step(fd uintptr) bool {
 
 // read reads once, and tells whether there may be more, or an end.
 func (r *run) read(fd uintptr) (n int, left bool, errno unix.Errno) {
-	r.vector.Base = &r.p[0]
-	r.vector.SetLen(len(r.p))
+	r.vector.Base = &r.to.p[0]
+	r.vector.SetLen(len(r.to.p))
 	r.message.Iov, r.message.Iovlen, r.message.Control = &r.vector, 1, &r.control[0]
 	r.message.SetControllen(len(r.control))
 	m, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.message)), 0)

@@ -30,7 +30,7 @@ func guarded(t testing.TB) (u *UpstreamConn, far *net.TCPConn) {
 // run receives all of what comes.
 func (u *UpstreamConn) run(room int) (got []byte, err error) {
 	p := make([]byte, room)
-	err = u.ReceiveEach(p, patience, func(n int) bool {
+	err = u.ReceiveEach(Place{p: p}, patience, func(n int) bool {
 		got = append(got, p[:n]...)
 		return true
 	})
@@ -153,25 +153,25 @@ func TestRunEnds(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	err := u.ReceiveEach(p, time.Millisecond, nil)
+	err := u.ReceiveEach(Place{p: p}, time.Millisecond, nil)
 	want("silence", err, errors.Is(err, os.ErrDeadlineExceeded))
 
 	_, _ = far.Write([]byte("one"))
-	err = u.ReceiveEach(p, patience, func(n int) bool { return false })
+	err = u.ReceiveEach(Place{p: p}, patience, func(n int) bool { return false })
 	want("enough", err, err == nil)
 
 	_, _ = far.Write([]byte("two"))
-	err = u.ReceiveEach(p, patience, func(n int) bool {
+	err = u.ReceiveEach(Place{p: p}, patience, func(n int) bool {
 		u.Interrupt()
 		return true
 	})
 	want("interrupted while it works", err, errors.Is(err, net.ErrClosed))
-	err = u.ReceiveEach(p, patience, nil)
+	err = u.ReceiveEach(Place{p: p}, patience, nil)
 	want("interrupted before", err, errors.Is(err, net.ErrClosed))
 
 	u, _ = guarded(t)
 	time.AfterFunc(testTick, u.Interrupt)
-	err = u.ReceiveEach(p, patience, nil)
+	err = u.ReceiveEach(Place{p: p}, patience, nil)
 	want("interrupted while it waits", err, isReset(err) || errors.Is(err, os.ErrDeadlineExceeded))
 }
 
@@ -187,7 +187,7 @@ func TestRunAllocs(t *testing.T) {
 		left = 2 * len(piece)
 		_, _ = far.Write(piece)
 		_, _ = far.Write(piece)
-		if err := u.ReceiveEach(p, patience, got); err != nil {
+		if err := u.ReceiveEach(Place{p: p}, patience, got); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {

@@ -37,13 +37,18 @@ func (s *socket) kernel() net.Conn {
 }
 
 // read reads once, through TLS if there is any.
-func (s *socket) read(p []byte) (int, error) {
+func (s *socket) read(to Place) (int, error) {
 	if s.below == nil {
-		if n, ok, err := s.direct.read(p); ok {
+		if n, ok, err := s.direct.read(to); ok {
 			return n, err
 		}
 	}
-	return s.Conn.Read(p)
+	to.take()
+	n, err := s.Conn.Read(to.p)
+	if n == 0 {
+		to.giveBack()
+	}
+	return n, err
 }
 
 // put writes to what is below TLS.
@@ -83,8 +88,8 @@ func (s *socket) Woken() bool {
 	return s.woken.Swap(false)
 }
 
-// receive reads into p, waiting at most the given time.
-func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
+// receive reads once, waiting at most the given time.
+func (s *socket) receive(to Place, wait time.Duration) (int, error) {
 	for {
 		now := Now()
 		if err := s.reads.extend(now, wait, s.Conn.SetReadDeadline); err != nil {
@@ -97,7 +102,7 @@ func (s *socket) receive(p []byte, wait time.Duration) (int, error) {
 		if s.Woken() {
 			return 0, ErrWoken
 		}
-		n, err := s.read(p)
+		n, err := s.read(to)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}

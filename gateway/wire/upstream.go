@@ -94,17 +94,23 @@ func (c *UpstreamConn) Unasked() (rest []byte, stale bool) { return c.direct.una
 
 // Receive reads into p, waiting at most the given time.
 func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
-	return c.receive(p, wait)
+	return c.receive(Place{p: p}, wait)
 }
 
-// ReceiveEach receives into p again and again, and has got look at the n bytes that have come, until it wants no more; nil is
+// ReceiveLate is Receive into (*b).B[from:to], but who waits has no buffer: *b, which need not be there yet, is given back if nothing
+// has come, and another one, a small one, taken when something has. It is there, then, if bytes are; else it may be.
+func (c *UpstreamConn) ReceiveLate(b **Buffer, from, to int, wait time.Duration) (int, error) {
+	return c.receive(Late(b, from, to), wait)
+}
+
+// ReceiveEach receives there again and again, and has got look at the n bytes that have come, until it wants no more; nil is
 // returned then. Got must not close the connection. A reset that comes with the last bytes may be noticed only by [Watch.Guard].
-func (c *UpstreamConn) ReceiveEach(p []byte, wait time.Duration, got func(n int) (more bool)) error {
+func (c *UpstreamConn) ReceiveEach(to Place, wait time.Duration, got func(n int) (more bool)) error {
 	if c.direct != nil {
-		return c.direct.each(&c.socket, p, wait, got)
+		return c.direct.each(&c.socket, to, wait, got)
 	}
 	for {
-		n, err := c.receive(p, wait)
+		n, err := c.receive(to, wait)
 		switch {
 		case n > 0: // an error that comes with bytes comes again
 			if !got(n) {
