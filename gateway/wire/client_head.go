@@ -199,6 +199,7 @@ func (c *ClientConn) readMore() (n int, err error) {
 		n, err = c.read(Place{p: c.buffer.B[has:]})
 	}
 	if n == 0 {
+		c.release()
 		return 0, err
 	}
 	c.rest = c.buffer.B[:has+n]
