@@ -107,7 +107,7 @@ func TestRunWokenBeforeTheLastBytes(t *testing.T) {
 			time.Sleep(3 * testTick) // for Go's poller to hear of it, before the run
 			woken(u, true)
 			began := Now()
-			err := u.ReceiveEach(make([]byte, room), patience, func(int) bool {
+			err := u.ReceiveEach(Place{p: make([]byte, room)}, patience, func(int) bool {
 				woken(u, false)
 				return true
 			})

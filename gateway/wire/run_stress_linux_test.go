@@ -130,7 +130,7 @@ func (s *swept) serve(c *ClientConn, u *UpstreamConn, p []byte) {
 	s.watch.Add(&e, c, u, nil)
 	s.watch.Guard(&e, u)
 	s.began = Now()
-	s.err = u.ReceiveEach(p, patience, func(n int) bool {
+	s.err = u.ReceiveEach(Place{p: p}, patience, func(n int) bool {
 		s.gone = c.Send(p[:n]) != nil
 		if n%4 == 0 {
 			u.reads = rollingDeadline{} // as if that had taken long
