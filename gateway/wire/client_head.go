@@ -226,8 +226,11 @@ func (c *ClientConn) release() {
 	}
 }
 
-// gaveWay is why nothing more comes from a connection that made room for another one.
+// gaveWay is why nothing more comes from a connection that made room for another one. What has come is dropped: it may be a whole head, and
+// nobody can be answered.
 func (c *ClientConn) gaveWay() error {
+	c.rest = nil
+	c.release()
 	c.Reset() // its descriptor may be another one's by now
 	if c.Mute(); c.state == awaitsHead {
 		return io.EOF

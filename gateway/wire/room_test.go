@@ -138,6 +138,33 @@ func TestListenerMakesRoom(t *testing.T) {
 	}
 }
 
+// What came while a connection made room is nobody's request: whoever serves it hears of the end alone.
+func TestWhatCameTooLateIsNotHandedOut(t *testing.T) {
+	for _, pieces := range [][]string{{"GET / HTTP/1.1\r\n\r\n"}, {"GET / HT"}, {"GET / HTTP/1.1\r\n", "\r\n"}} {
+		c, s := scriptedClient(pieces...)
+		left := len(pieces)
+		c.Conn = evicting{s, func() {
+			if left--; left == 0 {
+				c.silence.Store(evicted)
+			}
+		}}
+		if head, err := readHead(c, make([]byte, 64)); head != "" || err == nil || c.buffer != nil {
+			t.Errorf("%q: %q, %v, a buffer %v", pieces, head, err, c.buffer != nil)
+		}
+	}
+}
+
+// An evicting connection tells of each read, before it brings something.
+type evicting struct {
+	net.Conn
+	reads func()
+}
+
+func (e evicting) Read(p []byte) (int, error) {
+	e.reads()
+	return e.Conn.Read(p)
+}
+
 // A queue is a listener with connections and errors in it.
 type queue struct {
 	net.Listener
