@@ -141,6 +141,9 @@ func (c *ClientConn) readChunks(p []byte) (n int, err error) {
 		n += copy(p[n:], data)
 		c.consume(used)
 	}
+	if c.chunked.Done() {
+		c.release() // the answer may take long
+	}
 	return n, nil
 }
 

@@ -72,6 +72,19 @@ func TestClientBody(t *testing.T) {
 	f(ChunkedBody, 10, "", ErrBodyMalformed, "1;"+strings.Repeat("e", maxChunkLine))
 }
 
+// Of a body in chunks that was read no buffer stays while its request is served, but for what came behind it.
+func TestClientHoldsNothingBehindChunks(t *testing.T) {
+	post := "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for next, want := range map[string]bool{"": false, "GET / HTTP/1.1\r\n": true} {
+		c, _ := scriptedClient(post, "5\r\nhello\r\n", "0\r\n\r\n"+next)
+		mustTakeHead(t, c)
+		c.ExpectBody(ChunkedBody, 100)
+		if body, err := readBody(c, 10); string(body) != "hello" || err != nil || (c.buffer != nil) != want || string(c.rest) != next {
+			t.Errorf("%q, %v, a buffer %v with %q", body, err, c.buffer != nil, c.rest)
+		}
+	}
+}
+
 // What is behind a malformed body is not a request.
 func TestClientMalformedBodyEndsTheConnection(t *testing.T) {
 	for _, body := range []string{"2\r\nabX0\r\n\r\n", "0\r\n\rX", "0\r\nT: u\r\n\rX", "0\r\n\r\r\n", "-1\r\n\r\n"} {
