@@ -2,6 +2,7 @@ package behaviour
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,6 +254,47 @@ func TestContentIsNotHeldForNobody(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	close(next)
 	if r = c.ReadBody(r, true); r.Body != word("late")+done || r.Err != nil {
+		t.Errorf("got %q, %v", r.Body, r.Err)
+	}
+}
+
+// Who could be asked is not well when the request comes, and is when its upstream has been silent for long enough, for the second time or so.
+func TestSilenceEndsWhenAnotherIsWell(t *testing.T) {
+	t.Parallel()
+	other := strings.TrimPrefix(testkit.Refusing(t), "http://")
+	silent := testkit.StartUpstream(t, func(_ int, c *testkit.Peer) {
+		if !strings.HasPrefix(c.ReadRequest().First, "POST ") {
+			return
+		}
+		ln, err := net.Listen("tcp", other)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { ln.Close() })
+		go func() {
+			for conn, err := ln.Accept(); err == nil; conn, err = ln.Accept() {
+				go func() {
+					p := testkit.NewPeer(t, conn)
+					defer p.Close()
+					if strings.HasPrefix(p.ReadRequest().First, "POST ") {
+						p.Send("%s%s0\r\n\r\n", sseHead, chunk(word("rescued")+done))
+					} else {
+						p.Send("%s", testkit.Answer(`"well"`))
+					}
+				}()
+			}
+		}()
+		c.Closed()
+	})
+	g := startGatewayFile(t, fmt.Sprintf("pools:\n  a: {upstreams: [{url: %q}], fallback: b, discover: false, timeouts: {first_token: 50ms}}\n"+
+		"  b: {upstreams: [{url: \"http://%s\"}], discover: false, health: {interval: 100ms}}\nroutes: [{path: \"/v1/*\", pool: a, retry: safe}]\n", silent.URL, other))
+	testkit.Eventually(t, "both were probed", func() bool {
+		return strings.Contains(g.Log.String(), "upstream is healthy") && strings.Contains(g.Log.String(), "upstream is not healthy")
+	})
+	c := g.Dial()
+	c.Send("%s", generate("x"))
+	if r := c.ReadResponse(); r.Body != word("rescued")+done || r.Err != nil {
 		t.Errorf("got %q, %v", r.Body, r.Err)
 	}
 }

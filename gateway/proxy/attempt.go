@@ -106,19 +106,21 @@ const responseRoom = 1024
 type headWait struct {
 	most    int           // bytes of a head, and of all interim ones together
 	within  time.Duration // from the end of the request
-	by      time.Duration // when that time is over, as wire.Now
+	ends    time.Duration // when that time is over, as wire.Now
+	by      time.Duration // when what is waited for now is to be there, as wire.Now; no later than ends
 	wait    time.Duration // for the next bytes
 	looked  int           // bytes behind from in which no head ends
 	interim int           // bytes of interim heads
 	hedges  bool          // wait ends when a hedge may begin, and not with by
 	content time.Duration // to the first content of a stream; 0: there is no such time
-	first   bool          // and by is when it is to be there
+	first   bool          // and by is when it is to be there, if somebody else can be asked then
 }
 
 // waitForHead begins to wait for a response.
 func (a *attempt) waitForHead(most int, within time.Duration) headWait {
 	a.from, a.end = responseRoom, responseRoom
-	return headWait{most: most, within: within, by: wire.Now() + within, wait: within}
+	by := wire.Now() + within
+	return headWait{most: most, within: within, ends: by, by: by, wait: within}
 }
 
 // readHead reads the next head, with whatever comes behind it; it may be an interim one. A fault is a verdict on what has

@@ -29,9 +29,13 @@ func (p *Proxy) await(x *Exchange) (ok bool) {
 func (p *Proxy) readFinal(x *Exchange) Fault {
 	w := x.waitForHead(p.options.MaxHeadBytes, x.timeLeft())
 	if first := x.contentTime(); first > 0 && first < w.within {
-		x.contentBy, w.content = wire.Now()+first, first
-		if w.first = x.Dialect.Streams(); w.first {
-			w.by, w.wait = x.contentBy, first
+		w.content, w.first = first, x.Dialect.Streams()
+		by := wire.Now() + first
+		if x.elsewhere() {
+			x.contentBy = by
+		}
+		if w.first {
+			w.by, w.wait = by, first
 		}
 	}
 	if after := x.pool.hedge; after > 0 && after < w.wait {
@@ -74,16 +78,17 @@ func (p *Proxy) waitOn(x *Exchange, w *headWait) bool {
 		}
 		if w.wait = x.pump.remains(within); w.wait > 0 {
 			w.by = wire.Now() + w.wait
-			if w.content > 0 {
+			w.ends = w.by - within + w.within
+			if x.contentBy > 0 {
 				x.contentBy = w.by - within + w.content
 			}
 			return true
 		}
 	}
-	if w.first && !x.heard && !x.elsewhere() { // who could have been asked is not well any more
-		w.first = false
-		w.by = x.contentBy - w.content + w.within
-		x.contentBy, w.wait = 0, w.by-wire.Now()
+	if w.first && !x.heard && !x.elsewhere() { // nobody who could be asked is well: that is asked again after that time
+		now := wire.Now()
+		w.by = min(now+w.content, w.ends)
+		x.contentBy, w.wait = 0, w.by-now
 		return w.wait > 0
 	}
 	return false

@@ -33,17 +33,27 @@ const (
 	longestHeld = 10 * time.Second
 )
 
-// contentTime is how long x's upstream may take to the first content of a stream; 0: as long as it likes, because nobody says so, or
-// there is nobody else to ask.
+// contentTime is how long x's upstream may take to the first content of a stream as long as somebody else can be asked; 0: as long as it
+// likes.
 func (x *Exchange) contentTime() time.Duration {
 	t := x.target().FirstToken
 	if t == 0 {
 		t = x.upstream.timeouts.FirstToken
 	}
-	if t == 0 || x.Dialect == nil || x.Policy < Safe || !x.kept || !x.Dialect.Known() || !x.elsewhere() {
+	if t == 0 || x.Dialect == nil || x.Policy < Safe || !x.kept || !x.Dialect.Known() || !x.hasOther() {
 		return 0
 	}
 	return t
+}
+
+// hasOther tells whether there is another target.
+func (x *Exchange) hasOther() bool {
+	for i := range x.Targets {
+		if x.asked&(1<<i) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // elsewhere tells whether another target is well.
