@@ -32,7 +32,7 @@ var goals = []goal{
 	{row: "stream event, 1,000 streams", cell: "events", key: "cpu", rivals: []string{"nginx"}, most: .7, why: whyEvents},
 	{row: "stream event, 1,000 streams", cell: "events", key: "cpu", rivals: []string{"haproxy"}, most: .8, why: whyEvents},
 	{row: "streams held with every frame", cell: "held", key: "streams", most: 10_000, atLeast: true, why: "two open files a stream: the run says how many a process may have"},
-	{row: "streams held with every frame", cell: "held", key: "kb", most: 24, why: "a stream has buffers of both its connections, and a stack of 8 KB"},
+	{row: "streams held with every frame", cell: "held", key: "kb", most: 24, why: "a stream that waits has no buffer; a third of it is a stack of 8 KB"},
 	{row: "POST 1 KB at saturation", cell: "cpu", key: "64", rivals: []string{"nginx"}, most: .9, why: whyCalls},
 	{row: "POST 1 KB at saturation", cell: "cpu", key: "64", rivals: []string{"haproxy"}, most: .8, why: whyCalls},
 	{row: "hit 2 KB", cell: "hit", key: "cpu", rivals: []string{"nginx"}, most: .7, why: whyCalls},
@@ -48,7 +48,7 @@ var goals = []goal{
 const (
 	whyWake   = "a request of one client wakes a thread for each side, and Go's poller reads once more before each wait"
 	whyCalls  = "most of it are system calls, as many as the rival's or two more"
-	whyEvents = "two system calls are nearly all of an event: a loop on raw epoll alone costs 0.8 of ours (bench/tried.md)"
+	whyEvents = "an event is two system calls, as with the rivals, and they are three quarters of it: a loop on raw epoll alone costs 0.8 of ours (bench/tried.md)"
 )
 
 // verdict is what came of a goal.

@@ -17,7 +17,7 @@ func TestFlags(t *testing.T) {
 
 // A short run takes place, and loses nothing.
 func TestMeasure(t *testing.T) {
-	results, err := measure(200*time.Millisecond, 40, "")
+	results, err := measure(600*time.Millisecond, 40, "")
 	if err != nil || len(results) != 2 {
 		t.Fatal(results, err)
 	}
