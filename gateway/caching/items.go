@@ -418,12 +418,8 @@ func (r *Request) receiveItems() (long bool, fault proxy.Fault) {
 func (r *Request) beginLong(piece []byte) error {
 	b := r.post.batch
 	r.keepItemsPrivate()
-	r.status.Status, r.status.Detail = b.status, cache.ForTooLarge
 	r.length = r.lengthOf(b.length)
-	now := time.Now().UnixMilli()
-	h := append(append(r.statusLine(b.status), b.lines...), r.targetLines()...)
-	h = wire.AppendLength(r.appendOwn(h, &cache.Meta{ResponseTime: now}, now), r.length)
-	if r.send(b.status, append(h, "\r\n"...)); r.Fault != proxy.None {
+	if r.send(b.status, r.headAsItCame(cache.ForTooLarge, r.length)); r.Fault != proxy.None {
 		return ErrNobody
 	}
 	if r.buffer == nil {
@@ -442,10 +438,7 @@ func (r *Request) beginLong(piece []byte) error {
 // passLong goes on with a reply that has begun.
 func (r *Request) passLong(piece []byte) error {
 	r.pass(piece)
-	if r.length == wire.ChunkedBody {
-		return r.passChunks(piece)
-	}
-	return r.Conn.Send(piece)
+	return r.sendPiece(piece)
 }
 
 // endLong ends such a reply, of an answer that has ended so.
@@ -454,9 +447,7 @@ func (r *Request) endLong(f proxy.Fault) proxy.Fault {
 	case f == proxy.ClientGone:
 	case f != proxy.None:
 		f = proxy.Truncated
-	case r.length == wire.UntilClose:
-		r.Conn.Complete()
-	case r.length == wire.ChunkedBody && r.Conn.Send(lastChunk) != nil:
+	case r.sendEnd() != nil:
 		f = proxy.ClientGone
 	}
 	return f
@@ -649,12 +640,18 @@ func (r *Request) targetLines() []byte {
 	return nil
 }
 
-// replyAsItCame replies with an answer that is for nobody else: no embeddings, or none that can be taken apart.
-func (r *Request) replyAsItCame(why cache.Reason) {
+// headAsItCame is the head of a reply with an answer that is for nobody else and has a body of that length.
+func (r *Request) headAsItCame(why cache.Reason, length int64) []byte {
 	b := r.post.batch
 	r.status.Status, r.status.Detail = b.status, why
 	h := append(append(r.statusLine(b.status), b.lines...), r.targetLines()...)
-	h = wire.AppendLength(r.appendOwn(h, &cache.Meta{ResponseTime: time.Now().UnixMilli()}, time.Now().UnixMilli()), int64(len(b.answer)))
-	r.scratch = append(append(h, "\r\n"...), b.answer...)
+	now := time.Now().UnixMilli()
+	return append(wire.AppendLength(r.appendOwn(h, &cache.Meta{ResponseTime: now}, now), length), "\r\n"...)
+}
+
+// replyAsItCame replies with an answer that is for nobody else: no embeddings, or none that can be taken apart.
+func (r *Request) replyAsItCame(why cache.Reason) {
+	b := r.post.batch
+	r.scratch = append(r.headAsItCame(why, int64(len(b.answer))), b.answer...)
 	r.sendRecord(b.status, r.scratch)
 }

@@ -210,22 +210,36 @@ func (r *Request) stream(f *Flight, a *Response, now int64) {
 			return
 		}
 		r.pass(piece)
-		if length == wire.ChunkedBody {
-			err = r.passChunks(piece)
-			if !more && err == nil {
-				err = r.Conn.Send(lastChunk)
-			}
-		} else if len(piece) > 0 {
-			err = r.Conn.Send(piece)
+		if err = r.sendPiece(piece); err == nil && !more {
+			err = r.sendEnd()
 		}
 		if err != nil {
 			r.Fault = proxy.ClientGone
 			return
 		}
 	}
-	if length == wire.UntilClose {
+}
+
+// sendPiece sends a piece of a body of r.length.
+func (r *Request) sendPiece(piece []byte) error {
+	switch {
+	case r.length == wire.ChunkedBody:
+		return r.passChunks(piece)
+	case len(piece) > 0:
+		return r.Conn.Send(piece)
+	}
+	return nil
+}
+
+// sendEnd ends a body of r.length, all of which has been sent.
+func (r *Request) sendEnd() error {
+	switch r.length {
+	case wire.ChunkedBody:
+		return r.Conn.Send(lastChunk)
+	case wire.UntilClose:
 		r.Conn.Complete()
 	}
+	return nil
 }
 
 // lengthOf is the length of the reply that passes on a body of this length, or of one that is not known: less than 0. Until the end of a reply

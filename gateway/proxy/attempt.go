@@ -107,7 +107,7 @@ type headWait struct {
 	most    int           // bytes of a head, and of all interim ones together
 	within  time.Duration // from the end of the request
 	ends    time.Duration // when that time is over, as wire.Now
-	by      time.Duration // when what is waited for now is to be there, as wire.Now; no later than ends
+	by      time.Duration // when a wait is over that is part of it, as wire.Now; ends, if there is none
 	wait    time.Duration // for the next bytes
 	looked  int           // bytes behind from in which no head ends
 	interim int           // bytes of interim heads

@@ -46,15 +46,8 @@ func (x *Exchange) contentTime() time.Duration {
 	return t
 }
 
-// hasOther tells whether there is another target.
-func (x *Exchange) hasOther() bool {
-	for i := range x.Targets {
-		if x.asked&(1<<i) == 0 {
-			return true
-		}
-	}
-	return false
-}
+// hasOther tells whether there is a target that has not been asked.
+func (x *Exchange) hasOther() bool { return x.asked != 1<<len(x.Targets)-1 }
 
 // elsewhere tells whether another target is well.
 func (x *Exchange) elsewhere() bool {

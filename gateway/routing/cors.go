@@ -30,18 +30,19 @@ const exposed = "RateLimit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Sco
 
 // usualMethods are what a page may use of a route that takes every method: those that pages use, so that a browser need not ask again for each.
 // A "*" would not do, since with credentials it is a method of that name: https://fetch.spec.whatwg.org/#cors-preflight-fetch-0.
-const usualMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+var usualMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // NewCORS is what a configured route says of it; nil: nothing.
 func NewCORS(c config.Route) *CORS {
 	if c.CORS == nil {
 		return nil
 	}
-	made := &CORS{
-		methods: strings.Join(c.Methods, ", "), maxAge: strconv.Itoa(int(c.CORS.MaxAge.Seconds())), credentials: c.CORS.Credentials,
+	methods := c.Methods
+	if len(methods) == 0 {
+		methods = usualMethods
 	}
-	if made.any = len(c.Methods) == 0; made.any {
-		made.methods = usualMethods
+	made := &CORS{
+		methods: strings.Join(methods, ", "), any: len(c.Methods) == 0, maxAge: strconv.Itoa(int(c.CORS.MaxAge.Seconds())), credentials: c.CORS.Credentials,
 	}
 	if !slices.Contains(c.CORS.Origins, "*") {
 		made.origins = c.CORS.Origins
@@ -78,7 +79,7 @@ func (c *CORS) AppendPreflight(dst, page []byte, h *wire.RequestHead) []byte {
 	}
 	const headersLine = "Access-Control-Allow-Headers: "
 	dst = append(append(dst, "Access-Control-Allow-Methods: "...), c.methods...)
-	if method, _ := Preflight(h); c.any && wire.IsMethod(method) && !slices.Contains(strings.Split(usualMethods, ", "), string(method)) {
+	if method, _ := Preflight(h); c.any && wire.IsMethod(method) && !slices.Contains(usualMethods, string(method)) {
 		dst = append(append(dst, ", "...), method...)
 	}
 	dst = append(dst, "\r\n"...)

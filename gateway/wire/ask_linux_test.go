@@ -16,9 +16,7 @@ import (
 // asked is an upstream's connection over which a request has gone, and its answer, and the upstream's end of it.
 func asked(t testing.TB) (u *UpstreamConn, far *net.TCPConn) {
 	t.Helper()
-	near, far := tcpPair(t)
-	_ = near.SetDeadline(time.Time{})
-	u = NewUpstream(near)
+	u, far = upstreamPair(t)
 	answer(t, u, far, "ping", "pong")
 	return u, far
 }

@@ -91,11 +91,17 @@ func (d *direct) now(fd int, p []byte) int {
 	if d == nil || len(p) == 0 {
 		return 0
 	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(min(len(p), directMost)), unix.MSG_NOSIGNAL, 0, 0)
+	n, errno := sendNow(uintptr(fd), p)
 	if errno != 0 {
 		return 0
 	}
-	return int(n)
+	return n
+}
+
+// sendNow is sendto(2) of p, or as much of it as is moved in one call.
+func sendNow(fd uintptr, p []byte) (n int, errno syscall.Errno) {
+	sent, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(min(len(p), directMost)), unix.MSG_NOSIGNAL, 0, 0)
+	return int(sent), errno
 }
 
 // offer writes what is taken of p at once.
@@ -142,11 +148,10 @@ func (t *transfer) offer(fd uintptr) bool {
 // write writes until all is taken; false waits until there is room for more.
 func (t *transfer) write(fd uintptr) bool {
 	for t.errno = 0; t.n < len(t.p); {
-		rest := t.p[t.n:min(len(t.p), t.n+directMost)]
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_NOSIGNAL, 0, 0)
+		n, errno := sendNow(fd, t.p[t.n:])
 		switch errno {
 		case 0:
-			t.n += int(n)
+			t.n += n
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return false

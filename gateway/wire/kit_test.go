@@ -100,6 +100,14 @@ func tcpPair(t testing.TB) (near, far *net.TCPConn) {
 	return server.(*net.TCPConn), client.(*net.TCPConn)
 }
 
+// upstreamPair is a connection to an upstream, without a deadline, and the upstream's end of it.
+func upstreamPair(t testing.TB) (u *UpstreamConn, far *net.TCPConn) {
+	t.Helper()
+	near, far := tcpPair(t)
+	_ = near.SetDeadline(time.Time{})
+	return NewUpstream(near), far
+}
+
 // tcpClient is a client over loopback.
 func tcpClient(t testing.TB) (c *ClientConn, client *net.TCPConn) {
 	t.Helper()

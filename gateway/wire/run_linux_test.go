@@ -15,11 +15,9 @@ import (
 // guarded is an upstream's connection under a Watch that sweeps often.
 func guarded(t testing.TB) (u *UpstreamConn, far *net.TCPConn) {
 	t.Helper()
-	near, far := tcpPair(t)
-	_ = near.SetDeadline(time.Time{})
+	u, far = upstreamPair(t)
 	w := NewWatch(testTick)
 	t.Cleanup(w.Close)
-	u = NewUpstream(near)
 	var e Watched
 	w.Add(&e, nil, u, nil)
 	w.Guard(&e, u)
