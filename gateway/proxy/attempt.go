@@ -70,7 +70,7 @@ func (a *attempt) receive(p []byte, wait time.Duration) (int, error) {
 
 // receiveLate is receive into down.B[from:to], which is given back while nothing comes: it must not hold anything.
 func (a *attempt) receiveLate(from, to int, wait time.Duration) (int, error) {
-	n, err := a.conn.ReceiveLate(&a.down, from, to, wait)
+	n, err := a.conn.ReceiveInto(wire.Late(&a.down, from, to), wait)
 	return a.received(n, err)
 }
 

@@ -16,20 +16,20 @@ func TestReceiveLate(t *testing.T) {
 	a, b := directPair(t)
 	c := NewUpstream(a)
 	buffer := GetBuffer(SmallBuffer)
-	if n, err := c.ReceiveLate(&buffer, 10, 100, 5*time.Millisecond); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || buffer != nil {
+	if n, err := c.ReceiveInto(Late(&buffer, 10, 100), 5*time.Millisecond); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || buffer != nil {
 		t.Fatalf("%d bytes, %v, buffer %v", n, err, buffer != nil)
 	}
 	sent := strings.Repeat("0123456789", 20)
 	go func() { time.Sleep(5 * time.Millisecond); _, _ = b.Write([]byte(sent)) }()
-	n, err := c.ReceiveLate(&buffer, 10, 100, time.Minute)
+	n, err := c.ReceiveInto(Late(&buffer, 10, 100), time.Minute)
 	if n != 90 || err != nil || string(buffer.B[10:100]) != sent[:90] || len(buffer.B) != SmallBuffer {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
-	if n, err = c.ReceiveLate(&buffer, 0, SmallBuffer, time.Minute); n != len(sent)-90 || err != nil || string(buffer.B[:n]) != sent[90:] {
+	if n, err = c.ReceiveInto(Late(&buffer, 0, SmallBuffer), time.Minute); n != len(sent)-90 || err != nil || string(buffer.B[:n]) != sent[90:] {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 	_ = b.Close()
-	if n, err = c.ReceiveLate(&buffer, 0, SmallBuffer, time.Minute); n != 0 || err != io.EOF {
+	if n, err = c.ReceiveInto(Late(&buffer, 0, SmallBuffer), time.Minute); n != 0 || err != io.EOF {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 }
@@ -40,7 +40,7 @@ func TestReceiveLateAllocNothing(t *testing.T) {
 	var buffer *Buffer
 	if n := testing.AllocsPerRun(100, func() {
 		_, _, _ = d.write(p)
-		_, _ = c.ReceiveLate(&buffer, 0, SmallBuffer, time.Minute)
+		_, _ = c.ReceiveInto(Late(&buffer, 0, SmallBuffer), time.Minute)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -97,13 +97,12 @@ func (c *UpstreamConn) Receive(p []byte, wait time.Duration) (int, error) {
 	return c.receive(Place{p: p}, wait)
 }
 
-// ReceiveLate is Receive into (*b).B[from:to], but who waits has no buffer: *b, which need not be there yet, is given back if nothing
-// has come, and another one, a small one, taken when something has. It is there, then, if bytes are; else it may be.
-func (c *UpstreamConn) ReceiveLate(b **Buffer, from, to int, wait time.Duration) (int, error) {
-	return c.receive(Late(b, from, to), wait)
+// ReceiveInto is Receive to a place. If that is a [Late] one, its buffer is there if bytes are; else it may be.
+func (c *UpstreamConn) ReceiveInto(to Place, wait time.Duration) (int, error) {
+	return c.receive(to, wait)
 }
 
-// ReceiveEach receives there again and again, and has got look at the n bytes that have come, until it wants no more; nil is
+// ReceiveEach is ReceiveInto again and again, and has got look at the n bytes that have come, until it wants no more; nil is
 // returned then. Got must not close the connection. A reset that comes with the last bytes may be noticed only by [Watch.Guard].
 func (c *UpstreamConn) ReceiveEach(to Place, wait time.Duration, got func(n int) (more bool)) error {
 	if c.direct != nil {
