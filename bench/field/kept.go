@@ -61,11 +61,10 @@ func measureMillion(b *bench, r *running, f *figure) error {
 			return err
 		}
 		p := r.keyed(64, b.keys, 200)
-		p.Most = int64(b.keys)
-		if res, err := drive.Run(p); err != nil || res.Failed() > 0 {
-			return fmt.Errorf("while it is filled: %w, failed: %v", err, res.Errors)
+		if err := askedFor(p, b.keys); err != nil {
+			return err
 		}
-		p.Most, p.Time = 0, b.time
+		p.Time = b.time
 		before, err := b.counts()
 		if err != nil {
 			return err
@@ -154,6 +153,15 @@ func measureRedis(b *bench, r *running, f *figure) error {
 	return b.with(of, variant{entries: 2 * keys}, func(r *running) error { return b.measureTier(r, f, "mem", keys) })
 }
 
+// askedFor has a cache asked for each of so many keys.
+func askedFor(p drive.Plan, keys int) error {
+	p.Most = int64(keys)
+	if res, err := drive.Run(p); err != nil || res.Failed() > 0 {
+		return fmt.Errorf("while it is filled: %w, failed: %v", err, res.Errors)
+	}
+	return nil
+}
+
 // fill has a cache asked for each of its keys until it has nearly all: what is on its way into Redis is left aside where it would be waited
 // for.
 func (b *bench) fill(r *running, keys, size int) error {
@@ -162,10 +170,8 @@ func (b *bench) fill(r *running, keys, size int) error {
 		if err != nil {
 			return err
 		}
-		p := r.keyed(64, keys, size)
-		p.Most = int64(keys)
-		if res, err := drive.Run(p); err != nil || res.Failed() > 0 {
-			return fmt.Errorf("while it is filled: %w, failed: %v", err, res.Errors)
+		if err := askedFor(r.keyed(64, keys, size), keys); err != nil {
+			return err
 		}
 		after, err := b.counts()
 		if err != nil {
