@@ -94,14 +94,15 @@ func (r *ring[T]) empty() bool {
 func (r *ring[T]) rest(stop <-chan struct{}, gather time.Duration) (goOn bool) {
 	if r.head == r.rested {
 		r.asleep.Store(true)
-		if r.empty() {
+		// A value that came in between is there already, and who has published it may be about to wake the taker: that must not end the rest.
+		if r.empty() || !r.asleep.CompareAndSwap(true, false) {
 			select {
 			case <-r.wake:
 			case <-stop:
 				return false
 			}
+			r.asleep.Store(false)
 		}
-		r.asleep.Store(false)
 	}
 	r.rested = r.head
 	timer := time.NewTimer(gather)
